@@ -1,0 +1,49 @@
+# `make` alone prints the targets. All of them work from a clean clone: the first one makes .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+PYTEST := .venv/bin/pytest
+
+# Sleeping, not spinning, OpenMP threads: two busy processes on the same cores do not starve each other.
+export OMP_WAIT_POLICY ?= PASSIVE
+cores := $(shell getconf _NPROCESSORS_ONLN)
+
+.PHONY: help venv quickstart test test-slow test-gpu lint report clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: .venv/.installed ## make .venv with everything in it (made by the other targets too)
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
+	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,dev]'
+	@touch $@
+
+quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, under 5 minutes
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} \
+	.venv/bin/accelerate launch --config_file accelerate_configs/cpu.yaml recipes/finetune.py
+
+test: .venv/.installed ## the default tests: offline, CPU, under 5 minutes; says at the end what it left out
+	$(PYTEST)
+
+test-slow: .venv/.installed ## the slow tests: training to convergence, several processes
+	$(PYTEST) -m "slow and not gpu and not hub"
+
+test-gpu: .venv/.installed ## the GPU tests (skipped without one), with a throughput table
+	$(PYTEST) -m gpu -s
+
+lint: .venv/.installed ## ruff check, ruff format --check, mypy
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+report: ## where the HTML reports are, the newest last
+	@find outputs -name index.html -exec ls -ltr {} + | grep . \
+	|| { echo "No report under outputs/ yet: run 'make quickstart' first."; exit 1; }
+
+clean: ## remove .venv and the caches; outputs/ stays
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

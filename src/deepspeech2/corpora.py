@@ -1,0 +1,289 @@
+"""Where speech comes from: every kind of corpus becomes one kind of stream, with its audio still encoded."""
+
+import hashlib
+import io
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import numpy as np
+import pyarrow.parquet
+import soundfile
+import soxr
+from datasets import Audio, Features, IterableDataset, Value
+
+from .manifests import (
+    AUDIO_COLUMNS,
+    ID_COLUMNS,
+    MANIFEST_SUFFIXES,
+    SPEAKER_COLUMNS,
+    TEXT_COLUMNS,
+    find_column,
+    find_metadata,
+    first_column,
+    has_librispeech_tree,
+    read_librispeech,
+    read_manifest,
+    read_metadata,
+)
+
+FEATURES = Features(
+    {
+        "audio": Audio(decode=False),
+        "text": Value("string"),
+        "id": Value("string"),
+        "speaker_id": Value("string"),
+    }
+)
+SHUFFLE_SEED = 0
+MAX_LOCAL_SHARDS = 64
+
+
+class AudioError(ValueError):
+    """A recording that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """
+    One split of one corpus.
+
+    `stream` yields `{"audio": {"bytes", "path"}, "text", "id", "speaker_id"}`; a missing text is None, a
+    missing speaker "". `num_examples` is None where only reading everything would tell.
+    """
+
+    name: str
+    stream: IterableDataset
+    num_examples: int | None
+
+
+def load_corpus(
+    dataset_name: str,
+    dataset_config: str | None = None,
+    split: str = "train",
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    text_column: str = "text",
+    audio_column: str = "audio",
+) -> list[Corpus]:
+    """
+    The splits `a+b+...` of a corpus, as streams of which nothing is read or decoded yet.
+
+    Args:
+        dataset_name: in this order: `synthetic`; a manifest (.csv .tsv .json .jsonl); a local folder that is
+            an audio folder with metadata.csv, laid out as on the Hub, or a LibriSpeech tree; the id of a
+            dataset on the Hub.
+        dataset_config: the configuration of a Hub dataset; for a LibriSpeech tree `clean` or `other`.
+        split: split names joined with `+`. A manifest is one split, whatever its name.
+        revision: git revision on the Hub.
+        token: token for the Hub.
+        text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves.
+        audio_column: recordings.
+
+    Raises:
+        ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
+    """
+    names = [name.strip() for name in split.split("+")]
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"split {split!r} must be different names joined with +, such as train.100+train.360"
+        )
+    path = Path(dataset_name).expanduser()
+    corpora = []
+    for name in names:
+        title = "/".join(part for part in (dataset_name.rstrip("/"), dataset_config, name) if part)
+        if dataset_name == "synthetic":
+            stream, count = _hub_layout(str(_synthetic_folder()), None, name)
+        elif path.is_file():
+            if len(names) > 1:
+                raise ValueError(
+                    f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}"
+                )
+            stream, count = _manifest(path, text_column, audio_column)
+        elif path.is_dir():
+            stream, count = _folder(path, dataset_config, name, text_column, audio_column)
+        elif path.suffix in MANIFEST_SUFFIXES or dataset_name.startswith((".", "/", "~")):
+            raise ValueError(
+                f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})"
+            )
+        else:
+            stream, count = _hub_layout(dataset_name, dataset_config, name, revision=revision, token=token)
+        corpora.append(Corpus(title, _canonical(stream, title, text_column, audio_column), count))
+    return corpora
+
+
+def _synthetic_folder() -> Path:
+    from .synthesis import synthesize_commands
+
+    return synthesize_commands(Path(datasets.config.HF_DATASETS_CACHE) / "deepspeech2-synthetic")
+
+
+def _manifest(path: Path, text_column: str, audio_column: str) -> tuple[IterableDataset, int]:
+    if path.suffix not in MANIFEST_SUFFIXES:
+        raise ValueError(
+            f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}"
+        )
+    return _listed(read_manifest(path, text_column, audio_column))
+
+
+def _folder(
+    root: Path, config: str | None, split: str, text_column: str, audio_column: str
+) -> tuple[IterableDataset, int | None]:
+    metadata = find_metadata(root, split)
+    if metadata:
+        return _listed(read_metadata(metadata, root, split, text_column, audio_column))
+    nested = root / config / split if config else root / split
+    shards = sorted(str(path) for path in nested.glob("*.parquet"))
+    if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
+        return _hub_layout(str(root), config, split)
+    if shards:
+        return _hub_layout("parquet", None, split, data_files={split: shards})
+    if has_librispeech_tree(root):
+        return _listed(read_librispeech(root, config, split))
+    raise ValueError(
+        f"the folder {str(root)!r} is no corpus: looked for {split}/metadata.csv and metadata.csv (columns "
+        f"file_name and text), a README.md with `configs:`, {nested.relative_to(root)}/*.parquet, and "
+        "LibriSpeech's *.trans.txt"
+    )
+
+
+def _declares_configs(card: Path) -> bool:
+    return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
+
+
+def _hub_layout(
+    name: str, config: str | None, split: str, **options: Any
+) -> tuple[IterableDataset, int | None]:
+    try:
+        builder = datasets.load_dataset_builder(name, config, **options)
+        stream = builder.as_streaming_dataset(split=split)
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+    ) as error:  # every error of datasets and the Hub client is one of these
+        wanted = f"split {split!r}{f' of config {config!r}' if config else ''}"
+        raise ValueError(
+            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder either)"
+            if not Path(name).exists()
+            else f"cannot open {wanted} of {name!r}: {error}"
+        ) from error
+    return stream, _count_examples(builder, split)
+
+
+def _count_examples(builder: datasets.DatasetBuilder, split: str) -> int | None:
+    if builder.info.splits and split in builder.info.splits and builder.info.splits[split].num_examples:
+        return builder.info.splits[split].num_examples
+    files = [str(file) for file in (builder.config.data_files or {}).get(split, [])]
+    if files and all(file.endswith(".parquet") and "://" not in file for file in files):
+        return sum(pyarrow.parquet.read_metadata(file).num_rows for file in files)
+    return None
+
+
+def _listed(rows: list[dict[str, str | None]]) -> tuple[IterableDataset, int]:
+    # Lists come sorted by speaker or by length: without this a window of the stream would be one speaker.
+    order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows))
+    columns = {key: [rows[i][key] for i in order] for key in rows[0]}
+    listed = datasets.Dataset.from_dict(columns, features=Features({key: Value("string") for key in columns}))
+    return listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS)), len(rows)
+
+
+def _canonical(stream: IterableDataset, title: str, text_column: str, audio_column: str) -> IterableDataset:
+    """The stream with the columns of FEATURES, whatever they were called."""
+    columns = stream.column_names or list(next(iter(stream)))
+    if "text_path" in columns:  # one of our own lists
+        text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
+    audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
+    text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
+    if stream.features and isinstance(stream.features[audio], Audio):
+        stream = stream.cast_column(audio, Audio(decode=False))
+    rename = partial(
+        _canonical_row,
+        audio=audio,
+        text=text,
+        identity=first_column(columns, ID_COLUMNS),
+        speaker=first_column(columns, SPEAKER_COLUMNS),
+    )
+    return stream.map(rename, remove_columns=columns, features=FEATURES)
+
+
+def _canonical_row(
+    row: dict[str, Any], *, audio: str, text: str, identity: str | None, speaker: str | None
+) -> dict[str, Any]:
+    recording, transcript = row[audio], row[text]
+    if not isinstance(recording, dict):
+        recording = {"bytes": None, "path": recording}
+    if row.get("text_path"):
+        transcript = _read_transcript(Path(row["text_path"]))
+    name = row[identity] if identity else None
+    if name is None:
+        # Neither the place in the stream nor the shard is stable; what was recorded is.
+        name = recording["path"] or hashlib.sha1(recording["bytes"] or b"").hexdigest()
+    speaker_id = row[speaker] if speaker else None
+    return {
+        "audio": {"bytes": recording.get("bytes"), "path": recording.get("path")},
+        "text": transcript,
+        "id": str(name),
+        "speaker_id": "" if speaker_id is None else str(speaker_id),
+    }
+
+
+def _read_transcript(path: Path) -> str | None:
+    """None, which is dropped and counted as a missing text, where the file is missing."""
+    return path.read_text(encoding="utf-8-sig").strip() if path.is_file() else None
+
+
+def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
+    """
+    Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
+
+    Raises:
+        AudioError: no such file, not audio, no samples, or samples that are not finite.
+    """
+    try:
+        samples, rate = soundfile.read(_source(audio), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if rate != sampling_rate:
+        samples = soxr.resample(samples, rate, sampling_rate)
+    if samples.size == 0:
+        raise AudioError(f"{_describe(audio)} holds no samples")
+    if not math.isfinite(float(np.dot(samples, samples))):
+        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers")
+    return samples
+
+
+def audio_duration_s(audio: dict[str, Any]) -> float:
+    """
+    Seconds of a recording, from its header.
+
+    Raises:
+        AudioError: no such file, or not audio.
+    """
+    try:
+        info = soundfile.info(_source(audio))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    return info.frames / info.samplerate
+
+
+def _source(audio: dict[str, Any]) -> Any:
+    if audio["bytes"] is not None:
+        return io.BytesIO(audio["bytes"])
+    if audio["path"] is None:
+        raise AudioError("a row holds neither the bytes nor the path of a recording")
+    if "://" in audio["path"]:
+        with fsspec.open(audio["path"], "rb") as file:
+            return io.BytesIO(file.read())
+    return audio["path"]
+
+
+def _describe(audio: dict[str, Any]) -> str:
+    size = "" if audio["bytes"] is None else f" ({len(audio['bytes'])} bytes)"
+    return f"the recording {audio['path']!r}{size}"

@@ -1,0 +1,329 @@
+"""Corpora in, batches out: streams that know their position, and the loader."""
+
+import logging
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from .batching import (
+    EXAMPLE,
+    MAX_EMPTY_EPOCHS,
+    WINDOW_ORDER,
+    Position,
+    Reader,
+    Row,
+    RowSource,
+    Shards,
+    cut_batches,
+)
+from .corpora import AudioError, Corpus, audio_duration_s
+from .drops import DropLog, count_drops, summarize_drops
+from .examples import Batch, Examples, Filters, Item
+
+if TYPE_CHECKING:
+    from .augmentation import Augmentation
+
+logger = logging.getLogger(__name__)
+
+
+class _Stream(IterableDataset):
+    """What training and evaluation share: the part of one process and worker, and the record of drops."""
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        *,
+        batch_seconds: float | None,
+        batch_size: int | None,
+        window_size: int,
+        rank: int,
+        world_size: int,
+        drops_dir: str | Path | None,
+    ) -> None:
+        if not corpora:
+            raise ValueError("no corpus was given; expected at least one")
+        if not batch_seconds and not batch_size:
+            raise ValueError("neither batch_seconds nor batch_size was given; expected one of them")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank}; expected 0 to {world_size - 1}, one less than world_size")
+        self.corpora = list(corpora)
+        self.batch_seconds, self.batch_size = batch_seconds or None, batch_size or None
+        self.window_size = window_size
+        self.rank, self.world_size = rank, world_size
+        self.drops_dir = Path(drops_dir) if drops_dir is not None else None
+        self._logs: list[DropLog] = []
+
+    def drop_counts(self) -> dict[str, int]:
+        """Utterances dropped so far, by reason. Without `drops_dir` only those of this process."""
+        return count_drops(self.drops_dir, self._logs, self._names())
+
+    def drop_summary(self) -> str:
+        """One line on what was dropped so far, with examples. Without `drops_dir` only of this process."""
+        return summarize_drops(self.drops_dir, self._logs, self._names())
+
+    def _names(self) -> list[str]:
+        return [corpus.name for corpus in self.corpora]
+
+    def _share(self) -> tuple[int, int]:
+        """First and stride of what this worker yields; workers in turn make the sequence of their rank."""
+        worker = get_worker_info()
+        if worker is None:
+            return self.rank, self.world_size
+        return self.rank + self.world_size * worker.id, self.world_size * worker.num_workers
+
+    def _cut(self, items: Sequence[Item], rng: np.random.Generator | None = None) -> list[list[Item]]:
+        durations_s = [item.duration_s for item in items]
+        places = cut_batches(
+            durations_s, batch_seconds=self.batch_seconds, batch_size=self.batch_size, rng=rng
+        )
+        return [[items[place] for place in batch] for batch in places]
+
+
+class SpeechStream(_Stream):
+    """
+    Endless training batches, as [`Examples.batch`] makes them.
+
+    The t-th batch of all processes together comes from reader t modulo `num_readers`, whatever the number of
+    processes and workers: one process sees in turn what two see side by side.
+
+    Args:
+        corpora: read as one, each example once an epoch, or mixed by `weights`, each with its own epochs.
+        weights: share of each corpus in a window; None joins them.
+        processor: normalises and encodes text, extracts features.
+        frames: output frames of the model for a number of samples; what CTC has to spell the labels with.
+        seed: of shard order, windows and augmentation.
+        batch_seconds: largest padded duration of a batch; a longer clip is a batch by itself.
+        batch_size: largest count of a batch.
+        window_size: rows shuffled and sorted by length together; also what a resumed run reads again.
+        num_readers: a multiple of world_size times the number of workers. It fixes the order.
+        rank, world_size: of this process.
+        min_duration_s, max_duration_s: others are dropped.
+        augmentation: changes to audio and features.
+        drops_dir: folder for the records of dropped examples, one file for each reader.
+
+    Raises:
+        ValueError: arguments that contradict; while iterating, a stream in which nothing can be used.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        weights: Sequence[float] | None,
+        processor: Any,
+        frames: Callable[[int], int],
+        *,
+        seed: int,
+        batch_seconds: float | None = None,
+        batch_size: int | None = None,
+        window_size: int = 512,
+        num_readers: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        min_duration_s: float = 0.0,
+        max_duration_s: float | None = None,
+        augmentation: "Augmentation | None" = None,
+        drops_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            corpora,
+            batch_seconds=batch_seconds,
+            batch_size=batch_size,
+            window_size=window_size,
+            rank=rank,
+            world_size=world_size,
+            drops_dir=drops_dir,
+        )
+        if num_readers < 1 or num_readers % world_size:
+            raise ValueError(f"num_readers is {num_readers}; expected a multiple of world_size {world_size}")
+        if weights and (len(weights) != len(corpora) or min(weights) <= 0):
+            raise ValueError(f"weights are {list(weights)}; expected {len(corpora)} positive numbers")
+        groups = [[corpus] for corpus in corpora] if weights else [list(corpora)]
+        self._groups = groups
+        self._weights = [weight / sum(weights) for weight in weights] if weights else [1.0]
+        self.seed = seed
+        self.num_readers = num_readers
+        self._examples = Examples(processor, Filters(frames, min_duration_s, max_duration_s), augmentation)
+        self._readers: dict[int, Reader] = {}
+        self._turn = 0
+        self._loaded: dict[str, Any] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        first, stride = self._share()
+        if self.num_readers % stride:
+            raise ValueError(
+                f"num_readers is {self.num_readers}; expected a multiple of {stride}, the {self.world_size} "
+                f"processes times their {stride // self.world_size} workers"
+            )
+        state, self._loaded = self._loaded, None
+        shards = [Shards(group, self.num_readers, source) for source, group in enumerate(self._groups)]
+        self._turn = state["turn"] if state else 0
+        self._readers, self._logs = {}, []
+        for index in range(first, self.num_readers, stride):
+            if state and str(index) not in state["readers"]:
+                raise ValueError(
+                    f"the saved position has readers {', '.join(state['readers'])}, but this process needs "
+                    f"{index}; resume with as many processes and workers as before"
+                )
+            log = DropLog(self.drops_dir, f"reader-{index:05d}", resume=state is not None)
+            self._logs.append(log)
+            self._readers[index] = Reader(
+                [RowSource(part, index, self.seed, Position()) for part in shards],
+                self._weights,
+                self.window_size,
+                self._planner(index, log),
+                state["readers"][str(index)] if state else None,
+            )
+        return self._batches()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands: numbers only, a few for each reader of this process; JSON-able."""
+        if self._loaded or not self._readers:
+            return dict(self._loaded or {})
+        readers = {str(index): reader.state_dict() for index, reader in self._readers.items()}
+        return {"seed": self.seed, "num_readers": self.num_readers, "turn": self._turn, "readers": readers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state` was taken, from the next `iter` on. Reads one window of each reader again.
+
+        Raises:
+            ValueError: the state of a stream with another seed or number of readers.
+        """
+        for name in ("seed", "num_readers"):
+            if state and state[name] != getattr(self, name):
+                raise ValueError(
+                    f"the saved position has {name} {state[name]}, but the stream {getattr(self, name)}; "
+                    "another order cannot be resumed: set it as before"
+                )
+        self._loaded = state or None
+
+    def _batches(self) -> Iterator[Batch]:
+        readers = list(zip(self._readers.values(), self._logs, strict=True))
+        while True:
+            reader, log = readers[self._turn]
+            self._turn = (self._turn + 1) % len(readers)
+            started = reader.epoch
+            while (batch := self._examples.batch(reader.next_batch(), log)) is None:
+                if reader.epoch - started >= MAX_EMPTY_EPOCHS:
+                    names = ", ".join(self._names())
+                    raise ValueError(f"nothing in {names} can be used for training: {self.drop_summary()}")
+            yield batch
+
+    def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
+        def plan(rows: list[Row], window: int) -> list[list[Item]]:
+            items = self._examples.items(rows, [self.seed, EXAMPLE, reader, window], log)
+            return self._cut(items, np.random.default_rng([self.seed, WINDOW_ORDER, reader, window]))
+
+        return plan
+
+
+class EvaluationStream(_Stream):
+    """
+    One pass over corpora: every example but those that cannot be decoded (recorded and logged), unaugmented.
+
+    Batches are cut from windows sorted by length. Labels lack the characters that the vocabulary lacks;
+    `texts` has them. Each rank, and each worker, reads everything and yields its part.
+
+    Args:
+        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir: as there.
+
+    Raises:
+        ValueError: corpora without any row.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        processor: Any,
+        *,
+        batch_seconds: float | None = None,
+        batch_size: int | None = None,
+        window_size: int = 512,
+        rank: int = 0,
+        world_size: int = 1,
+        drops_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            corpora,
+            batch_seconds=batch_seconds,
+            batch_size=batch_size,
+            window_size=window_size,
+            rank=rank,
+            world_size=world_size,
+            drops_dir=drops_dir,
+        )
+        self._examples = Examples(processor)
+
+    def __iter__(self) -> Iterator[Batch]:
+        first, stride = self._share()
+        corpora_tag = zlib.crc32("\n".join(self._names()).encode())
+        log = DropLog(self.drops_dir, f"evaluation-{corpora_tag:08x}-{first:05d}", resume=False)
+        self._logs = [log]
+        rows = RowSource(Shards(self.corpora, 1), 0, None, Position()).rest_of_epoch()
+        count = num_rows = 0
+        while window := list(islice(rows, self.window_size)):
+            num_rows += len(window)
+            for items in self._cut(self._examples.items(window, [0], log)):
+                count += 1
+                if (count - 1) % stride == first and (batch := self._examples.batch(items, log)) is not None:
+                    yield batch
+        if log.counts:
+            logger.warning("evaluation left out what cannot be decoded: %s", self.drop_summary())
+        if not num_rows:
+            raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
+
+
+def build_loader(
+    stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False
+) -> StatefulDataLoader:
+    """A loader of a stream's own batches, whose `state_dict` holds the position of every worker."""
+    return StatefulDataLoader(
+        stream, batch_size=None, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin_memory
+    )
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+def estimate_batches_per_epoch(
+    corpora: Sequence[Corpus],
+    *,
+    batch_seconds: float | None = None,
+    batch_size: int | None = None,
+    window_size: int = 512,
+    min_duration_s: float = 0.0,
+    max_duration_s: float | None = None,
+    sample_size: int = 128,
+) -> float | None:
+    """
+    About how many batches one pass over all `corpora` makes, on all processes together.
+
+    From the headers of the first `sample_size` rows of each corpus; None where one does not know its size.
+    """
+    rng = np.random.default_rng(0)
+    total = 0.0
+    for corpus in corpora:
+        if corpus.num_examples is None:
+            return None
+        rows = list(islice(RowSource(Shards([corpus], 1), 0, 0, Position()).rest_of_epoch(), sample_size))
+        lengths_s = [_duration_s(row) for row in rows]
+        kept_s = [length for length in lengths_s if min_duration_s < length <= (max_duration_s or length)]
+        if not kept_s:
+            continue
+        drawn = rng.choice(kept_s, window_size).tolist()
+        batches = cut_batches(drawn, batch_seconds=batch_seconds or None, batch_size=batch_size or None)
+        total += corpus.num_examples * len(kept_s) / len(rows) * len(batches) / window_size
+    return total
+
+
+def _duration_s(row: Row) -> float:
+    try:
+        return audio_duration_s(row.example["audio"])
+    except AudioError:
+        return 0.0

@@ -1,0 +1,168 @@
+"""One example on its way to the model: filters, labels, decoding, augmentation, and the padded batch."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .batching import Row
+from .corpora import AudioError, audio_duration_s, open_audio
+from .drops import DropLog
+
+if TYPE_CHECKING:
+    from .augmentation import Augmentation
+
+Batch = dict[str, Any]
+
+
+class DroppedError(Exception):
+    """An example that a filter refuses."""
+
+    def __init__(self, reason: str, detail: str, characters: Counter[str] | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, detail
+        self.more = {"characters": dict(characters)} if characters else {}
+
+
+@dataclass
+class Item:
+    """An example that passed the filters, its audio still encoded. `duration_s` is as the model hears it."""
+
+    row: Row
+    text: str
+    labels: list[int]
+    duration_s: float
+    speed: float
+    rng: np.random.Generator
+
+
+def needed_frames(labels: Sequence[int]) -> int:
+    """Output frames that CTC needs to spell `labels`: one each, and a blank between two equal ones."""
+    return len(labels) + sum(left == right for left, right in pairwise(labels))
+
+
+@dataclass(frozen=True)
+class Filters:
+    """
+    What training leaves out. `frames` gives the model's output frames for a number of samples.
+
+    The bounds are in seconds and inclusive; no upper one if None.
+    """
+
+    frames: Callable[[int], int]
+    min_duration_s: float = 0.0
+    max_duration_s: float | None = None
+
+    def check_duration(self, duration_s: float) -> None:
+        if duration_s < self.min_duration_s:
+            raise DroppedError("too_short", f"{duration_s:.3f} s is below {self.min_duration_s} s")
+        if self.max_duration_s is not None and duration_s > self.max_duration_s:
+            raise DroppedError("too_long", f"{duration_s:.3f} s is above {self.max_duration_s} s")
+
+    def check_text(self, text: str, unknown: Counter[str]) -> None:
+        if not text:
+            raise DroppedError("empty_text", "no text, or none after normalisation")
+        if unknown:
+            raise DroppedError("unknown_characters", text, unknown)
+
+    def check_frames(self, num_samples: int, labels: Sequence[int]) -> None:
+        if not self.has_room(num_samples, labels):
+            frames = self.frames(num_samples)
+            raise DroppedError("ctc_infeasible", f"{frames} frames, but CTC needs {needed_frames(labels)}")
+
+    def has_room(self, num_samples: int, labels: Sequence[int]) -> bool:
+        return self.frames(num_samples) >= needed_frames(labels)
+
+
+class Examples:
+    """Prepares examples with a processor: for training with filters and augmentation, else with neither."""
+
+    def __init__(
+        self, processor: Any, filters: Filters | None = None, augmentation: "Augmentation | None" = None
+    ) -> None:
+        self.processor, self.filters, self.augmentation = processor, filters, augmentation
+        self.sampling_rate: int = processor.feature_extractor.sampling_rate
+
+    def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
+        """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""
+        items = []
+        for place, row in enumerate(rows):
+            try:
+                items.append(self._item(row, np.random.default_rng([*key, place])))
+            except DroppedError as dropped:
+                log.add(dropped.reason, row, dropped.detail, **dropped.more)
+        return items
+
+    def _item(self, row: Row, rng: np.random.Generator) -> Item:
+        try:
+            duration_s = audio_duration_s(row.example["audio"])
+        except AudioError as error:
+            raise DroppedError("undecodable", str(error)) from error
+        text = self.processor.normalize_text(row.example["text"] or "")
+        unknown = self.processor.unknown_characters(text)
+        if self.filters is not None:
+            self.filters.check_duration(duration_s)
+            self.filters.check_text(text, unknown)
+        labels = self.processor.encode("".join(character for character in text if character not in unknown))
+        num_samples, speed = round(duration_s * self.sampling_rate), 1.0
+        if self.filters is not None:
+            self.filters.check_frames(num_samples, labels)
+            if self.augmentation is not None:
+                speed = self.augmentation.speed_factor(rng)
+                # The resampler may round the other way: one sample of slack.
+                if not self.filters.has_room(int(num_samples / speed) - 1, labels):
+                    speed = 1.0
+        return Item(row, text, labels, duration_s / speed, speed, rng)
+
+    def batch(self, items: Sequence[Item], log: DropLog) -> Batch | None:
+        """
+        Decodes, augments and pads.
+
+        Returns:
+            `input_features` (B, T, F) float32, `attention_mask` (B, T) int64, `labels` (B, U) int64 padded
+            with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (as the model
+            hears them). None where nothing could be decoded.
+        """
+        kept, clips = [], []
+        for item in items:
+            try:
+                clips.append(self._clip(item))
+                kept.append(item)
+            except DroppedError as dropped:
+                log.add(dropped.reason, item.row, dropped.detail)
+        if not kept:
+            return None
+        inputs = self.processor.feature_extractor(
+            clips, sampling_rate=self.sampling_rate, return_tensors="pt"
+        )
+        features, mask = inputs["input_features"], inputs["attention_mask"].long()
+        if self.augmentation is not None:
+            for own, item, length in zip(features, kept, mask.sum(1).tolist(), strict=True):
+                own[:length] = torch.from_numpy(self.augmentation.features(own[:length].numpy(), item.rng))
+        labels = torch.full((len(kept), max(1, *(len(item.labels) for item in kept))), -100)
+        for target, item in zip(labels, kept, strict=True):
+            target[: len(item.labels)] = torch.tensor(item.labels)
+        return {
+            "input_features": features,
+            "attention_mask": mask,
+            "labels": labels,
+            "ids": [item.row.example["id"] for item in kept],
+            "speaker_ids": [item.row.example["speaker_id"] for item in kept],
+            "texts": [item.text for item in kept],
+            "durations_s": [clip.size / self.sampling_rate for clip in clips],
+        }
+
+    def _clip(self, item: Item) -> np.ndarray:
+        try:
+            clip = open_audio(item.row.example["audio"], self.sampling_rate)
+        except AudioError as error:
+            raise DroppedError("undecodable", str(error)) from error
+        if self.augmentation is not None:
+            clip = self.augmentation.waveform(clip, item.rng, item.speed)
+        if self.filters is not None:
+            self.filters.check_frames(clip.size, item.labels)  # a header may promise more than there is
+        return clip

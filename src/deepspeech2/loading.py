@@ -1,0 +1,194 @@
+"""From arguments to things: the model and its processor, the corpora and their streams."""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+
+from transformers import AutoModelForCTC, AutoProcessor
+
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .augmentation import Augmentation
+from .configuration_deepspeech2 import DeepSpeech2Config
+from .corpora import Corpus, load_corpus
+from .data import EvaluationStream, SpeechStream, estimate_batches_per_epoch
+from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .processing_deepspeech2 import DeepSpeech2Processor
+
+VOCABULARY_UTTERANCES = 20_000
+
+
+def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
+    """The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits."""
+    count = len(data.dataset_name)
+    configs = _one_each(data.dataset_config or ["-"], count)
+    splits = _one_each(data.train_split, count)
+    return [
+        load_corpus(
+            name,
+            None if config == "-" else config,
+            split,
+            revision=data.dataset_revision,
+            text_column=data.text_column,
+            audio_column=data.audio_column,
+        )
+        for name, config, split in zip(data.dataset_name, configs, splits, strict=True)
+    ]
+
+
+def load_eval_corpora(data: DataArguments, split: str) -> list[Corpus]:
+    """The corpora of one evaluation split, named `split` or `config/split`."""
+    config, _, split = split.rpartition("/")
+    config = config or (data.dataset_config[0] if data.dataset_config else "-")
+    return load_corpus(
+        data.eval_dataset_name or data.dataset_name[0],
+        None if config == "-" else config,
+        split,
+        revision=data.dataset_revision,
+        text_column=data.text_column,
+        audio_column=data.audio_column,
+    )
+
+
+def _one_each(values: Sequence[str], count: int) -> list[str]:
+    return list(values) * count if len(values) == 1 else list(values)
+
+
+def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
+    """
+    A checkpoint and its processor, from a folder or the Hub, in float32.
+
+    Raises:
+        ValueError: neither a folder with a config.json nor the form of a Hub id, or another architecture.
+    """
+    path = Path(model_name_or_path)
+    if not (path / "config.json").is_file() and (path.exists() or model_name_or_path.count("/") != 1):
+        raise ValueError(
+            f"model_name_or_path {model_name_or_path!r} is no model: expected a folder with config.json, or a Hub id "
+            "such as 'user/model'"
+        )
+    processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
+    model = AutoModelForCTC.from_pretrained(model_name_or_path, revision=revision, dtype="float32")
+    if not isinstance(model, DeepSpeech2ForCTC):
+        raise ValueError(f"{model_name_or_path} holds a {type(model).__name__}; expected a DeepSpeech2ForCTC")
+    return model, processor
+
+
+def build_model(
+    arguments: ModelArguments, corpora: Sequence[Corpus]
+) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
+    """A model of random weights and its processor; the vocabulary from the arguments or from the transcripts."""
+    _refuse_unknown("model_config", arguments.model_config, {f.name for f in fields(DeepSpeech2Config)})
+    extractor = DeepSpeech2FeatureExtractor()
+    _refuse_unknown("feature_config", arguments.feature_config, set(extractor.to_dict()))
+    extractor = DeepSpeech2FeatureExtractor(**arguments.feature_config)
+    characters: Sequence[str] = arguments.characters
+    if not characters:
+        # Any processor normalises; its own vocabulary plays no part here.
+        plain = DeepSpeech2Processor(
+            extractor, DeepSpeech2Processor.build_tokenizer(" "), text_case=arguments.text_case
+        )
+        characters = collect_characters(corpora, plain)
+    processor = DeepSpeech2Processor(
+        extractor, DeepSpeech2Processor.build_tokenizer(characters), text_case=arguments.text_case
+    )
+    sizes = {
+        "vocab_size": len(processor.tokenizer),
+        "num_features": extractor.feature_size,
+        "hop_length": extractor.hop_length,
+    }
+    return DeepSpeech2ForCTC(DeepSpeech2Config(**(sizes | arguments.model_config))), processor
+
+
+def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:
+    """Characters of the first 20,000 normalised transcripts of each corpus, the space first, then by code point."""
+    counts: Counter[str] = Counter()
+    for corpus in corpora:
+        for example in islice(corpus.stream.select_columns(["text"]), VOCABULARY_UTTERANCES):
+            counts.update(processor.normalize_text(example["text"] or ""))
+    if not counts:
+        raise ValueError("the transcripts are all empty: no vocabulary can be built; check text_column")
+    return [" ", *sorted(set(counts) - {" "})]
+
+
+def _refuse_unknown(argument: str, given: dict, known: set[str]) -> None:
+    for key in given:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1)
+            raise ValueError(f"{argument}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+
+
+def build_train_stream(
+    corpora: Sequence[Sequence[Corpus]],
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+    training: RecipeTrainingArguments,
+) -> SpeechStream:
+    """The endless stream of this process."""
+    extractor = processor.feature_extractor
+    readers = training.world_size * max(1, training.dataloader_num_workers)
+    if data.mixture_weights:
+        # A joined split shares the weight of its corpus by its size, where known.
+        weighted = [
+            (corpus, weight * (corpus.num_examples or 1) / sum(one.num_examples or 1 for one in joined))
+            for joined, weight in zip(corpora, data.mixture_weights, strict=True)
+            for corpus in joined
+        ]
+        flat, weights = [corpus for corpus, _ in weighted], [weight for _, weight in weighted]
+    else:
+        flat, weights = [corpus for joined in corpora for corpus in joined], None
+    return SpeechStream(
+        flat,
+        weights,
+        processor,
+        lambda num_samples: int(model.get_output_lengths(extractor.get_num_frames(num_samples))),
+        seed=training.data_seed if training.data_seed is not None else training.seed,
+        **_batch_limit(data, training),
+        window_size=data.window_size,
+        num_readers=data.num_readers or readers,
+        rank=training.process_index,
+        world_size=training.world_size,
+        min_duration_s=data.min_duration_s,
+        max_duration_s=data.max_duration_s,
+        augmentation=Augmentation(augmentation, extractor.sampling_rate),
+        drops_dir=Path(training.output_dir or ".", "drops"),
+    )
+
+
+def build_eval_stream(
+    corpora: Sequence[Corpus],
+    processor: DeepSpeech2Processor,
+    data: DataArguments,
+    training: RecipeTrainingArguments,
+    everything: bool = False,
+) -> EvaluationStream:
+    """One pass over a split: this process's part, or everything."""
+    return EvaluationStream(
+        corpora,
+        processor,
+        **_batch_limit(data, training),
+        rank=0 if everything else training.process_index,
+        world_size=1 if everything else training.world_size,
+    )
+
+
+def estimate_epoch(corpora: Sequence[Sequence[Corpus]], data: DataArguments, training: RecipeTrainingArguments):
+    """Batches of one pass over the training corpora, all processes together; None if their size is not known."""
+    return estimate_batches_per_epoch(
+        [corpus for joined in corpora for corpus in joined],
+        **_batch_limit(data, training),
+        window_size=data.window_size,
+        min_duration_s=data.min_duration_s,
+        max_duration_s=data.max_duration_s,
+    )
+
+
+def _batch_limit(data: DataArguments, training: RecipeTrainingArguments) -> dict:
+    if data.batch_seconds:
+        return {"batch_seconds": data.batch_seconds}
+    return {"batch_size": training.per_device_train_batch_size}

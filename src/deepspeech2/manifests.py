@@ -1,0 +1,228 @@
+"""Local lists of recordings as rows: manifests, `metadata.csv` folders, LibriSpeech's official tree."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".sph", ".aiff")
+METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
+# The first of these that is there is taken where the named column is the default one and absent.
+AUDIO_COLUMNS = ("audio", "file_name", "audio_filepath", "wav_path", "wav", "path", "file")
+TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript")
+ID_COLUMNS = ("id",)
+SPEAKER_COLUMNS = ("speaker_id", "speaker", "client_id")
+
+
+def find_column(present: Sequence[str], wanted: str, known: Sequence[str], where: str, option: str) -> str:
+    """`wanted`, or where it is the default and absent the first of `known` that is there.
+
+    Raises ValueError, listing the columns, where there is none.
+    """
+    candidates = known if wanted == known[0] else (wanted,)
+    found = next((column for column in candidates if column in present), None)
+    if found is None:
+        raise ValueError(
+            f"{where} has no column {' or '.join(repr(column) for column in candidates)}; its columns are "
+            f"{', '.join(present)}. Name the right one with {option}"
+        )
+    return found
+
+
+def first_column(present: Sequence[str], known: Sequence[str]) -> str | None:
+    return next((column for column in known if column in present), None)
+
+
+def read_manifest(path: Path, text_column: str, audio_column: str) -> list[dict[str, str | None]]:
+    """
+    Rows `audio` (a path), `text` or `text_path` (a file to be read later), `id`, `speaker_id` of a manifest.
+
+    CSV and TSV with a header, CSV of `wav_path,txt_path` pairs without one, JSON with a list of objects or
+    with `root_path` and `samples` of `wav_path` and `transcript_path`, JSONL. Relative paths start at the
+    manifest (or at its `root_path`).
+
+    Raises:
+        ValueError: an empty or malformed manifest, a missing column, or a first recording that is not there.
+    """
+    rows, root = _manifest_rows(path)
+    if not rows:
+        raise ValueError(f"the manifest {str(path)!r} holds no rows; expected one row for each recording")
+    columns = list(rows[0])
+    audio = find_column(columns, audio_column, AUDIO_COLUMNS, f"the manifest {str(path)!r}", "audio_column")
+    id_column, speaker = first_column(columns, ID_COLUMNS), first_column(columns, SPEAKER_COLUMNS)
+    text_path = first_column(columns, ("transcript_path", "txt_path"))
+    text = None
+    if text_path is None or text_column in columns:
+        text = find_column(columns, text_column, TEXT_COLUMNS, f"the manifest {str(path)!r}", "text_column")
+    entries = [
+        {
+            "audio": _absolute(row.get(audio), root),
+            "text": _string(row.get(text)) if text else None,
+            "text_path": _absolute(row.get(text_path), root) if text_path and not text else None,
+            "id": (_string(row.get(id_column)) if id_column else None) or _string(row.get(audio)),
+            "speaker_id": _string(row.get(speaker)) if speaker else None,
+        }
+        for row in rows
+    ]
+    _check_first(entries[0]["audio"], path)
+    return entries
+
+
+def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
+    root = path.parent
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix == ".jsonl":
+                rows = [json.loads(line) for line in file if line.strip()]
+            elif path.suffix == ".json":
+                content = json.load(file)
+                if isinstance(content, dict) and isinstance(content.get("samples"), list):
+                    root = root / content.get("root_path", "")
+                    content = content["samples"]
+                rows = content
+            else:
+                return _delimited_rows(file, path.suffix), root
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}"
+        ) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(
+            f"the manifest {str(path)!r} must hold one object for each recording "
+            '(a list of them, one a line, or {"root_path": ..., "samples": [...]})'
+        )
+    return rows, root
+
+
+def _delimited_rows(lines: Iterable[str], suffix: str) -> list[dict[str, Any]]:
+    # Tab-separated transcripts (Common Voice) hold bare quotation marks.
+    reader = (
+        csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if suffix == ".tsv" else csv.reader(lines)
+    )
+    table = [[cell.strip() for cell in row] for row in reader if any(row)]
+    if not table:
+        return []
+    first = table[0]
+    headerless = (
+        len(first) == 2 and Path(first[0]).suffix.lower() in AUDIO_SUFFIXES and first[1].endswith(".txt")
+    )
+    header, body = (["wav_path", "txt_path"], table) if headerless else (first, table[1:])
+    return [dict(zip(header, row, strict=False)) for row in body]
+
+
+def _string(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _absolute(value: Any, root: Path) -> str | None:
+    if not value:
+        return None
+    return str(value) if "://" in str(value) else str(root.absolute() / Path(str(value)).expanduser())
+
+
+def _check_first(audio: str | None, source: Path) -> None:
+    if audio is None or ("://" not in audio and not Path(audio).is_file()):
+        raise ValueError(
+            f"the first recording of {str(source)!r} is {audio!r}, which is not a file; "
+            f"relative paths start at {str(source.parent)!r}"
+        )
+
+
+def find_metadata(root: Path, split: str) -> Path | None:
+    """The metadata file of an audio folder: that of the split's own folder, or else the one at the top."""
+    folders = [folder for folder in (root / split, root) if folder.is_dir()]
+    return next(
+        (folder / name for folder in folders for name in METADATA_NAMES if (folder / name).is_file()), None
+    )
+
+
+def read_metadata(
+    metadata: Path, root: Path, split: str, text_column: str, audio_column: str
+) -> list[dict[str, str | None]]:
+    """
+    Rows of an audio folder, as of [`read_manifest`]. One metadata file at the top serves every split whose
+    folder its file names start with; where none starts so, all of it is the split `train`.
+
+    Raises:
+        ValueError: as `read_manifest`; a split that the file does not have.
+    """
+    if audio_column == AUDIO_COLUMNS[0]:
+        audio_column = "file_name"
+    rows = read_manifest(metadata, text_column, audio_column)
+    if metadata.parent != root:
+        return rows
+    prefix = f"{root.absolute() / split}/"
+    of_split = [row for row in rows if str(row["audio"]).startswith(prefix)]
+    if not of_split and split != "train":
+        raise ValueError(
+            f"{str(metadata)!r} names no recording in a folder {split!r}; expected file names such as "
+            f"'{split}/recording.wav', or a folder {split!r} with a metadata file of its own"
+        )
+    return of_split or rows
+
+
+def has_librispeech_tree(root: Path) -> bool:
+    return next(root.rglob("*.trans.txt"), None) is not None
+
+
+def read_librispeech(root: Path, config: str | None, split: str) -> list[dict[str, str | None]]:
+    """
+    Rows of one part of the official tree `<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt`.
+
+    The part is named by its folder (`train-clean-100`) or as on the Hub (`train.100` of `clean`).
+
+    Raises:
+        ValueError: no such part, the parts that are there named; or one without transcripts.
+    """
+    names = [split, *_official_names(config, split)]
+    folders = [top / name for top in (root, root / "LibriSpeech") for name in names]
+    if root.name in names:
+        folders.append(root)
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise ValueError(
+            f"no part {split!r}{f' of {config!r}' if config else ''} under {str(root)!r}: looked for "
+            f"{', '.join(names)}; the parts with transcripts are {', '.join(_parts(root))}"
+        )
+    rows = [row for transcripts in sorted(folder.rglob("*.trans.txt")) for row in _chapter(transcripts)]
+    if not rows:
+        raise ValueError(f"{str(folder)!r} holds no transcripts (*.trans.txt)")
+    return rows
+
+
+def _official_names(config: str | None, split: str) -> list[str]:
+    kind, _, hours = split.partition(".")
+    if kind not in ("train", "validation", "dev", "test"):
+        return []
+    kind = "dev" if kind == "validation" else kind
+    sets = [config] if config in ("clean", "other") else ["clean", "other"]
+    # Without a config only the hours tell the two apart.
+    if config not in ("clean", "other") and kind == "train" and hours:
+        sets = ["other"] if hours == "500" else ["clean"]
+    elif config not in ("clean", "other"):
+        return []
+    return [f"{kind}-{name}{f'-{hours}' if hours else ''}" for name in sets]
+
+
+def _parts(root: Path) -> list[str]:
+    """The folders that hold speakers' folders, which hold chapters."""
+    found = {path.relative_to(root).parts[:-3] for path in root.rglob("*.trans.txt")}
+    return sorted("/".join(parts) or "." for parts in found)
+
+
+def _chapter(transcripts: Path) -> Iterator[dict[str, str | None]]:
+    recordings = {path.stem: path for path in transcripts.parent.iterdir() if path.suffix in AUDIO_SUFFIXES}
+    for line in transcripts.read_text(encoding="utf-8").splitlines():
+        if not line.strip():
+            continue
+        name, _, text = line.strip().partition(" ")
+        yield {
+            # One that is missing is dropped, with its reason, where it would be read.
+            "audio": str(recordings.get(name, transcripts.parent / f"{name}.flac").absolute()),
+            "text": text,
+            "text_path": None,
+            "id": name,
+            "speaker_id": name.partition("-")[0],
+        }

@@ -1,0 +1,52 @@
+"""How far a rate would move with other speakers: the percentile bootstrap (Bisani and Ney, ICASSP 2004)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+BOOTSTRAP_SAMPLES = 1000
+
+Interval = tuple[float, float]
+Unit = Literal["speaker", "utterance", "nothing"]
+
+_MAX_BLOCK = 2_000_000  # resampling weights held at a time: 16 MB
+
+
+def clusters_of(speakers: Sequence[str]) -> tuple[Unit, NDArray[np.int64]]:
+    """What is resampled as a whole, and the cluster number (N,) of every utterance.
+
+    Utterances of one speaker are alike: resampled one by one they would make the interval too narrow. With
+    fewer than two speakers, or with one not known (""), only the utterances are left; with one utterance,
+    nothing.
+    """
+    if all(speakers) and len(set(speakers)) > 1:
+        return "speaker", np.unique(list(speakers), return_inverse=True)[1].astype(np.int64)
+    return ("utterance" if len(speakers) > 1 else "nothing"), np.arange(len(speakers))
+
+
+def resample(
+    sums: NDArray[np.int64], clusters: NDArray[np.int64], samples: int, seed: int
+) -> NDArray[np.int64]:
+    """Draw whole clusters with replacement: sums (N, C) by utterance -> sums (samples, C) by resample."""
+    num_clusters = int(clusters.max()) + 1
+    totals = np.zeros((num_clusters, sums.shape[1]), np.int64)
+    np.add.at(totals, clusters, sums)
+    rng = np.random.default_rng(seed)
+    equal = np.full(num_clusters, 1 / num_clusters)
+    block = max(1, _MAX_BLOCK // num_clusters)
+    sizes = [min(block, samples - start) for start in range(0, samples, block)]
+    return np.concatenate([rng.multinomial(num_clusters, equal, size=size) @ totals for size in sizes])
+
+
+def rates(errors: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """errors / lengths; where the length is 0: 0.0 without errors, `inf` with them."""
+    return np.where(lengths > 0, errors / np.maximum(lengths, 1), np.where(errors > 0, np.inf, 0.0))
+
+
+def percentile_interval(values: NDArray[np.float64]) -> Interval:
+    """2.5 and 97.5 %, by the outer order statistics: infinite rates cannot be interpolated."""
+    low = np.percentile(values, 2.5, method="lower")
+    high = np.percentile(values, 97.5, method="higher")
+    return float(low), float(high)

@@ -1,0 +1,177 @@
+"""Two models on the same utterances: is the difference larger than the luck of the speakers drawn?"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .bootstrap import BOOTSTRAP_SAMPLES, Interval, Unit, clusters_of, percentile_interval, rates, resample
+from .scores import ScoredUtterance, Scores
+
+
+@dataclass(frozen=True)
+class Change:
+    """One utterance in both models; the words are the reference's, in order."""
+
+    a: ScoredUtterance
+    b: ScoredUtterance
+    fixed: tuple[str, ...]
+    broken: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`b` against `a`, as fractions: a negative difference means that `b` makes fewer errors.
+
+    The intervals are 95 % percentile bootstrap intervals of the paired difference over `resampled_by` (see
+    `Scores`); `share_better` and `share_worse` are the shares of the resamples in which `b` has the lower or
+    the higher WER. `fixed` words of the references were wrong in `a` and are right in `b`, `broken` ones the
+    reverse; inserted words belong to no reference and are counted in `a.insertions` and `b.insertions` only.
+    `changes` follows `a.utterances`.
+    """
+
+    a: Scores
+    b: Scores
+    wer_difference: float
+    wer_interval: Interval | None
+    cer_difference: float
+    cer_interval: Interval | None
+    share_better: float | None
+    share_worse: float | None
+    resampled_by: Unit
+    changes: tuple[Change, ...]
+
+    @property
+    def fixed(self) -> int:
+        return sum(len(change.fixed) for change in self.changes)
+
+    @property
+    def broken(self) -> int:
+        return sum(len(change.broken) for change in self.changes)
+
+    @property
+    def p_value(self) -> float | None:
+        """Two-sided: twice the smaller share of the resamples without a difference of one sign; at most 1."""
+        if self.share_better is None or self.share_worse is None:
+            return None
+        return min(1.0, 2 * min(1 - self.share_better, 1 - self.share_worse))
+
+    def fixed_words(self) -> Counter[str]:
+        return Counter(word for change in self.changes for word in change.fixed)
+
+    def broken_words(self) -> Counter[str]:
+        return Counter(word for change in self.changes for word in change.broken)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready figures; a difference from an infinite rate becomes `None`."""
+        return {
+            "wer_a": _json(self.a.wer),
+            "wer_b": _json(self.b.wer),
+            "wer_difference": _json(self.wer_difference),
+            "wer_interval": self.wer_interval and [_json(bound) for bound in self.wer_interval],
+            "cer_difference": _json(self.cer_difference),
+            "cer_interval": self.cer_interval and [_json(bound) for bound in self.cer_interval],
+            "share_better": self.share_better,
+            "share_worse": self.share_worse,
+            "p_value": self.p_value,
+            "fixed": self.fixed,
+            "broken": self.broken,
+            "insertions_a": self.a.insertions,
+            "insertions_b": self.b.insertions,
+            "resampled_by": self.resampled_by,
+        }
+
+    def summary(self) -> str:
+        """One line for a log."""
+        bounds = ""
+        if self.wer_interval:
+            low, high = self.wer_interval
+            bounds = f" (95 % {100 * low:+.2f} to {100 * high:+.2f}, by {self.resampled_by})"
+        return (
+            f"WER {100 * self.a.wer:.2f} % -> {100 * self.b.wer:.2f} %,"
+            f" {100 * self.wer_difference:+.2f} points{bounds}"
+            f" · {self.fixed} words fixed, {self.broken} broken"
+        )
+
+
+def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES, seed: int = 0) -> Comparison:
+    """Compare two models on the same utterances by a paired bootstrap.
+
+    Args:
+        a: the baseline.
+        b: the other model; its utterances may come in another order.
+        bootstrap_samples: resamples behind the intervals; 0 skips them.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: the ids of `a` and `b` differ, repeat, or belong to different references.
+    """
+    a_of, b_of = _by_id(a, "a"), _by_id(b, "b")
+    if a_of.keys() != b_of.keys():
+        raise ValueError(
+            "The two models were scored on different utterances:"
+            f" missing from b {_some(a_of.keys() - b_of.keys())},"
+            f" missing from a {_some(b_of.keys() - a_of.keys())}."
+            " Score both on the same split with the same filters."
+        )
+    pairs = [(a_of[name], b_of[name]) for name in a_of]
+    differing = {left.id for left, right in pairs if left.reference != right.reference}
+    if differing:
+        raise ValueError(
+            f"The references differ for {_some(differing)}."
+            " Normalise the texts of both models by the same function."
+        )
+    unit, clusters = clusters_of([left.speaker_id for left, _ in pairs])
+    if bootstrap_samples == 0:
+        unit = "nothing"
+    wer_interval = cer_interval = share_better = share_worse = None
+    if unit != "nothing":
+        sums = np.array([(*left.error_sums(), *right.error_sums()) for left, right in pairs])
+        drawn = resample(sums, clusters, bootstrap_samples, seed).T
+        wer = rates(drawn[4], drawn[5]) - rates(drawn[0], drawn[1])
+        cer = rates(drawn[6], drawn[7]) - rates(drawn[2], drawn[3])
+        wer_interval, cer_interval = percentile_interval(wer), percentile_interval(cer)
+        share_better, share_worse = float(np.mean(wer < 0)), float(np.mean(wer > 0))
+    return Comparison(
+        a=a,
+        b=b,
+        wer_difference=b.wer - a.wer,
+        wer_interval=wer_interval,
+        cer_difference=b.cer - a.cer,
+        cer_interval=cer_interval,
+        share_better=share_better,
+        share_worse=share_worse,
+        resampled_by=unit,
+        changes=tuple(_change(left, right) for left, right in pairs),
+    )
+
+
+def _by_id(scores: Scores, name: str) -> dict[str, ScoredUtterance]:
+    counts = Counter(utterance.id for utterance in scores.utterances)
+    repeated = {key for key, count in counts.items() if count > 1}
+    if repeated:
+        raise ValueError(f"Utterances are paired by id, but in {name} these ids repeat: {_some(repeated)}.")
+    return {utterance.id: utterance for utterance in scores.utterances}
+
+
+def _change(a: ScoredUtterance, b: ScoredUtterance) -> Change:
+    a_steps = [step for step in a.alignment if step.operation != "insertion"]
+    b_steps = [step for step in b.alignment if step.operation != "insertion"]
+    fixed, broken = [], []
+    for before, after in zip(a_steps, b_steps, strict=True):
+        if before.operation != "hit" and after.operation == "hit":
+            fixed.append(before.reference)
+        elif before.operation == "hit" and after.operation != "hit":
+            broken.append(before.reference)
+    return Change(a, b, tuple(fixed), tuple(broken))
+
+
+def _some(ids: set[str]) -> str:
+    names = sorted(ids)
+    return f"{len(names)} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else "0"
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,60 @@
+"""A model over batches of speech: utterances with hypotheses, and their scores."""
+
+import time
+from collections.abc import Iterable, Iterator
+
+import torch
+
+from .metrics import Scores, Utterance, score
+
+
+def transcribe(model, processor, batches: Iterable[dict]) -> Iterator[tuple[list[Utterance], float | None]]:
+    """
+    Greedy transcription, batch by batch; nothing but the text is kept.
+
+    Args:
+        model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
+        processor: its `DeepSpeech2Processor`.
+        batches: batches as `EvaluationStream` yields them.
+
+    Yields:
+        The utterances of a batch and its loss (None if the batch has no labels).
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        for batch in batches:
+            labels = batch.get("labels")
+            outputs = model(
+                batch["input_features"].to(device),
+                batch["attention_mask"].to(device),
+                labels=None if labels is None else labels.to(device),
+            )
+            hypotheses = processor.batch_decode(outputs.logits.argmax(-1).cpu())
+            utterances = [
+                Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
+                for id_, speaker_id, duration_s, reference, text in zip(
+                    batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], hypotheses, strict=True
+                )
+            ]
+            yield utterances, None if outputs.loss is None else float(outputs.loss)
+
+
+def score_model(model, processor, batches: Iterable[dict]) -> tuple[Scores, float]:
+    """
+    Scores of a model on a split, and its speed.
+
+    Args:
+        model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back.
+
+    Returns:
+        The scores and the real-time factor RTFx: seconds of audio per second of wall time, decoding of the
+        audio files, features, model and text included.
+    """
+    was_training = model.training
+    model.eval()
+    start = time.perf_counter()
+    utterances = [utterance for some, _ in transcribe(model, processor, batches) for utterance in some]
+    elapsed_s = time.perf_counter() - start
+    model.train(was_training)
+    scores = score(utterances)
+    return scores, scores.audio_s / elapsed_s

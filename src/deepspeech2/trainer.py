@@ -1,0 +1,290 @@
+"""CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging and exact positions."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from accelerate.utils import gather_object
+from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+
+from .arguments import RecipeTrainingArguments
+from .data import EvaluationStream, SpeechStream, build_loader
+from .metrics import score
+from .scoring import transcribe
+
+RAW_WEIGHTS_NAME = "training_weights.safetensors"
+POSITION_NAME = "data_position_{rank}.pt"
+MODEL_INPUTS = ("input_features", "attention_mask", "labels")
+
+
+def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: int | None) -> None:
+    """
+    Turns epochs into steps, in place: a stream has no end that Trainer could see.
+
+    Args:
+        args: its max_steps, eval and save strategies are rewritten.
+        batches_per_epoch: of all processes together; an estimate; None if the corpus does not tell its length.
+
+    Raises:
+        ValueError: epochs are asked for and the corpus does not tell its length.
+    """
+    wants_epochs = args.max_steps <= 0 or IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
+    if not wants_epochs:
+        return
+    if batches_per_epoch is None:
+        raise ValueError(
+            "the corpus does not tell how many utterances it has, so an epoch has no known length; give max_steps, "
+            "and eval_strategy and save_strategy 'steps' with eval_steps and save_steps"
+        )
+    steps_per_epoch = max(1, round(batches_per_epoch / (args.gradient_accumulation_steps * args.world_size)))
+    if args.max_steps <= 0:
+        args.max_steps = max(1, round(args.num_train_epochs * steps_per_epoch))
+    for name in ("eval", "save"):
+        if getattr(args, f"{name}_strategy") == IntervalStrategy.EPOCH:
+            setattr(args, f"{name}_strategy", IntervalStrategy.STEPS)
+            setattr(args, f"{name}_steps", min(steps_per_epoch, args.max_steps))
+
+
+class CTCProgress(ProgressCallback):
+    """The progress bar, with loss, WER and audio seconds per second beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown: dict[str, str] = {}
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is None or not logs:
+            return
+        formats = {"loss": "{:.3f}", "eval_wer": "{:.1%}", "audio_s_per_s": "{:.0f}"}
+        self.shown |= {key: form.format(logs[key]) for key, form in formats.items() if key in logs}
+        self.training_bar.set_postfix(self.shown)
+        if "eval_wer" in logs:
+            self.training_bar.write(
+                f"step {state.global_step:,}: eval WER {logs['eval_wer']:.1%}, CER {logs['eval_cer']:.1%}, "
+                f"loss {logs['eval_loss']:.3f}"
+            )
+
+
+class EpochClock(TrainerCallback):
+    """True epochs in the log: Trainer itself sees one endless epoch."""
+
+    def __init__(self, steps_per_epoch: float):
+        self.steps_per_epoch = steps_per_epoch
+
+    def on_step_end(self, args, state, control, **kwargs):
+        state.epoch = state.global_step / self.steps_per_epoch
+
+
+class WeightAveraging(TrainerCallback):
+    """Takes the weights into the average after each optimizer step."""
+
+    def __init__(self, average: AveragedModel, model: torch.nn.Module):
+        self.average = average
+        self.model = model
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.average.update_parameters(self.model)
+
+
+class CTCTrainer(Trainer):
+    """
+    Trains a `DeepSpeech2ForCTC` on a `SpeechStream` and scores it by corpus WER.
+
+    Args:
+        model: the model.
+        args: `RecipeTrainingArguments` with max_steps set (see `resolve_epochs`).
+        processor: the model's processor; saved with every checkpoint.
+        train_stream: endless batches; its position is part of every checkpoint.
+        eval_stream: one finite pass, scored whenever `eval_strategy` says.
+        steps_per_epoch: for the epochs in the log and for `learning_anneal`; None: unknown.
+    """
+
+    def __init__(
+        self,
+        model,
+        args: RecipeTrainingArguments,
+        processor,
+        train_stream: SpeechStream,
+        eval_stream: EvaluationStream | None,
+        steps_per_epoch: float | None = None,
+    ):
+        # The stream knows its own position; Trainer's way, reading everything again, is not needed.
+        args.ignore_data_skip = True
+        super().__init__(
+            model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
+        )
+        self.steps_per_epoch = steps_per_epoch
+        self.average: AveragedModel | None = None
+        self.train_loader = None
+        self._audio_s = 0.0
+        self._audio_since = time.perf_counter()
+        self.pop_callback(ProgressCallback)
+        if not args.disable_tqdm:
+            self.add_callback(CTCProgress())
+        if steps_per_epoch:
+            self.add_callback(EpochClock(steps_per_epoch))
+        if args.early_stopping_patience:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    # Data -----------------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self):
+        """The stream's own loader: each process reads its part, so accelerate has nothing to dispatch."""
+        self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers)
+        return self.train_loader
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        stream = self.eval_dataset if eval_dataset is None else eval_dataset
+        return build_loader(stream, min(1, self.args.dataloader_num_workers))
+
+    # Training -------------------------------------------------------------------------------------------------------
+
+    def train(self, *args, **kwargs):
+        if self.args.ema_decay:
+            if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+                raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=_ramped_average(self.args.ema_decay), use_buffers=True
+            )
+            self.add_callback(WeightAveraging(self.average, self.model))
+        output = super().train(*args, **kwargs)
+        if self.average is not None:
+            if self.state.best_model_checkpoint is None or not self.args.load_best_model_at_end:
+                self.model.load_state_dict(self.average.module.state_dict())
+            self.average = None
+            self.remove_callback(WeightAveraging)
+        return output
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.args.learning_anneal and self.lr_scheduler is None:
+            if not self.steps_per_epoch:
+                raise ValueError("learning_anneal needs a corpus of known length; use lr_scheduler_type instead")
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer or self.optimizer,
+                lambda step: self.args.learning_anneal ** -int(step / self.steps_per_epoch),
+            )
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        self._audio_s += sum(inputs["durations_s"])
+        inputs = {name: inputs[name] for name in MODEL_INPUTS}
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            now = time.perf_counter()
+            audio_s = self.accelerator.reduce(torch.tensor(self._audio_s, device=self.args.device)).item()
+            logs["audio_s_per_s"] = audio_s / (now - self._audio_since)
+            self._audio_s, self._audio_since = 0.0, now
+        super().log(logs, start_time)
+
+    # Evaluation -----------------------------------------------------------------------------------------------------
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ) -> EvalLoopOutput:
+        """Corpus WER of the averaged weights. Each process scores its part and keeps the text, never the logits."""
+        started = time.perf_counter()
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        model = self.model_wrapped if sharded else self.model
+        batches: Iterable[dict] = self._in_step(dataloader) if sharded else dataloader
+        was_training = model.training
+        model.eval()
+        utterances, losses = {}, []
+        with self.averaged_weights(), self.compute_loss_context_manager():
+            for some, loss in transcribe(model, self.processing_class, batches):
+                utterances |= {utterance.id: utterance for utterance in some}
+                losses.append((loss, len(some)))
+                self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+        model.train(was_training)
+        found = list(utterances.values())
+        if self.args.world_size > 1:
+            found, losses = gather_object(found), gather_object(losses)
+        scores = score(found)
+        metrics = {
+            "loss": sum(loss * count for loss, count in losses) / sum(count for _, count in losses),
+            "wer": scores.wer,
+            "cer": scores.cer,
+        }
+        self._audio_since += time.perf_counter() - started
+        return EvalLoopOutput(
+            predictions=scores,
+            label_ids=None,
+            metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
+            num_samples=scores.num_utterances,
+        )
+
+    def _in_step(self, batches: Iterable[dict]) -> Iterator[dict]:
+        """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
+        last = None
+        iterator = iter(batches)
+        while True:
+            batch = next(iterator, None)
+            waiting = torch.tensor(int(batch is not None), device=self.args.device)
+            if self.accelerator.reduce(waiting).item() == 0:
+                return
+            last = batch or last
+            if last is None:
+                raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
+            yield last
+
+    # Averaging and checkpoints --------------------------------------------------------------------------------------
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """The model holds the averaged weights inside; its own outside. Without averaging, nothing happens."""
+        if self.average is None or not self.average.n_averaged:
+            yield
+            return
+        own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def _save(self, output_dir=None, state_dict=None):
+        with self.averaged_weights():
+            super()._save(output_dir, None if self.average is not None else state_dict)
+
+    def _save_optimizer_and_scheduler(self, output_dir):
+        super()._save_optimizer_and_scheduler(output_dir)
+        torch.save(
+            self.train_loader.state_dict(), Path(output_dir, POSITION_NAME.format(rank=self.args.process_index))
+        )
+        if self.average is not None and self.args.should_save:
+            save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        position = Path(checkpoint, POSITION_NAME.format(rank=self.args.process_index))
+        self.train_loader.load_state_dict(torch.load(position, weights_only=True))
+        if self.average is not None:
+            # model.safetensors, which Trainer has loaded, holds the averaged weights.
+            self.average.module.load_state_dict(self.model.state_dict())
+            self.average.n_averaged.fill_(self.state.global_step)
+            self.model.load_state_dict(load_file(Path(checkpoint, RAW_WEIGHTS_NAME)))
+
+
+def _ramped_average(decay: float):
+    """Exponential average whose decay grows to `decay`, so that the first, random weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
+        step = float(num_averaged)
+        weight = 1 - min(decay, (1 + step) / (10 + step))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current.to(average.dtype), weight)
+            else:
+                average.copy_(current)
+
+    return update

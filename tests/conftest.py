@@ -1,0 +1,90 @@
+"""What every test gets: no network, one thread, seeds; and real speech, where the machine has it."""
+
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+# Set before any Hugging Face library is imported, and inherited by the processes that tests start.
+# `HF_HUB_OFFLINE=0 pytest -m hub` is the way to the real Hub.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", os.environ["HF_HUB_OFFLINE"])
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="deepspeech2_tests_hf_home_")
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LEFT_OUT_HINTS = {
+    "slow": "make test-slow",
+    "gpu": "make test-gpu",
+    "hub": "HF_HUB_OFFLINE=0 pytest -m hub",
+}
+_left_out: Counter[str] = Counter()
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """Every test starts from the same state of the global random generators."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def librispeech_root() -> Path:
+    """A folder of real LibriSpeech in the Hub's layout, named by LIBRISPEECH_ROOT; skips without it."""
+    return _folder_from_environment(
+        "LIBRISPEECH_ROOT", "a folder of LibriSpeech parquet files in the Hub's layout"
+    )
+
+
+@pytest.fixture(scope="session")
+def reference_root() -> Path:
+    """deepspeech.pytorch's own outputs, named by DEEPSPEECH_PYTORCH_REFERENCE; skips without it."""
+    return _folder_from_environment(
+        "DEEPSPEECH_PYTORCH_REFERENCE", "a folder of deepspeech.pytorch checkpoints and their outputs"
+    )
+
+
+def _folder_from_environment(variable: str, what: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        pytest.skip(f"{variable} is not set: it names {what}")
+    folder = Path(value).resolve()
+    if not folder.is_dir():
+        pytest.fail(f"{variable}={value} is not a folder: it must name {what}, or be unset")
+    return folder
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Counts what `-m` left out, by marker."""
+    for item in items:
+        for marker in LEFT_OUT_HINTS:
+            if item.get_closest_marker(marker):
+                _left_out[marker] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end of a run which tiers were left out, and how to run them."""
+    for marker, hint in LEFT_OUT_HINTS.items():
+        if _left_out[marker]:
+            terminalreporter.write_line(f"left out: {_left_out[marker]} tests marked {marker} ({hint})")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["HF_HOME"], ignore_errors=True)

@@ -1,0 +1,196 @@
+"""The rules of CONTRIBUTING.md that a program can check: who imports whom, sizes, names, documents."""
+
+import ast
+import importlib.util
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "deepspeech2"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+RECIPES = sorted((ROOT / "recipes").glob("*.py"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+MAX_LINES_SOURCE, MAX_LINES_RECIPE = 320, 180
+TRAVELLING = {
+    f"{part}_deepspeech2" for part in ("configuration", "feature_extraction", "modeling", "processing")
+}
+TRAVELLING_MAY_IMPORT = {"numpy", "torch", "transformers", "huggingface_hub", "librosa"}
+# The distribution of an import whose name differs from it.
+DISTRIBUTIONS = {"yaml": "pyyaml", "hibari": "hibari-tts"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def room_of(path: Path) -> str:
+    """`trainer` for trainer.py, `metrics` for every file of metrics/."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_at_run_time(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import, in functions too, but those under `if TYPE_CHECKING:`."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                yield from imports_at_run_time(child)
+        else:
+            yield from imports_at_run_time(node)
+
+
+def imported_names(path: Path) -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
+    """Absolute dotted names: `deepspeech2.corpora.load_corpus` for `from .corpora import load_corpus`."""
+    for node in imports_at_run_time(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+            continue
+        base = [node.module] if node.module else []
+        if node.level:
+            folder = ("deepspeech2", *path.relative_to(PACKAGE).parent.parts)
+            base = [*folder[: len(folder) - node.level + 1], *base]
+        yield from ((".".join([*base, alias.name]), node) for alias in node.names)
+
+
+def rooms_imported(path: Path) -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
+    for name, node in imported_names(path):
+        parts = name.split(".")
+        if parts[0] == "deepspeech2":
+            yield (parts[1] if len(parts) > 1 else "deepspeech2"), node
+
+
+def import_table() -> dict[str, set[str]]:
+    """The rows "| `room` | `a`, `b` |" of CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split("### Who may import whom")[1].split("\n###")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, flags=re.MULTILINE)
+    return {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_only_what_the_table_allows(path: Path) -> None:
+    table, room = import_table(), room_of(path)
+    if path == PACKAGE / "__init__.py":
+        return
+    assert room in table, f"{name_of(path)}: a new room needs a row in the table of CONTRIBUTING.md"
+    for other, node in rooms_imported(path):
+        assert other == room or other in table[room], (
+            f"{name_of(path)}:{node.lineno} imports {other}; "
+            f"{room} may import {sorted(table[room]) or 'no sibling'}"
+        )
+
+
+def test_the_table_has_no_circle() -> None:
+    table = import_table()
+    placed: set[str] = set()
+    while ready := {room for room in table.keys() - placed if table[room] <= placed}:
+        placed |= ready
+    assert placed == set(table), f"circular or undefined: {sorted(set(table) - placed)}"
+
+
+@pytest.mark.parametrize("room", sorted(TRAVELLING))
+def test_travelling_modules_travel(room: str) -> None:
+    path = PACKAGE / f"{room}.py"
+    for name, node in imported_names(path):
+        top = name.split(".")[0]
+        if top == "deepspeech2":
+            assert isinstance(node, ast.ImportFrom)
+            assert node.level == 1 and node.module in TRAVELLING, f"{room}:{node.lineno}: {ast.unparse(node)}"
+        else:
+            assert top in sys.stdlib_module_names | TRAVELLING_MAY_IMPORT, f"{room}:{node.lineno}: {top}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_are_declared_dependencies(path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    requirements = project["dependencies"] + project["optional-dependencies"]["quickstart"]
+    declared = {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+    for name, node in imported_names(path):
+        top = name.split(".")[0]
+        if top != "deepspeech2" and top not in sys.stdlib_module_names:
+            assert DISTRIBUTIONS.get(top, top) in declared, f"{name_of(path)}:{node.lineno}: {top}"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name_of)
+def test_recipes_compose_public_names(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert f"recipes/{path.name}" in (ast.get_docstring(tree) or ""), (
+        "the docstring must hold a command to paste"
+    )
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assert "main" in defined and set(defined) <= {"main", "make_parser"}
+    library = importlib.util.find_spec(path.stem)
+    assert library is None or library.origin == str(path), f"{path.name} hides the library {library}"
+    for node in imports_at_run_time(tree):
+        modules = (
+            [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
+        for module in modules:
+            assert module.split(".")[0] != "deepspeech2" or module == "deepspeech2", ast.unparse(node)
+            assert module.split(".")[0] not in {other.stem for other in RECIPES} | {"recipes", ""}, (
+                ast.unparse(node)
+            )
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *RECIPES], ids=name_of)
+def test_files_stay_small(path: Path) -> None:
+    limit = MAX_LINES_RECIPE if path in RECIPES else MAX_LINES_SOURCE
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= limit, "split it by concern"
+    assert path.stem not in {"utils", "helpers", "common", "misc"}, "name it after its concern"
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *RECIPES, *sorted((ROOT / "tests").glob("*.py"))], ids=name_of)
+def test_no_exception_is_swallowed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else ""
+            silent = all(isinstance(statement, ast.Pass | ast.Continue) for statement in node.body)
+            assert caught, f"{name_of(path)}:{node.lineno}: name the exceptions"
+            assert not (silent and re.search(r"\b(Base)?Exception\b", caught)), (
+                f"{name_of(path)}:{node.lineno}"
+            )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_documents_name_files_and_targets_that_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    folders = "accelerate_configs|recipes|src|tests|benchmarks|docs"
+    paths = set(re.findall(rf"(?<![\w/.-])(?:{folders})/[\w./-]*\w", text))
+    paths |= {link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link}
+    missing = sorted(path for path in paths if not (document.parent / path).exists())
+    assert not missing
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = re.findall(r"^\s*make ([\w-]+)", text, flags=re.MULTILINE) + re.findall(r"`make ([\w-]+)", text)
+    assert set(named) <= targets
+
+
+def test_torchaudio_is_not_in_this_environment() -> None:
+    """A torchaudio that does not match torch takes transformers' feature extractors down on import."""
+    assert importlib.util.find_spec("torchaudio") is None, "run: .venv/bin/pip uninstall torchaudio"
+    pinned = [
+        line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+    ]
+    assert pinned[0].startswith("torch==") and "+" not in pinned[0]
+    assert not [line for line in pinned if line.startswith(("torchaudio", "torchcodec"))]
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(r for extra in project["optional-dependencies"].values() for r in extra),
+    ]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and not line.startswith("#")
+    }
+    names = {re.split(r"[^\w-]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
+    assert names <= pinned
