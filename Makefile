@@ -8,7 +8,7 @@ PYTEST := .venv/bin/pytest
 export OMP_WAIT_POLICY ?= PASSIVE
 cores := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help venv quickstart test test-slow test-gpu lint report clean
+.PHONY: help venv quickstart test transformers-tests test-slow test-gpu lint report clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,10 @@ quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, of
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} \
 	.venv/bin/accelerate launch --config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
-test: .venv/.installed ## the default tests: offline, CPU, under 5 minutes; says at the end what it left out
+transformers-tests: .venv/.installed ## fetch the common tests of the installed transformers release, once
+	@.venv/bin/python tests/common/fetch.py || echo "transformers' common tests will be skipped: no source distribution"
+
+test: transformers-tests ## the default tests: offline, CPU, under 5 minutes; says at the end what it left out
 	$(PYTEST)
 
 test-slow: .venv/.installed ## the slow tests: training to convergence, several processes

@@ -48,9 +48,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def librispeech_root() -> Path:
     """A folder of real LibriSpeech in the Hub's layout, named by LIBRISPEECH_ROOT; skips without it."""
-    return _folder_from_environment(
-        "LIBRISPEECH_ROOT", "a folder of LibriSpeech parquet files in the Hub's layout"
-    )
+    return _folder_from_environment("LIBRISPEECH_ROOT", "a folder of LibriSpeech parquet files in the Hub's layout")
 
 
 @pytest.fixture(scope="session")

@@ -94,15 +94,11 @@ def test_nested_keys_are_launch_options(name: str) -> None:
 def test_opens_with_the_command_that_uses_it(name: str) -> None:
     lines = (FOLDER / f"{name}.yaml").read_text().splitlines()
     comment = "\n".join(lines[: next(i for i, line in enumerate(lines) if not line.startswith("#"))])
-    assert re.search(
-        rf"accelerate launch --config_file accelerate_configs/{name}\.yaml .*recipes/\w+\.py", comment
-    )
+    assert re.search(rf"accelerate launch --config_file accelerate_configs/{name}\.yaml .*recipes/\w+\.py", comment)
 
 
 def test_single_and_multi_gpu_differ_in_two_lines() -> None:
-    single, multi = (
-        yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in ("single_gpu", "multi_gpu")
-    )
+    single, multi = (yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in ("single_gpu", "multi_gpu"))
     assert list(single) == list(multi)
     assert [key for key in single if single[key] != multi[key]] == ["distributed_type", "num_processes"]
 
@@ -136,8 +132,7 @@ def test_multi_node_joins_two_machines_on_loopback(tmp_path: Path) -> None:
     with_one_rank_each = ["--main_process_ip", "127.0.0.1", "--num_processes", "2"]
     script = rank_script(tmp_path)
     machines = [
-        launch("multi_node", *with_one_rank_each, "--machine_rank", str(rank), script=script)
-        for rank in (0, 1)
+        launch("multi_node", *with_one_rank_each, "--machine_rank", str(rank), script=script) for rank in (0, 1)
     ]
     for machine in machines:
         output, _ = machine.communicate(timeout=120)

@@ -59,9 +59,7 @@ def test_same_generator_same_result_and_input_is_untouched() -> None:
     for seed in (1, 1, 2):
         rng = np.random.default_rng([seed, 0, 7])
         speed = augmentation.speed_factor(rng)
-        results.append(
-            (speed, augmentation.waveform(samples, rng, speed), augmentation.features(features, rng))
-        )
+        results.append((speed, augmentation.waveform(samples, rng, speed), augmentation.features(features, rng)))
     first, again, other = results
     assert first[0] == again[0] and first[0] != other[0]
     assert np.array_equal(first[1], again[1]) and np.array_equal(first[2], again[2])
@@ -86,21 +84,16 @@ def test_gain_stays_in_its_range() -> None:
     augmentation = Augmentation(AugmentationArguments(gain_db=6.0), RATE)
     quiet = tone(amplitude=0.1)
     gains = [
-        20 * np.log10(rms(augmentation.waveform(quiet, np.random.default_rng(i))) / rms(quiet))
-        for i in range(200)
+        20 * np.log10(rms(augmentation.waveform(quiet, np.random.default_rng(i))) / rms(quiet)) for i in range(200)
     ]
     assert -6.01 < min(gains) < -5 and 5 < max(gains) < 6.01
 
 
 def test_nothing_is_clipped() -> None:
     loud = tone(amplitude=1.0)
-    args = AugmentationArguments(
-        **{**EVERYTHING, "gain_db": 20.0, "noise_snr_db_min": 0, "noise_snr_db_max": 0}
-    )
+    args = AugmentationArguments(**{**EVERYTHING, "gain_db": 20.0, "noise_snr_db_min": 0, "noise_snr_db_max": 0})
     augmentation = Augmentation(args, RATE)
-    assert all(
-        np.abs(augmentation.waveform(loud, np.random.default_rng(i), 1.1)).max() <= 1 for i in range(20)
-    )
+    assert all(np.abs(augmentation.waveform(loud, np.random.default_rng(i), 1.1)).max() <= 1 for i in range(20))
     scaled = limit_peak(3 * loud)
     assert np.allclose(scaled, loud * 0.999, atol=1e-3)  # scaled as a whole, not cut off
 
@@ -160,9 +153,7 @@ def test_noise_folder_without_audio_is_refused(tmp_path: Path) -> None:
 
 
 def test_arguments_out_of_range_are_all_named() -> None:
-    args = AugmentationArguments(
-        speed_perturbation=0.9, noise_probability=2, noise_snr_db_min=30, noise_snr_db_max=5
-    )
+    args = AugmentationArguments(speed_perturbation=0.9, noise_probability=2, noise_snr_db_min=30, noise_snr_db_max=5)
     with pytest.raises(ValueError, match=r"speed_perturbation.*noise_probability.*noise_snr_db_min"):
         Augmentation(args, RATE)
 
@@ -192,9 +183,7 @@ def test_short_and_silent_clips_survive(num_samples: int) -> None:
         for seed in range(20):
             result = augmentation.waveform(samples, np.random.default_rng(seed), 1.05)
             assert np.isfinite(result).all() and result.dtype == np.float32
-    assert np.array_equal(
-        augmentation.waveform(np.zeros(100, np.float32), np.random.default_rng(0)), np.zeros(100)
-    )
+    assert np.array_equal(augmentation.waveform(np.zeros(100, np.float32), np.random.default_rng(0)), np.zeros(100))
 
 
 def test_masks_keep_their_limits() -> None:

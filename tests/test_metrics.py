@@ -17,9 +17,7 @@ from deepspeech2.metrics.bootstrap import clusters_of, percentile_interval, rate
 FOLDER = Path(deepspeech2.metrics.__file__).parent
 
 
-def said(
-    reference: str, hypothesis: str, speaker: str = "", id: str = "u", duration_s: float = 1.0
-) -> Utterance:
+def said(reference: str, hypothesis: str, speaker: str = "", id: str = "u", duration_s: float = 1.0) -> Utterance:
     return Utterance(id, speaker, duration_s, reference, hypothesis)
 
 
@@ -112,9 +110,7 @@ def test_interval_is_over_speakers():
     assert (scores.resampled_by, scores.num_speakers) == ("speaker", 2)
     assert scores.wer == pytest.approx(0.5)
     assert scores.wer_interval == pytest.approx((0.1, 0.9))
-    alone = score(
-        [said(u.reference, u.hypothesis, id=u.id) for u in corpus({"anna": [9] * 50, "ben": [1] * 50})]
-    )
+    alone = score([said(u.reference, u.hypothesis, id=u.id) for u in corpus({"anna": [9] * 50, "ben": [1] * 50})])
     assert (alone.resampled_by, alone.num_speakers) == ("utterance", 0)
     assert 0.35 < alone.wer_interval[0] < 0.5 < alone.wer_interval[1] < 0.65
 
@@ -282,13 +278,9 @@ def one_of_two_processes(rank: int, cache: str, results: Any) -> None:
 
 
 def test_two_processes(tmp_path):
-    context = multiprocessing.get_context(
-        "fork"
-    )  # evaluate is imported already: a fresh one takes ten seconds
+    context = multiprocessing.get_context("fork")  # evaluate is imported already: a fresh one takes ten seconds
     results = context.Queue()
-    workers = [
-        context.Process(target=one_of_two_processes, args=(rank, str(tmp_path), results)) for rank in range(2)
-    ]
+    workers = [context.Process(target=one_of_two_processes, args=(rank, str(tmp_path), results)) for rank in range(2)]
     for worker in workers:
         worker.start()
     by_rank = dict(results.get(timeout=60) for _ in workers)

@@ -1,25 +1,8 @@
-"""What a recipe can be told: typed dataclasses, and the strict parser of a YAML file and the command line."""
+"""What a recipe can be told: typed dataclasses, each field with its help."""
 
-import argparse
-import dataclasses
-import difflib
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
-
-
-class RecipeError(ValueError):
-    """Faults of a configuration, all of them at once."""
-
-    def __init__(self, faults: Sequence[str]):
-        self.faults = list(faults)
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {fault}" for fault in faults))
+from transformers import TrainingArguments
 
 
 @dataclass
@@ -42,6 +25,9 @@ class ModelArguments:
         metadata={"help": "Vocabulary of a model from random weights; empty: the characters of the transcripts."},
     )
     text_case: str = field(default="lower", metadata={"help": "lower, upper or keep."})
+    language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
+    license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
+    credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
 
 
 @dataclass
@@ -71,6 +57,10 @@ class DataArguments:
     )
     test_split: list[str] = field(
         default_factory=list, metadata={"help": "Splits, or config/split, scored before and after; empty: eval_split."}
+    )
+    held_out_share: float = field(
+        default=0.0,
+        metadata={"help": "Share of the training corpora's utterances kept for scoring, by id: the split 'held-out'."},
     )
     text_column: str = field(default="text", metadata={"help": "Column of the transcripts."})
     audio_column: str = field(default="audio", metadata={"help": "Column of the audio."})
@@ -122,7 +112,10 @@ class RecipeTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="wer", metadata={"help": "What picks the best checkpoint."})
     greater_is_better: bool | None = field(default=False, metadata={"help": "A low WER is good."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
-    report_to: None | str | list[str] = field(default="tensorboard", metadata={"help": "Where the curves go."})
+    # HfArgumentParser wants None first in this union
+    report_to: None | str | list[str] = field(  # noqa: RUF036
+        default="tensorboard", metadata={"help": "Where the curves go."}
+    )
     learning_anneal: float = field(
         default=0.0, metadata={"help": "Divide the learning rate by this after each epoch, instead of a schedule."}
     )
@@ -135,170 +128,10 @@ class RecipeTrainingArguments(TrainingArguments):
     num_processes: int = field(
         default=0, metadata={"help": "Refuse to run with another number of processes; 0: any number."}
     )
+    hub_strategy: str = field(
+        default="end", metadata={"help": "end: push the finished model; every_save, checkpoint: also along the way."}
+    )
     cpu_threads: int = field(default=0, metadata={"help": "Threads of each process on a CPU; 0: share all cores."})
     compare_with_scratch: bool = field(
         default=False, metadata={"help": "Also train random weights with the same budget, and report both."}
     )
-
-
-RECIPE_ARGUMENTS = (ModelArguments, DataArguments, AugmentationArguments, RecipeTrainingArguments)
-
-
-class _Parser(HfArgumentParser):
-    """Collects what argparse would exit on."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.faults: list[str] = []
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise RecipeError([*self.faults, message])
-
-
-def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
-    """
-    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins.
-
-    Args:
-        argv: the command line without the program's name.
-        default_config: the YAML file that is read when none is named.
-
-    Returns:
-        One instance of each of `RECIPE_ARGUMENTS`, then the path of the file that was read.
-
-    Raises:
-        RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
-    """
-    parser = _Parser(RECIPE_ARGUMENTS, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("config", nargs="?", default=str(default_config), help="YAML file with the run's settings")
-    actions = {action.dest: action for action in parser._actions}
-    known = set(actions) - {"config", "help"}
-    for action in actions.values():
-        if action.type is dict:
-            action.type = _json_object
-
-    config_path = _config_path(argv, default_config)
-    parser.set_defaults(**_read_yaml(config_path, actions, known, parser.faults))
-    namespace, unknown = parser.parse_known_args(list(argv))
-    for argument in unknown:
-        if argument.startswith("--"):
-            parser.faults.append(_unknown_key(argument[2:].split("=")[0], known, "the command line"))
-        else:
-            parser.faults.append(f"the command line has the stray word {argument!r}")
-    groups = []
-    for dataclass_type in RECIPE_ARGUMENTS:
-        names = [f.name for f in dataclasses.fields(dataclass_type) if f.init]
-        values = {name: getattr(namespace, name) for name in names if hasattr(namespace, name)}
-        try:
-            groups.append(dataclass_type(**values))
-        except (ValueError, TypeError, ImportError) as error:
-            parser.faults.append(str(error))
-    if len(groups) == len(RECIPE_ARGUMENTS):
-        parser.faults += _contradictions(*groups)
-    if parser.faults:
-        raise RecipeError(parser.faults)
-    return (*groups, config_path)
-
-
-def _json_object(text: str) -> dict:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
-    return value
-
-
-def _config_path(argv: Sequence[str], default_config: Path) -> Path:
-    named = next((Path(word) for word in argv[:1] if not word.startswith("-")), default_config)
-    if not named.is_file():
-        raise RecipeError([f"the config file {named} does not exist; expected a YAML file as the first word"])
-    return named
-
-
-def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path} is not YAML: {error}"]) from error
-    if not isinstance(content, dict):
-        raise RecipeError([f"{path} holds a {type(content).__name__}; expected 'key: value' lines"])
-    values = {}
-    for key, value in content.items():
-        if key not in known:
-            faults.append(_unknown_key(str(key), known, str(path)))
-            continue
-        try:
-            values[key] = _convert(value, actions[key])
-        except (ValueError, TypeError, argparse.ArgumentTypeError, json.JSONDecodeError):
-            expected = getattr(actions[key].type, "__name__", actions[key].type)
-            faults.append(f"{path}: {key} is {value!r}; expected {'a list of ' * _takes_list(actions[key])}{expected}")
-    return values
-
-
-def _takes_list(action: argparse.Action) -> bool:
-    return action.nargs in ("+", "*")
-
-
-def _convert(value: Any, action: argparse.Action) -> Any:
-    """A YAML value as the command line would have read it: `3e-4`, a string to YAML, becomes a float."""
-    if value is None or isinstance(value, dict) or action.type is None:
-        return value
-    if _takes_list(action):
-        return [_scalar(one, action) for one in (value if isinstance(value, list) else [value])]
-    if isinstance(value, list):
-        raise TypeError("a list where one value is expected")
-    return _scalar(value, action)
-
-
-def _scalar(value: Any, action: argparse.Action) -> Any:
-    convert = action.type
-    if convert is int and isinstance(value, float):
-        raise TypeError("a fraction where a whole number is expected")
-    converted = convert(value if isinstance(value, bool) else str(value))  # type: ignore[operator, misc]
-    if convert is str and isinstance(value, bool):
-        raise TypeError("an unquoted yes or no where text is expected")
-    return converted
-
-
-def _unknown_key(key: str, known: set[str], where: str) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
-
-
-def _contradictions(
-    model: ModelArguments, data: DataArguments, augmentation: AugmentationArguments, training: RecipeTrainingArguments
-) -> list[str]:
-    faults = []
-    if not data.dataset_name:
-        faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
-    for name, expected in (("dataset_config", "config"), ("train_split", "split")):
-        given = len(getattr(data, name))
-        if given not in (0, 1, len(data.dataset_name)):
-            faults.append(f"{name} has {given} entries for {len(data.dataset_name)} dataset_name; give one {expected} each")
-    if data.mixture_weights and len(data.mixture_weights) != len(data.dataset_name):
-        faults.append(
-            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name"
-        )
-    if any(weight <= 0 for weight in data.mixture_weights):
-        faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")
-    for name in ("batch_seconds", "min_duration_s"):
-        if getattr(data, name) < 0:
-            faults.append(f"{name} is {getattr(data, name)}; expected 0 or more seconds")
-    if data.max_duration_s <= data.min_duration_s:
-        faults.append(f"max_duration_s {data.max_duration_s} is not above min_duration_s {data.min_duration_s}")
-    if data.batch_seconds and data.batch_seconds < data.max_duration_s:
-        faults.append(
-            f"batch_seconds {data.batch_seconds} is below max_duration_s {data.max_duration_s}: "
-            "the longest clip would not fit in a batch"
-        )
-    if data.window_size < 1:
-        faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
-    for name in ("speed_perturbation", "noise_probability", "reverberation_probability", "time_mask_max_ratio"):
-        if not 0 <= getattr(augmentation, name) < 1.0001:
-            faults.append(f"{name} is {getattr(augmentation, name)}; expected a share between 0 and 1")
-    if not 0 <= training.ema_decay < 1:
-        faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
-    if model.text_case not in ("lower", "upper", "keep"):
-        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
-    if training.compare_with_scratch and not model.model_name_or_path:
-        faults.append("compare_with_scratch needs model_name_or_path: without it the run starts from random weights anyway")
-    return faults

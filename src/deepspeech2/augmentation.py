@@ -44,9 +44,7 @@ class Augmentation:
             if not 0 <= getattr(args, name) <= top
         ]
         if args.noise_snr_db_min > args.noise_snr_db_max:
-            faults.append(
-                f"noise_snr_db_min {args.noise_snr_db_min} is above noise_snr_db_max {args.noise_snr_db_max}"
-            )
+            faults.append(f"noise_snr_db_min {args.noise_snr_db_min} is above noise_snr_db_max {args.noise_snr_db_max}")
         if faults:
             raise ValueError("; ".join(faults))
         self.args = args

@@ -6,12 +6,13 @@ many processes or workers share the readers. Nothing here decodes audio.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import IterableDataset
 
-from .corpora import Corpus
+from .corpora import AudioError, Corpus, audio_duration_s
 
 ROWS_PER_READ = 32
 MAX_EMPTY_EPOCHS = 3
@@ -51,13 +52,9 @@ class Shards:
         if seed is None:
             order = np.arange(len(self._places))
         else:
-            order = np.random.default_rng([seed, SHARD_ORDER, self.source, epoch]).permutation(
-                len(self._places)
-            )
+            order = np.random.default_rng([seed, SHARD_ORDER, self.source, epoch]).permutation(len(self._places))
         # Who gets one shard more changes from epoch to epoch.
-        return (
-            order if self.by_row else order[(reader + epoch) % self.num_readers :: self.num_readers]
-        ).tolist()
+        return (order if self.by_row else order[(reader + epoch) % self.num_readers :: self.num_readers]).tolist()
 
     def open(self, shard: int) -> tuple[IterableDataset, str]:
         """One shard, itself split into row groups, so that a resumed run reads none before its own."""
@@ -238,12 +235,48 @@ class Reader:
         self._batches[: self._next] = [None] * self._next
 
     def _shares(self) -> list[int]:
-        wanted = [
-            owed + self._window_size * weight for owed, weight in zip(self._owed, self._weights, strict=True)
-        ]
+        wanted = [owed + self._window_size * weight for owed, weight in zip(self._owed, self._weights, strict=True)]
         shares = [max(int(want), 0) for want in wanted]
         by_remainder = sorted(range(len(wanted)), key=lambda i: (shares[i] - wanted[i], i))
         for index in by_remainder[: max(self._window_size - sum(shares), 0)]:
             shares[index] += 1
         self._owed = [want - share for want, share in zip(wanted, shares, strict=True)]
         return shares
+
+
+def estimate_batches_per_epoch(
+    corpora: Sequence[Corpus],
+    *,
+    batch_seconds: float | None = None,
+    batch_size: int | None = None,
+    window_size: int = 512,
+    min_duration_s: float = 0.0,
+    max_duration_s: float | None = None,
+    sample_size: int = 128,
+) -> float | None:
+    """
+    About how many batches one pass over all `corpora` makes, on all processes together.
+
+    From the headers of the first `sample_size` rows of each corpus; None where one does not know its size.
+    """
+    rng = np.random.default_rng(0)
+    total = 0.0
+    for corpus in corpora:
+        if corpus.num_examples is None:
+            return None
+        rows = list(islice(RowSource(Shards([corpus], 1), 0, 0, Position()).rest_of_epoch(), sample_size))
+        lengths_s = [_duration_s(row) for row in rows]
+        kept_s = [length for length in lengths_s if min_duration_s < length <= (max_duration_s or length)]
+        if not kept_s:
+            continue
+        drawn = rng.choice(kept_s, window_size).tolist()
+        batches = cut_batches(drawn, batch_seconds=batch_seconds or None, batch_size=batch_size or None)
+        total += corpus.num_examples * len(kept_s) / len(rows) * len(batches) / window_size
+    return total
+
+
+def _duration_s(row: Row) -> float:
+    try:
+        return audio_duration_s(row.example["audio"])
+    except AudioError:
+        return 0.0

@@ -13,7 +13,7 @@ class DeepSpeech2Config(PreTrainedConfig):
 
     Args:
         vocab_size (`int`): tokens, the CTC blank included.
-        num_features (`int`): frequency bins of a frame of `input_features`: `n_fft // 2 + 1`, or the number of mel bins.
+        num_features (`int`): frequency bins of a frame of `input_features`: `n_fft // 2 + 1`, or the mel bins.
         hop_length (`int`): samples between two frames; with the time strides it gives `inputs_to_logits_ratio`.
         conv_channels (`list[int]`): output channels of each 2-D convolution.
         conv_kernel_sizes, conv_strides, conv_paddings (`list[list[int]]`): one `[frequency, time]` pair a convolution.
@@ -55,7 +55,14 @@ class DeepSpeech2Config(PreTrainedConfig):
     ctc_zero_infinity: bool = True
 
     def validate_sizes(self) -> None:
-        for name in ("vocab_size", "num_features", "hop_length", "hidden_size", "num_hidden_layers", "lookahead_context"):
+        for name in (
+            "vocab_size",
+            "num_features",
+            "hop_length",
+            "hidden_size",
+            "num_hidden_layers",
+            "lookahead_context",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         num_convolutions = len(self.conv_channels)
@@ -74,7 +81,7 @@ class DeepSpeech2Config(PreTrainedConfig):
             raise ValueError(f"ctc_loss_reduction is {self.ctc_loss_reduction!r}; expected 'mean', 'sum' or 'none'")
         if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
-                f"pad_token_id, the CTC blank, is {self.pad_token_id}; expected an id below vocab_size {self.vocab_size}"
+                f"pad_token_id, the CTC blank, is {self.pad_token_id}; expected one below vocab_size {self.vocab_size}"
             )
         if self.rnn_input_size < 1:
             raise ValueError(
@@ -96,9 +103,7 @@ class DeepSpeech2Config(PreTrainedConfig):
     def rnn_input_size(self) -> int:
         """Channels times frequency rows after the convolutions."""
         rows = self.num_features
-        for kernel, stride, padding in zip(
-            self.conv_kernel_sizes, self.conv_strides, self.conv_paddings, strict=True
-        ):
+        for kernel, stride, padding in zip(self.conv_kernel_sizes, self.conv_strides, self.conv_paddings, strict=True):
             rows = (rows + 2 * padding[0] - kernel[0]) // stride[0] + 1
         return self.conv_channels[-1] * rows
 

@@ -90,9 +90,7 @@ def load_corpus(
     """
     names = [name.strip() for name in split.split("+")]
     if not all(names) or len(set(names)) < len(names):
-        raise ValueError(
-            f"split {split!r} must be different names joined with +, such as train.100+train.360"
-        )
+        raise ValueError(f"split {split!r} must be different names joined with +, such as train.100+train.360")
     path = Path(dataset_name).expanduser()
     corpora = []
     for name in names:
@@ -101,16 +99,12 @@ def load_corpus(
             stream, count = _hub_layout(str(_synthetic_folder()), None, name)
         elif path.is_file():
             if len(names) > 1:
-                raise ValueError(
-                    f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}"
-                )
+                raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
             stream, count = _manifest(path, text_column, audio_column)
         elif path.is_dir():
             stream, count = _folder(path, dataset_config, name, text_column, audio_column)
         elif path.suffix in MANIFEST_SUFFIXES or dataset_name.startswith((".", "/", "~")):
-            raise ValueError(
-                f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})"
-            )
+            raise ValueError(f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})")
         else:
             stream, count = _hub_layout(dataset_name, dataset_config, name, revision=revision, token=token)
         corpora.append(Corpus(title, _canonical(stream, title, text_column, audio_column), count))
@@ -125,9 +119,7 @@ def _synthetic_folder() -> Path:
 
 def _manifest(path: Path, text_column: str, audio_column: str) -> tuple[IterableDataset, int]:
     if path.suffix not in MANIFEST_SUFFIXES:
-        raise ValueError(
-            f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}"
-        )
+        raise ValueError(f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
     return _listed(read_manifest(path, text_column, audio_column))
 
 
@@ -156,9 +148,7 @@ def _declares_configs(card: Path) -> bool:
     return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
 
 
-def _hub_layout(
-    name: str, config: str | None, split: str, **options: Any
-) -> tuple[IterableDataset, int | None]:
+def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> tuple[IterableDataset, int | None]:
     try:
         builder = datasets.load_dataset_builder(name, config, **options)
         stream = builder.as_streaming_dataset(split=split)

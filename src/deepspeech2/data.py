@@ -1,6 +1,7 @@
 """Corpora in, batches out: streams that know their position, and the loader."""
 
 import logging
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -21,8 +22,9 @@ from .batching import (
     RowSource,
     Shards,
     cut_batches,
+    estimate_batches_per_epoch,
 )
-from .corpora import AudioError, Corpus, audio_duration_s
+from .corpora import Corpus
 from .drops import DropLog, count_drops, summarize_drops
 from .examples import Batch, Examples, Filters, Item
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .augmentation import Augmentation
 
 logger = logging.getLogger(__name__)
+
+__all__ = ["EvaluationStream", "SpeechStream", "build_loader", "estimate_batches_per_epoch"]
 
 
 class _Stream(IterableDataset):
@@ -79,9 +83,7 @@ class _Stream(IterableDataset):
 
     def _cut(self, items: Sequence[Item], rng: np.random.Generator | None = None) -> list[list[Item]]:
         durations_s = [item.duration_s for item in items]
-        places = cut_batches(
-            durations_s, batch_seconds=self.batch_seconds, batch_size=self.batch_size, rng=rng
-        )
+        places = cut_batches(durations_s, batch_seconds=self.batch_seconds, batch_size=self.batch_size, rng=rng)
         return [[items[place] for place in batch] for batch in places]
 
 
@@ -278,52 +280,14 @@ class EvaluationStream(_Stream):
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
 
 
-def build_loader(
-    stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False
-) -> StatefulDataLoader:
+def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:
     """A loader of a stream's own batches, whose `state_dict` holds the position of every worker."""
-    return StatefulDataLoader(
-        stream, batch_size=None, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin_memory
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="'set_vital' is deprecated")  # torchdata's own call
+        return StatefulDataLoader(
+            stream, batch_size=None, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin_memory
+        )
 
 
 def _as_is(batch: Batch) -> Batch:
     return batch
-
-
-def estimate_batches_per_epoch(
-    corpora: Sequence[Corpus],
-    *,
-    batch_seconds: float | None = None,
-    batch_size: int | None = None,
-    window_size: int = 512,
-    min_duration_s: float = 0.0,
-    max_duration_s: float | None = None,
-    sample_size: int = 128,
-) -> float | None:
-    """
-    About how many batches one pass over all `corpora` makes, on all processes together.
-
-    From the headers of the first `sample_size` rows of each corpus; None where one does not know its size.
-    """
-    rng = np.random.default_rng(0)
-    total = 0.0
-    for corpus in corpora:
-        if corpus.num_examples is None:
-            return None
-        rows = list(islice(RowSource(Shards([corpus], 1), 0, 0, Position()).rest_of_epoch(), sample_size))
-        lengths_s = [_duration_s(row) for row in rows]
-        kept_s = [length for length in lengths_s if min_duration_s < length <= (max_duration_s or length)]
-        if not kept_s:
-            continue
-        drawn = rng.choice(kept_s, window_size).tolist()
-        batches = cut_batches(drawn, batch_seconds=batch_seconds or None, batch_size=batch_size or None)
-        total += corpus.num_examples * len(kept_s) / len(rows) * len(batches) / window_size
-    return total
-
-
-def _duration_s(row: Row) -> float:
-    try:
-        return audio_duration_s(row.example["audio"])
-    except AudioError:
-        return 0.0

@@ -136,9 +136,7 @@ class Examples:
                 log.add(dropped.reason, item.row, dropped.detail)
         if not kept:
             return None
-        inputs = self.processor.feature_extractor(
-            clips, sampling_rate=self.sampling_rate, return_tensors="pt"
-        )
+        inputs = self.processor.feature_extractor(clips, sampling_rate=self.sampling_rate, return_tensors="pt")
         features, mask = inputs["input_features"], inputs["attention_mask"].long()
         if self.augmentation is not None:
             for own, item, length in zip(features, kept, mask.sum(1).tolist(), strict=True):

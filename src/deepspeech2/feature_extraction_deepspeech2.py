@@ -1,6 +1,7 @@
 """Waveform to normalised log spectrogram, in the ways of every deepspeech.pytorch version and as log-mel."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,10 +40,10 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         n_fft: int = 320,
         win_length: int = 320,
         hop_length: int = 160,
-        features: str = "linear",
-        normalization: str = "clip",
+        features: Literal["linear", "mel"] = "linear",
+        normalization: Literal["clip", "bin"] = "clip",
         window_periodic: bool = True,
-        pad_mode: str = "reflect",
+        pad_mode: Literal["reflect", "constant"] = "reflect",
         audio_scale: float = 1.0,
         padding_value: float = 0.0,
         return_attention_mask: bool = True,
@@ -91,8 +92,8 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         """
         Args:
             raw_speech: one clip or a list of clips, samples in [-1, 1]: each (samples,), or (samples, channels) or
-                (channels, samples) with at most 8 channels, which are averaged. One 2-D array is a batch of mono
-                clips unless a side is that short.
+                (channels, samples) with at most 8 channels, which are averaged. A 2-D array that is not in a list is
+                a batch (clips, samples), unless it is (samples, channels) with at most 8 of them.
             sampling_rate: Hz of `raw_speech`; needed, since an array does not tell. Another rate than the
                 extractor's is resampled by librosa.
             padding, max_length, truncation, pad_to_multiple_of: as in `SequenceFeatureExtractor.pad`; in frames.
@@ -102,12 +103,12 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
             `attention_mask` (batch, frames) int32.
 
         Raises:
-            ValueError: no rate, an empty clip, samples that are not finite, more than two dimensions.
+            ValueError: no rate, an empty clip, samples that are integers or not finite, more than two dimensions.
         """
         if sampling_rate is None:
             raise ValueError(
                 "sampling_rate is missing: an array does not tell its rate. "
-                f"Pass sampling_rate=<Hz of your audio>; {self.sampling_rate} Hz goes in as it is, others are resampled."
+                f"Pass sampling_rate=<Hz of your audio>; {self.sampling_rate} Hz stays as it is, others are resampled."
             )
         clips = [self._prepare(clip, index, sampling_rate) for index, clip in enumerate(self._as_clips(raw_speech))]
         if not clips:
@@ -126,7 +127,7 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
 
     def _as_clips(self, raw_speech: np.ndarray | torch.Tensor | Sequence) -> list:
         if isinstance(raw_speech, (np.ndarray, torch.Tensor)):
-            if raw_speech.ndim <= 1 or (raw_speech.ndim == 2 and min(raw_speech.shape) <= MAX_CHANNELS):
+            if raw_speech.ndim <= 1 or (raw_speech.ndim == 2 and raw_speech.shape[1] <= MAX_CHANNELS):
                 return [raw_speech]
             return list(raw_speech)
         if len(raw_speech) and np.ndim(raw_speech[0]) == 0:
@@ -137,7 +138,12 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         """One clip -> (samples,) float32 at the extractor's rate."""
         if isinstance(clip, torch.Tensor):
             clip = clip.detach().cpu().numpy()
-        samples = np.asarray(clip, dtype=np.float32)
+        samples = np.asarray(clip)
+        if np.issubdtype(samples.dtype, np.integer):
+            raise ValueError(
+                f"clip {index} holds {samples.dtype} samples; expected floats in [-1, 1]: divide 16-bit audio by 32768"
+            )
+        samples = samples.astype(np.float32, copy=False)
         if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS:
             samples = samples.mean(axis=int(np.argmin(samples.shape)))
         if samples.ndim != 1:

@@ -1,13 +1,17 @@
 """From arguments to things: the model and its processor, the corpora and their streams."""
 
 import difflib
+import logging
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 
-from transformers import AutoModelForCTC, AutoProcessor
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .augmentation import Augmentation
@@ -18,38 +22,84 @@ from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 
+logger = logging.getLogger(__name__)
+
 VOCABULARY_UTTERANCES = 20_000
+HELD_OUT = "held-out"
 
 
 def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
-    """The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits."""
-    count = len(data.dataset_name)
-    configs = _one_each(data.dataset_config or ["-"], count)
-    splits = _one_each(data.train_split, count)
-    return [
-        load_corpus(
-            name,
-            None if config == "-" else config,
-            split,
-            revision=data.dataset_revision,
-            text_column=data.text_column,
-            audio_column=data.audio_column,
-        )
-        for name, config, split in zip(data.dataset_name, configs, splits, strict=True)
-    ]
+    """
+    The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
+
+    Without the utterances that `held_out_share` keeps for scoring.
+    """
+    corpora = _load_named_corpora(data)
+    if data.held_out_share:
+        return [[_part(corpus, data.held_out_share, held_out=False) for corpus in joined] for joined in corpora]
+    return corpora
 
 
 def load_eval_corpora(data: DataArguments, split: str) -> list[Corpus]:
-    """The corpora of one evaluation split, named `split` or `config/split`."""
+    """
+    The corpora of one evaluation split, named `split` or `config/split`; `held-out` is what `held_out_share` keeps.
+
+    A split that the model is trained on is loaded with a warning.
+    """
+    if split == HELD_OUT:
+        joined = [corpus for corpora in _load_named_corpora(data) for corpus in corpora]
+        return [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
     config, _, split = split.rpartition("/")
     config = config or (data.dataset_config[0] if data.dataset_config else "-")
+    name = data.eval_dataset_name or data.dataset_name[0]
+    one_split = Path(name).is_file()  # a manifest is one split, whatever the split is called
+    for train_name, train_config, train_split in _named(data):
+        if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
+            logger.warning(
+                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
+                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
+                "0.1 with eval_split %s",
+                name,
+                split,
+                HELD_OUT,
+            )
+    return _load(data, name, config, split)
+
+
+def _load_named_corpora(data: DataArguments) -> list[list[Corpus]]:
+    return [_load(data, *named) for named in _named(data)]
+
+
+def _named(data: DataArguments) -> list[tuple[str, str, str]]:
+    """Name, config and split of each training corpus."""
+    count = len(data.dataset_name)
+    configs = _one_each(data.dataset_config or ["-"], count)
+    splits = _one_each(data.train_split, count)
+    return list(zip(data.dataset_name, configs, splits, strict=True))
+
+
+def _load(data: DataArguments, name: str, config: str, split: str) -> list[Corpus]:
     return load_corpus(
-        data.eval_dataset_name or data.dataset_name[0],
+        name,
         None if config == "-" else config,
         split,
         revision=data.dataset_revision,
         text_column=data.text_column,
         audio_column=data.audio_column,
+    )
+
+
+def _part(corpus: Corpus, share: float, *, held_out: bool) -> Corpus:
+    """The utterances whose id falls, by its hash, into the held-out share, or the others."""
+
+    def belongs(id_: str) -> bool:
+        return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
+
+    count = corpus.num_examples
+    return Corpus(
+        f"{corpus.name} ({'held-out' if held_out else 'training'} part)",
+        corpus.stream.filter(belongs, input_columns=["id"]),
+        None if count is None else round(count * (share if held_out else 1 - share)),
     )
 
 
@@ -62,7 +112,8 @@ def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpe
     A checkpoint and its processor, from a folder or the Hub, in float32.
 
     Raises:
-        ValueError: neither a folder with a config.json nor the form of a Hub id, or another architecture.
+        ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, or files that
+            are missing, out of reach or damaged.
     """
     path = Path(model_name_or_path)
     if not (path / "config.json").is_file() and (path.exists() or model_name_or_path.count("/") != 1):
@@ -70,16 +121,19 @@ def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpe
             f"model_name_or_path {model_name_or_path!r} is no model: expected a folder with config.json, or a Hub id "
             "such as 'user/model'"
         )
-    processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
-    model = AutoModelForCTC.from_pretrained(model_name_or_path, revision=revision, dtype="float32")
-    if not isinstance(model, DeepSpeech2ForCTC):
-        raise ValueError(f"{model_name_or_path} holds a {type(model).__name__}; expected a DeepSpeech2ForCTC")
+    try:
+        config = AutoConfig.from_pretrained(model_name_or_path, revision=revision)
+        if not isinstance(config, DeepSpeech2Config):
+            raise ValueError(f"{model_name_or_path} holds a {config.model_type} model; expected a deepspeech2 one")
+        processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
+        model = AutoModelForCTC.from_pretrained(model_name_or_path, revision=revision, dtype="float32")
+    except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
+        cause = " ".join(str(error).split())
+        raise ValueError(f"model_name_or_path {model_name_or_path!r} cannot be loaded: {cause}") from error
     return model, processor
 
 
-def build_model(
-    arguments: ModelArguments, corpora: Sequence[Corpus]
-) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
+def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """A model of random weights and its processor; the vocabulary from the arguments or from the transcripts."""
     _refuse_unknown("model_config", arguments.model_config, {f.name for f in fields(DeepSpeech2Config)})
     extractor = DeepSpeech2FeatureExtractor()
@@ -100,7 +154,11 @@ def build_model(
         "num_features": extractor.feature_size,
         "hop_length": extractor.hop_length,
     }
-    return DeepSpeech2ForCTC(DeepSpeech2Config(**(sizes | arguments.model_config))), processor
+    try:
+        config = DeepSpeech2Config(**(sizes | arguments.model_config))
+    except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
+        raise ValueError(f"model_config: {error.__cause__ or error}") from error
+    return DeepSpeech2ForCTC(config), processor
 
 
 def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:
@@ -118,7 +176,8 @@ def _refuse_unknown(argument: str, given: dict, known: set[str]) -> None:
     for key in given:
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1)
-            raise ValueError(f"{argument}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(f"{argument}: unknown key {key!r}{hint}")
 
 
 def build_train_stream(
@@ -177,7 +236,9 @@ def build_eval_stream(
     )
 
 
-def estimate_epoch(corpora: Sequence[Sequence[Corpus]], data: DataArguments, training: RecipeTrainingArguments):
+def estimate_epoch(
+    corpora: Sequence[Sequence[Corpus]], data: DataArguments, training: RecipeTrainingArguments
+) -> float | None:
     """Batches of one pass over the training corpora, all processes together; None if their size is not known."""
     return estimate_batches_per_epoch(
         [corpus for joined in corpora for corpus in joined],

@@ -85,9 +85,7 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
             else:
                 return _delimited_rows(file, path.suffix), root
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
-            f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}"
-        ) from error
+        raise ValueError(f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(
             f"the manifest {str(path)!r} must hold one object for each recording "
@@ -98,16 +96,12 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
 
 def _delimited_rows(lines: Iterable[str], suffix: str) -> list[dict[str, Any]]:
     # Tab-separated transcripts (Common Voice) hold bare quotation marks.
-    reader = (
-        csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if suffix == ".tsv" else csv.reader(lines)
-    )
+    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if suffix == ".tsv" else csv.reader(lines)
     table = [[cell.strip() for cell in row] for row in reader if any(row)]
     if not table:
         return []
     first = table[0]
-    headerless = (
-        len(first) == 2 and Path(first[0]).suffix.lower() in AUDIO_SUFFIXES and first[1].endswith(".txt")
-    )
+    headerless = len(first) == 2 and Path(first[0]).suffix.lower() in AUDIO_SUFFIXES and first[1].endswith(".txt")
     header, body = (["wav_path", "txt_path"], table) if headerless else (first, table[1:])
     return [dict(zip(header, row, strict=False)) for row in body]
 
@@ -133,9 +127,7 @@ def _check_first(audio: str | None, source: Path) -> None:
 def find_metadata(root: Path, split: str) -> Path | None:
     """The metadata file of an audio folder: that of the split's own folder, or else the one at the top."""
     folders = [folder for folder in (root / split, root) if folder.is_dir()]
-    return next(
-        (folder / name for folder in folders for name in METADATA_NAMES if (folder / name).is_file()), None
-    )
+    return next((folder / name for folder in folders for name in METADATA_NAMES if (folder / name).is_file()), None)
 
 
 def read_metadata(

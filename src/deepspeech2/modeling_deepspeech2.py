@@ -52,18 +52,13 @@ def _frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
 
 
-def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
-    Batch normalisation whose training statistics are those of the real frames only.
-
-    Args:
-        x: (batch, channels, ..., frames).
-        mask: true on real frames, broadcastable to `x`.
-
-    Returns:
-        Same shape; the padding is left for the caller to mask.
+    Batch normalisation whose training statistics are those of the real frames only: (batch, channels, ..., frames)
+    and (batch,) real frames of each clip -> the same shape, zero behind each clip's end.
     """
     shape = [1, -1] + [1] * (x.dim() - 2)
+    mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
     if norm.training:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         x32 = x.float()
@@ -79,7 +74,7 @@ def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, m
         mean, variance = norm.running_mean.float(), norm.running_var.float()
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     shift = norm.bias - mean * scale
-    return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype)
+    return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype) * mask
 
 
 class DeepSpeech2ConvLayer(nn.Module):
@@ -87,22 +82,15 @@ class DeepSpeech2ConvLayer(nn.Module):
 
     def __init__(self, config: DeepSpeech2Config, index: int):
         super().__init__()
-        self.conv = nn.Conv2d(
-            1 if index == 0 else config.conv_channels[index - 1],
-            config.conv_channels[index],
-            kernel_size=tuple(config.conv_kernel_sizes[index]),
-            stride=tuple(config.conv_strides[index]),
-            padding=tuple(config.conv_paddings[index]),
-        )
+        in_channels = 1 if index == 0 else config.conv_channels[index - 1]
+        sizes = (config.conv_kernel_sizes[index], config.conv_strides[index], config.conv_paddings[index])
+        self.conv = nn.Conv2d(in_channels, config.conv_channels[index], *map(tuple, sizes))
         self.batch_norm = nn.BatchNorm2d(config.conv_channels[index])
         self.activation = nn.Hardtanh(0.0, float(config.activation_max))
 
     def forward(self, hidden_states: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
         """(batch, channels, rows, frames), zero in the padding -> the same after the stride."""
-        hidden_states = self.conv(hidden_states)
-        mask = _frame_mask(output_lengths, hidden_states.shape[-1])[:, None, None, :]
-        hidden_states = _masked_batch_norm(self.batch_norm, hidden_states, mask)
-        return self.activation(hidden_states) * mask
+        return self.activation(_masked_batch_norm(self.batch_norm, self.conv(hidden_states), output_lengths))
 
 
 class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
@@ -111,13 +99,8 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
     def __init__(self, config: DeepSpeech2Config, input_size: int):
         super().__init__()
         rnn_class = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[config.rnn_type]
-        self.rnn = rnn_class(
-            input_size,
-            config.hidden_size,
-            bias=config.rnn_bias,
-            batch_first=True,
-            bidirectional=config.bidirectional,
-        )
+        options = {"bias": config.rnn_bias, "batch_first": True, "bidirectional": config.bidirectional}
+        self.rnn = rnn_class(input_size, config.hidden_size, **options)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -125,18 +108,13 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         # The one place that knows the device: cuDNN is fastest on packed sequences, the CPU's fused kernels only
         # run on padded ones.
         run = self._packed if hidden_states.is_cuda else self._padded
-        output = run(hidden_states, lengths)
-        mask = _frame_mask(lengths, output.shape[1])[:, :, None]
-        return self.dropout(output) * mask
+        mask = _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        return self.dropout(run(hidden_states, lengths)) * mask
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = pack_padded_sequence(
-            hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        output, _ = pad_packed_sequence(
-            self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1]
-        )
-        return self._sum_directions(output)
+        packed = pack_padded_sequence(hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
+        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
 
     def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Each direction on the padded batch, the backward one on rows flipped within their own length."""
@@ -164,11 +142,6 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         kernel = torch.gru if isinstance(self.rnn, nn.GRU) else torch.rnn_tanh
         return kernel(hidden_states, state, weights, *options)[0]
 
-    def _sum_directions(self, output: torch.Tensor) -> torch.Tensor:
-        if not self.rnn.bidirectional:
-            return output
-        return output.unflatten(-1, (2, -1)).sum(dim=-2)
-
 
 class DeepSpeech2Lookahead(nn.Module):
     """Depthwise convolution over the present and coming frames (Wang et al., 2016), then a clipped ReLU."""
@@ -176,9 +149,8 @@ class DeepSpeech2Lookahead(nn.Module):
     def __init__(self, config: DeepSpeech2Config):
         super().__init__()
         self.context = config.lookahead_context
-        self.conv = nn.Conv1d(
-            config.hidden_size, config.hidden_size, self.context, groups=config.hidden_size, bias=False
-        )
+        size = config.hidden_size
+        self.conv = nn.Conv1d(size, size, self.context, groups=size, bias=False)
         self.activation = nn.Hardtanh(0.0, float(config.activation_max))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -224,6 +196,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
             self.config.conv_kernel_sizes, self.config.conv_strides, self.config.conv_paddings, strict=True
         ):
             lengths = (lengths + 2 * padding[1] - kernel[1]) // stride[1] + 1
+            lengths = lengths.clamp(min=0) if isinstance(lengths, torch.Tensor) else max(lengths, 0)
             after_each.append(lengths)
         return after_each
 
@@ -266,15 +239,14 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
             )
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        batch_size, num_frames, _ = input_features.shape
+        if self.get_output_lengths(input_features.shape[1]) < 1:
+            raise ValueError(f"input_features has {input_features.shape[1]} frames; the convolutions need more of them")
         if attention_mask is None:
-            lengths = torch.full((batch_size,), num_frames, device=input_features.device)
-        else:
-            lengths = attention_mask.long().sum(-1)
-            input_features = input_features * attention_mask[:, :, None].to(input_features.dtype)
+            attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
+        all_lengths = self._lengths_after_each_conv(attention_mask.long().sum(-1))
 
-        hidden_states = input_features.to(self.dtype).transpose(1, 2)[:, None]
-        for layer, output_lengths in zip(self.convs, self._lengths_after_each_conv(lengths), strict=True):
+        hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
+        for layer, output_lengths in zip(self.convs, all_lengths, strict=True):
             hidden_states = layer(hidden_states, output_lengths)
         hidden_states = hidden_states.flatten(1, 2).transpose(1, 2)
         all_hidden_states = [hidden_states]
@@ -294,9 +266,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
 
     @staticmethod
     def _normalise(norm: nn.BatchNorm1d, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        mask = _frame_mask(lengths, hidden_states.shape[1])
-        normalised = _masked_batch_norm(norm, hidden_states.transpose(1, 2), mask[:, None])
-        return normalised.transpose(1, 2) * mask[:, :, None]
+        return _masked_batch_norm(norm, hidden_states.transpose(1, 2), lengths).transpose(1, 2)
 
 
 class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
@@ -308,23 +278,27 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
+    def save_pretrained(self, *args, **kwargs):
+        """Notes, beside what the library notes for AutoModelForCTC, where AutoModel finds the encoder's code."""
+        if self._auto_class is not None:
+            encoder = {"AutoModel": f"{__name__.split('.')[-1]}.{DeepSpeech2Model.__name__}"}
+            self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
+        super().save_pretrained(*args, **kwargs)
+
     @can_return_tuple
     def forward(
         self,
         input_features: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
         **kwargs,
     ) -> DeepSpeech2CTCOutput:
         """
         Args:
-            input_features: (batch, frames, num_features) float.
-            attention_mask: (batch, frames), 1 on real frames, padding on the right; all real when omitted.
             labels: (batch, labels) token ids padded with -100; gives the loss.
-            output_hidden_states: also return the output of the convolutions and of each recurrent layer.
+            input_features, attention_mask, output_hidden_states: as in [`DeepSpeech2Model.forward`].
         """
-        outputs = self.model(input_features, attention_mask, output_hidden_states=output_hidden_states, return_dict=True)
+        outputs = self.model(input_features, attention_mask, return_dict=True, **kwargs)
         logits = self.ctc_head(outputs.last_hidden_state)
         loss = None
         if labels is not None:
@@ -337,10 +311,7 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
                 zero_infinity=self.config.ctc_zero_infinity,
             )
         return DeepSpeech2CTCOutput(
-            loss=loss,
-            logits=logits,
-            output_lengths=outputs.output_lengths,
-            hidden_states=outputs.hidden_states,
+            loss=loss, logits=logits, output_lengths=outputs.output_lengths, hidden_states=outputs.hidden_states
         )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from transformers import BatchFeature, ProcessorMixin, Wav2Vec2CTCTokenizer
 
 BLANK_TOKEN = "<pad>"
-PUNCTUATION = ".,!?;:\"()[]{}<>«»„“”…¿¡*_~|/\\–—-"
+PUNCTUATION = '.,!?;:"()[]{}<>«»„“”…¿¡*_~|/\\–—-'
 TYPOGRAPHIC_APOSTROPHES = "’‘`´ʼ"
+PADDING_OPTIONS = ("padding", "max_length", "pad_to_multiple_of", "padding_side")
 
 
 class DeepSpeech2Processor(ProcessorMixin):
@@ -21,7 +22,7 @@ class DeepSpeech2Processor(ProcessorMixin):
     Args:
         feature_extractor: a `DeepSpeech2FeatureExtractor`.
         tokenizer: a `Wav2Vec2CTCTokenizer`; see [`DeepSpeech2Processor.build_tokenizer`].
-        text_case (`str`): `"lower"`, `"upper"` or `"keep"`: what [`~DeepSpeech2Processor.normalize_text`] does to letters.
+        text_case (`str`): `"lower"`, `"upper"` or `"keep"`: what [`~DeepSpeech2Processor.normalize_text`] makes of it.
         removed_characters (`str`): characters that normalisation turns into a space.
     """
 
@@ -36,7 +37,8 @@ class DeepSpeech2Processor(ProcessorMixin):
     @staticmethod
     def build_tokenizer(characters: Iterable[str]) -> Wav2Vec2CTCTokenizer:
         """
-        Tokenizer over `characters` (each one code point, a space for the word boundary), any alphabet; blank = id 0.
+        Tokenizer over `characters`, each one code point of any alphabet, and the space, last where it is not among
+        them; the blank is id 0.
 
         Raises:
             ValueError: no characters, or an entry that is not one character.
@@ -45,7 +47,8 @@ class DeepSpeech2Processor(ProcessorMixin):
         wrong = [character for character in characters if len(character) != 1]
         if not characters or wrong:
             raise ValueError(f"the vocabulary is {characters}; expected single characters, but got {wrong or 'none'}")
-        vocabulary = {token: index for index, token in enumerate([BLANK_TOKEN, *characters])}
+        tokens = dict.fromkeys([BLANK_TOKEN, *characters, " "])
+        vocabulary = {token: index for index, token in enumerate(tokens)}
         with tempfile.TemporaryDirectory() as folder:
             vocab_file = Path(folder, "vocab.json")
             vocab_file.write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
@@ -89,14 +92,13 @@ class DeepSpeech2Processor(ProcessorMixin):
             )
         return [self._ids[character] for character in normalized_text]
 
-    def __call__(
-        self, audio=None, text: str | Sequence[str] | None = None, sampling_rate: int | None = None, **kwargs
-    ) -> BatchFeature:
+    def __call__(self, audio=None, text: str | Sequence[str] | None = None, **kwargs) -> BatchFeature:
         """
         Args:
             audio: one clip or a list of clips; see [`DeepSpeech2FeatureExtractor.__call__`].
             text: the transcript of each clip, normalised here.
-            sampling_rate: Hz of the audio.
+            kwargs: `sampling_rate`, Hz of the audio and needed with it; `padding`, `max_length`, `return_tensors` and
+                the like for both, or for one in `audio_kwargs={...}` and `text_kwargs={...}`.
 
         Returns:
             `input_features`, `attention_mask` of the audio; `labels` of the text, padded with -100; either or both.
@@ -106,18 +108,20 @@ class DeepSpeech2Processor(ProcessorMixin):
         """
         if audio is None and text is None:
             raise ValueError("neither audio nor text was given; expected at least one of them")
-        return_tensors = kwargs.pop("return_tensors", None)
+        options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         inputs = BatchFeature()
         if audio is not None:
-            inputs = self.feature_extractor(
-                audio, sampling_rate=sampling_rate, return_tensors=return_tensors, **kwargs
-            )
+            inputs = self.feature_extractor(audio, **options["audio_kwargs"])
         if text is not None:
-            texts = [text] if isinstance(text, str) else list(text)
+            texts = [text] if isinstance(text, str) else text
             labels = [self.encode(self.normalize_text(one)) for one in texts]
-            longest = max(map(len, labels), default=0)
-            inputs["labels"] = [ids + [-100] * (longest - len(ids)) for ids in labels]
-            inputs = inputs.convert_to_tensors(return_tensors)
+            padding = {"padding": True} | {k: v for k, v in options["text_kwargs"].items() if k in PADDING_OPTIONS}
+            padded = self.tokenizer.pad({"input_ids": labels}, return_attention_mask=True, **padding)
+            inputs["labels"] = [
+                [label if real else -100 for label, real in zip(*row, strict=True)]
+                for row in zip(padded["input_ids"], padded["attention_mask"], strict=True)
+            ]
+            inputs = inputs.convert_to_tensors(options["text_kwargs"].get("return_tensors"))
         return inputs
 
     @property

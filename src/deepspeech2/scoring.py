@@ -4,11 +4,15 @@ import time
 from collections.abc import Iterable, Iterator
 
 import torch
+from torch import nn
+from transformers import ProcessorMixin
 
 from .metrics import Scores, Utterance, score
 
 
-def transcribe(model, processor, batches: Iterable[dict]) -> Iterator[tuple[list[Utterance], float | None]]:
+def transcribe(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict]
+) -> Iterator[tuple[list[Utterance], float | None]]:
     """
     Greedy transcription, batch by batch; nothing but the text is kept.
 
@@ -21,25 +25,25 @@ def transcribe(model, processor, batches: Iterable[dict]) -> Iterator[tuple[list
         The utterances of a batch and its loss (None if the batch has no labels).
     """
     device = next(model.parameters()).device
-    with torch.inference_mode():
-        for batch in batches:
-            labels = batch.get("labels")
+    for batch in batches:
+        labels = batch.get("labels")
+        with torch.inference_mode():
             outputs = model(
                 batch["input_features"].to(device),
                 batch["attention_mask"].to(device),
                 labels=None if labels is None else labels.to(device),
             )
             hypotheses = processor.batch_decode(outputs.logits.argmax(-1).cpu())
-            utterances = [
-                Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
-                for id_, speaker_id, duration_s, reference, text in zip(
-                    batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], hypotheses, strict=True
-                )
-            ]
-            yield utterances, None if outputs.loss is None else float(outputs.loss)
+        utterances = [
+            Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
+            for id_, speaker_id, duration_s, reference, text in zip(
+                batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], hypotheses, strict=True
+            )
+        ]
+        yield utterances, None if outputs.loss is None else float(outputs.loss)
 
 
-def score_model(model, processor, batches: Iterable[dict]) -> tuple[Scores, float]:
+def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict]) -> tuple[Scores, float]:
     """
     Scores of a model on a split, and its speed.
 

@@ -1,16 +1,17 @@
 """CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging and exact positions."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
-from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState
+from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 from .arguments import RecipeTrainingArguments
 from .data import EvaluationStream, SpeechStream, build_loader
@@ -22,7 +23,7 @@ POSITION_NAME = "data_position_{rank}.pt"
 MODEL_INPUTS = ("input_features", "attention_mask", "labels")
 
 
-def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: int | None) -> None:
+def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | None) -> None:
     """
     Turns epochs into steps, in place: a stream has no end that Trainer could see.
 
@@ -115,6 +116,7 @@ class CTCTrainer(Trainer):
     ):
         # The stream knows its own position; Trainer's way, reading everything again, is not needed.
         args.ignore_data_skip = True
+        args.restore_callback_states_from_checkpoint = True  # the patience that early stopping has left
         super().__init__(
             model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
         )
@@ -122,7 +124,7 @@ class CTCTrainer(Trainer):
         self.average: AveragedModel | None = None
         self.train_loader = None
         self._audio_s = 0.0
-        self._audio_since = time.perf_counter()
+        self._audio_since = self._clock = time.perf_counter()
         self.pop_callback(ProgressCallback)
         if not args.disable_tqdm:
             self.add_callback(CTCProgress())
@@ -136,6 +138,8 @@ class CTCTrainer(Trainer):
     def get_train_dataloader(self):
         """The stream's own loader: each process reads its part, so accelerate has nothing to dispatch."""
         self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers)
+        # An iterator draws a seed when it is made: from the global generator it would shift a resumed run's dropout.
+        self.train_loader.generator = torch.Generator()
         return self.train_loader
 
     def get_eval_dataloader(self, eval_dataset=None):
@@ -144,7 +148,10 @@ class CTCTrainer(Trainer):
 
     # Training -------------------------------------------------------------------------------------------------------
 
-    def train(self, *args, **kwargs):
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        self._clock = time.perf_counter()
+        if resume_from_checkpoint and self._load_if_complete(resume_from_checkpoint):
+            return TrainOutput(self.state.global_step, math.nan, {})
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
@@ -152,7 +159,7 @@ class CTCTrainer(Trainer):
                 self.model, multi_avg_fn=_ramped_average(self.args.ema_decay), use_buffers=True
             )
             self.add_callback(WeightAveraging(self.average, self.model))
-        output = super().train(*args, **kwargs)
+        output = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.average is not None:
             if self.state.best_model_checkpoint is None or not self.args.load_best_model_at_end:
                 self.model.load_state_dict(self.average.module.state_dict())
@@ -160,13 +167,24 @@ class CTCTrainer(Trainer):
             self.remove_callback(WeightAveraging)
         return output
 
+    def _load_if_complete(self, checkpoint: str) -> bool:
+        """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
+        state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
+        if state.global_step < self.args.max_steps:
+            return False
+        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
+        self.state = state
+        self.model.load_state_dict(load_file(Path(best or checkpoint, "model.safetensors")))
+        return True
+
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         if self.args.learning_anneal and self.lr_scheduler is None:
-            if not self.steps_per_epoch:
+            steps_per_epoch = self.steps_per_epoch
+            if not steps_per_epoch:
                 raise ValueError("learning_anneal needs a corpus of known length; use lr_scheduler_type instead")
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 optimizer or self.optimizer,
-                lambda step: self.args.learning_anneal ** -int(step / self.steps_per_epoch),
+                lambda step: self.args.learning_anneal ** -int(step / steps_per_epoch),
             )
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
@@ -182,6 +200,10 @@ class CTCTrainer(Trainer):
             audio_s = self.accelerator.reduce(torch.tensor(self._audio_s, device=self.args.device)).item()
             logs["audio_s_per_s"] = audio_s / (now - self._audio_since)
             self._audio_s, self._audio_since = 0.0, now
+        # Time over all sittings: a resumed run finds the earlier ones in its log.
+        earlier_s = next((line["elapsed_s"] for line in reversed(self.state.log_history) if "elapsed_s" in line), 0.0)
+        now = time.perf_counter()
+        logs["elapsed_s"], self._clock = earlier_s + now - self._clock, now
         super().log(logs, start_time)
 
     # Evaluation -----------------------------------------------------------------------------------------------------
@@ -193,22 +215,26 @@ class CTCTrainer(Trainer):
         started = time.perf_counter()
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         model = self.model_wrapped if sharded else self.model
-        batches: Iterable[dict] = self._in_step(dataloader) if sharded else dataloader
+        repeated: list[dict] = []
+        batches: Iterable[dict] = self._in_step(dataloader, repeated) if sharded else dataloader
         was_training = model.training
         model.eval()
-        utterances, losses = {}, []
+        found: list = []
         with self.averaged_weights(), self.compute_loss_context_manager():
+            if self.args.world_size > 1 and not sharded:
+                # In training each process has batch-norm statistics of its own; those of the main one are saved.
+                for buffer in model.buffers():
+                    broadcast(buffer)
             for some, loss in transcribe(model, self.processing_class, batches):
-                utterances |= {utterance.id: utterance for utterance in some}
-                losses.append((loss, len(some)))
+                found.append((some, loss))
                 self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         model.train(was_training)
-        found = list(utterances.values())
+        del found[len(found) - len(repeated) :]
         if self.args.world_size > 1:
-            found, losses = gather_object(found), gather_object(losses)
-        scores = score(found)
+            found = gather_object(found)
+        scores = score([utterance for some, _ in found for utterance in some])
         metrics = {
-            "loss": sum(loss * count for loss, count in losses) / sum(count for _, count in losses),
+            "loss": sum(loss * len(some) for some, loss in found) / scores.num_utterances,
             "wer": scores.wer,
             "cer": scores.cer,
         }
@@ -220,7 +246,7 @@ class CTCTrainer(Trainer):
             num_samples=scores.num_utterances,
         )
 
-    def _in_step(self, batches: Iterable[dict]) -> Iterator[dict]:
+    def _in_step(self, batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
         """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
         last = None
         iterator = iter(batches)
@@ -229,6 +255,8 @@ class CTCTrainer(Trainer):
             waiting = torch.tensor(int(batch is not None), device=self.args.device)
             if self.accelerator.reduce(waiting).item() == 0:
                 return
+            if batch is None:
+                repeated.append(last)
             last = batch or last
             if last is None:
                 raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
@@ -255,9 +283,8 @@ class CTCTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
-        torch.save(
-            self.train_loader.state_dict(), Path(output_dir, POSITION_NAME.format(rank=self.args.process_index))
-        )
+        Path(output_dir).mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
+        torch.save(self.train_loader.state_dict(), Path(output_dir, POSITION_NAME.format(rank=self.args.process_index)))
         if self.average is not None and self.args.should_save:
             save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
 

@@ -69,7 +69,7 @@ def spread_voices(count: int, seed: int = 0) -> list[Voice]:
                 pitch=float(0.5 * (1.2 / 0.5) ** u[0]),
                 # Long vocal tracts go with low voices, but not strictly.
                 formant=float(0.82 + 0.26 * (0.7 * u[0] + 0.3 * u[1])),
-                rate=float(0.88 + 0.34 * u[2]),
+                rate=float(0.8 + 0.35 * u[2]),
                 intonation=float(0.6 + 0.7 * u[3]),
                 breath_db=float(-6 + 14 * u[4]),
                 tilt_db=float(-3 + 5 * u[5]),
@@ -78,7 +78,7 @@ def spread_voices(count: int, seed: int = 0) -> list[Voice]:
     return voices
 
 
-def speak(text: str, voice: Voice = Voice(), rng: np.random.Generator | None = None) -> np.ndarray:  # noqa: B008
+def speak(text: str, voice: Voice = Voice(), rng: np.random.Generator | None = None) -> np.ndarray:
     """English text -> float32 (N,) at 16 kHz in about ±0.5, with some 0.25 s of silence at both ends.
 
     `rng` is for the noise in the voice (a fixed one if not given); the same text, voice and state of it give the

@@ -26,9 +26,7 @@ def clusters_of(speakers: Sequence[str]) -> tuple[Unit, NDArray[np.int64]]:
     return ("utterance" if len(speakers) > 1 else "nothing"), np.arange(len(speakers))
 
 
-def resample(
-    sums: NDArray[np.int64], clusters: NDArray[np.int64], samples: int, seed: int
-) -> NDArray[np.int64]:
+def resample(sums: NDArray[np.int64], clusters: NDArray[np.int64], samples: int, seed: int) -> NDArray[np.int64]:
     """Draw whole clusters with replacement: sums (N, C) by utterance -> sums (samples, C) by resample."""
     num_clusters = int(clusters.max()) + 1
     totals = np.zeros((num_clusters, sums.shape[1]), np.int64)

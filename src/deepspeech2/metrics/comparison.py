@@ -41,6 +41,7 @@ class Comparison:
     share_better: float | None
     share_worse: float | None
     resampled_by: Unit
+    bootstrap_samples: int
     changes: tuple[Change, ...]
 
     @property
@@ -81,6 +82,7 @@ class Comparison:
             "insertions_a": self.a.insertions,
             "insertions_b": self.b.insertions,
             "resampled_by": self.resampled_by,
+            "bootstrap_samples": self.bootstrap_samples,
         }
 
     def summary(self) -> str:
@@ -120,8 +122,7 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     differing = {left.id for left, right in pairs if left.reference != right.reference}
     if differing:
         raise ValueError(
-            f"The references differ for {_some(differing)}."
-            " Normalise the texts of both models by the same function."
+            f"The references differ for {_some(differing)}. Normalise the texts of both models by the same function."
         )
     unit, clusters = clusters_of([left.speaker_id for left, _ in pairs])
     if bootstrap_samples == 0:
@@ -144,6 +145,7 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
         share_better=share_better,
         share_worse=share_worse,
         resampled_by=unit,
+        bootstrap_samples=bootstrap_samples if unit != "nothing" else 0,
         changes=tuple(_change(left, right) for left, right in pairs),
     )
 

@@ -77,9 +77,7 @@ class SpeechErrorRates(evaluate.Metric):
         **unknown: Any,
     ) -> dict[str, Any]:
         if unknown:
-            raise ValueError(
-                f"Unknown options {sorted(unknown)}; known: speakers, durations, bootstrap_samples, seed."
-            )
+            raise ValueError(f"Unknown options {sorted(unknown)}; known: speakers, durations, bootstrap_samples, seed.")
         heard, said = predictions or [], references or []
         speakers = [""] * len(heard) if speakers is None else [str(speaker or "") for speaker in speakers]
         durations = [0.0] * len(heard) if durations is None else durations
@@ -90,7 +88,6 @@ class SpeechErrorRates(evaluate.Metric):
                     " speaker ids that come in batches or from several processes need config_name='speakers'."
                 )
         utterances = [
-            Utterance(str(index), *row)
-            for index, row in enumerate(zip(speakers, durations, said, heard, strict=True))
+            Utterance(str(index), *row) for index, row in enumerate(zip(speakers, durations, said, heard, strict=True))
         ]
         return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed).to_dict()

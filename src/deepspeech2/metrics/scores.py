@@ -162,8 +162,7 @@ class Scores(_Rates):
             f"CER {_percent(self.cer, self.cer_interval)}",
             f"{self.substitutions} substituted, {self.deletions} deleted, {self.insertions} inserted"
             f" of {self.num_words} words",
-            f"{self.num_utterances} utterances, {self.num_speakers or 'unknown'} speakers,"
-            f" {self.audio_s / 60:.1f} min",
+            f"{self.num_utterances} utterances, {self.num_speakers or 'unknown'} speakers, {self.audio_s / 60:.1f} min",
         ]
         if self.wer_interval:
             parts.append(f"95 % intervals by {self.resampled_by}")
@@ -189,9 +188,7 @@ def score(
         ValueError: no utterances, or a column of another length.
     """
     if not utterances:
-        raise ValueError(
-            "Nothing to score: got no utterances. Check the split's name and what the filters dropped."
-        )
+        raise ValueError("Nothing to score: got no utterances. Check the split's name and what the filters dropped.")
     columns = {name: [str(value) for value in values] for name, values in (groups or {}).items()}
     for name, values in columns.items():
         if len(values) != len(utterances):

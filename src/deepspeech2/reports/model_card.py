@@ -64,8 +64,8 @@ def write_model_card(
         datasets: trained on; Hub ids go into the metadata, the others into the text.
         results: every split scored, of the model as it is saved; the first one is the headline.
         training: facts by name: command, commit, config, hyper-parameters, hardware, time, hours of audio.
-            Values of several lines become folded blocks, the first one open.
-        plots: PNG files; copied into `folder`/plots.
+            Values of several lines become folded blocks.
+        plots: PNG files, copied into `folder`/plots; the first is shown on top, the others with the training.
         limits: a text, or a list of points.
         repo_id: where it will be found on the Hub; `model_name` if not given.
         revision: a commit or tag that the usage example pins.
@@ -111,7 +111,7 @@ def write_model_card(
         revision_argument=f', revision="{revision}"' if revision else "",
         sampling_rate=sampling_rate,
         origin=_origin(base_model, datasets),
-        facts=[(name, value) for name, value in training.items() if "\n" not in value.strip()],
+        facts=[(name, _code(name, value.strip())) for name, value in training.items() if "\n" not in value.strip()],
         blocks=[
             (name, value.strip(), "yaml" if "config" in name.lower() else "")
             for name, value in training.items()
@@ -154,12 +154,21 @@ def _description(languages: Sequence[str], results: Sequence[tuple[EvaluatedSpli
 
 
 def _origin(base_model: str | None, datasets: Sequence[str]) -> str:
-    start = f"Fine-tuned from {_link(base_model, '')}" if base_model else "Trained from random weights"
-    return f"{start} on {', '.join(_link(name, 'datasets/') for name in datasets)}.\n"
+    if base_model is None:
+        start = "Trained from random weights"
+    elif _is_repo_id(base_model):
+        start = f"Fine-tuned from [{base_model}](https://huggingface.co/{base_model})"
+    else:
+        start = f"Fine-tuned from the local checkpoint `{Path(base_model).name}`"
+    corpora = [
+        f"[{name}](https://huggingface.co/datasets/{name})" if _is_repo_id(name) else f"`{Path(name).name}`"
+        for name in datasets
+    ]
+    return f"{start} on {' and '.join(corpora)}."
 
 
-def _link(name: str, kind: str) -> str:
-    return f"[{name}](https://huggingface.co/{kind}{name})" if _is_repo_id(name) else f"`{Path(name).name}` (local)"
+def _code(name: str, value: str) -> str:
+    return f"`{value}`" if name.lower() in {"command", "commit"} else value
 
 
 def _is_repo_id(name: str) -> bool:

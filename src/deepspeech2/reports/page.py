@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from ..metrics import ScoredUtterance, Scores
 
+_MAX_UNBROKEN = 20  # characters; an untrained model hears words as long as sentences
 _LEGEND = Markup(
     '<p class="note"><ruby class="sub">lamp<rt>light</rt></ruby> heard for the small word above it &ensp; '
     "<del>the</del> said, not heard &ensp; <ins>now</ins> heard, not said</p>"
@@ -38,8 +39,9 @@ def mark_words(utterance: ScoredUtterance) -> Markup:
             case "hit":
                 parts.append(escape(step.hypothesis))
             case "substitution":
-                template = Markup('<ruby class="sub">{}<rt>{}</rt></ruby>')
-                parts.append(template.format(step.hypothesis, step.reference))
+                kind = "sub long" if len(step.hypothesis) > _MAX_UNBROKEN else "sub"
+                template = Markup('<ruby class="{}">{}<rt>{}</rt></ruby>')
+                parts.append(template.format(kind, step.hypothesis, step.reference))
             case "deletion":
                 parts.append(Markup("<del>{}</del>").format(step.reference))
             case "insertion":

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ..metrics import Comparison, Scores
 from .page import interval, interval_note, percent, speakers, write_page
-from .plots import draw_figure, draw_figures, error_rate_bars, save_png, to_svg
+from .plots import draw_figure, draw_figures, save_png, to_svg, word_and_character_bars
 from .score_plots import errors_per_utterance, wer_by_length, wer_by_speaker
 
 _NUM_WORST = 30
@@ -41,7 +41,7 @@ def write_score_report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stages = {"baseline": comparison.a, "this model": scores} if comparison else {"this model": scores}
-    picture = error_rate_bars({stage: {"Word error rate": of} for stage, of in stages.items()})
+    picture = word_and_character_bars(stages)
     save_png(picture, folder / "score.png")
     panels = [
         ("WER by length", wer_by_length(scores), 2.7),
@@ -62,7 +62,7 @@ def write_score_report(
         headline=Markup("WER <b>{} %</b> on {:,} utterances of {}").format(
             percent(scores.wer), scores.num_utterances, speakers(scores)
         ),
-        picture=Markup(to_svg(picture, "Word error rate with its interval")),
+        picture=Markup(to_svg(picture, "Word and character error rate with their intervals")),
         interval_note=interval_note(stages.values()),
         figures=_figures(scores, rtfx),
         comparison=comparison and _comparison(comparison),
@@ -94,19 +94,27 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         verdict = "there are too few utterances to say how much of it is luck"
     else:
         low, high = comparison.wer_interval
-        bounds = f"{100 * low:+.2f} to {100 * high:+.2f} points"
+        bounds = f"{_signed(100 * low)} to {_signed(100 * high)}"
         excludes, reverse = ("holds", "might") if low <= 0 <= high else ("excludes", "would hardly")
         verdict = f"the 95 % interval {excludes} zero, so other {unit}s {reverse} reverse it"
+    p = ""
+    if comparison.p_value is not None:  # no resample can show less than one in all
+        least = 2 / comparison.bootstrap_samples
+        p = f"{comparison.p_value:.3f}" if comparison.p_value >= least else f"< {least:.3f}"
     changed = sorted(comparison.changes, key=lambda change: change.a.words.errors - change.b.words.errors)
     ends = changed[-_NUM_CHANGES // 2 :][::-1] + changed[: _NUM_CHANGES // 2]
     return {
-        "sentence": f"{points:+.2f} points of WER against the baseline: {verdict}.",
+        "sentence": f"{_signed(points)} points of WER against the baseline: {verdict}.",
         "figures": [
-            ("difference", f"{points:+.2f}", bounds),
+            ("difference", _signed(points), bounds),
             ("words fixed", f"{comparison.fixed:,}", "wrong before, right now"),
             ("words broken", f"{comparison.broken:,}", "right before, wrong now"),
-            ("insertions", f"{comparison.b.insertions - comparison.a.insertions:+,}", "words nobody said"),
-            *([("p", f"{comparison.p_value:.3f}", "paired bootstrap")] if comparison.p_value is not None else []),
+            (
+                "insertions",
+                f"{comparison.b.insertions - comparison.a.insertions:+,}".replace("-", "−"),
+                "words nobody said",
+            ),
+            *([("p", p, "paired bootstrap")] if p else []),
         ],
         "words": [
             ("Fixed most often", comparison.fixed_words().most_common(8)),
@@ -114,6 +122,10 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         ],
         "changes": [change for change in dict.fromkeys(ends) if change.fixed or change.broken],
     }
+
+
+def _signed(points: float) -> str:
+    return f"{points:+.2f}".replace("-", "−")
 
 
 def _confusions(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:

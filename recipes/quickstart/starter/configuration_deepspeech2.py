@@ -1,0 +1,111 @@
+"""Configuration of DeepSpeech2 (Amodei et al., 2015, https://arxiv.org/abs/1512.02595)."""
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class DeepSpeech2Config(PreTrainedConfig):
+    r"""
+    Sizes of a DeepSpeech2 acoustic model. The defaults are those of deepspeech.pytorch: 86.6 M parameters.
+
+    Args:
+        vocab_size (`int`): tokens, the CTC blank included.
+        num_features (`int`): frequency bins of a frame of `input_features`: `n_fft // 2 + 1`, or the mel bins.
+        hop_length (`int`): samples between two frames; with the time strides it gives `inputs_to_logits_ratio`.
+        conv_channels (`list[int]`): output channels of each 2-D convolution.
+        conv_kernel_sizes, conv_strides, conv_paddings (`list[list[int]]`): one `[frequency, time]` pair a convolution.
+        activation_max (`float`): upper bound of the clipped ReLU after each convolution and after the lookahead.
+        rnn_type (`str`): `"lstm"`, `"gru"` or `"rnn"` (tanh).
+        hidden_size, num_hidden_layers (`int`): width and number of the recurrent layers.
+        bidirectional (`bool`): both directions, summed; otherwise a lookahead convolution follows the last layer.
+        lookahead_context (`int`): frames that the lookahead convolution sees, the present one included.
+        rnn_bias (`bool`): biases in the recurrent layers.
+        dropout (`float`): dropout on the output of each recurrent layer.
+        ctc_loss_reduction (`str`): `"mean"` (per label, then over the batch), `"sum"` or `"none"`.
+        ctc_zero_infinity (`bool`): zero the loss of targets that no alignment can reach.
+
+    Raises:
+        StrictDataclassClassValidationError: sizes that contradict each other; the message names the fields.
+    """
+
+    model_type = "deepspeech2"
+
+    vocab_size: int = 29
+    num_features: int = 161
+    hop_length: int = 160
+    conv_channels: list[int] | tuple[int, ...] = (32, 32)
+    conv_kernel_sizes: list[list[int]] | tuple[tuple[int, int], ...] = ((41, 11), (21, 11))
+    conv_strides: list[list[int]] | tuple[tuple[int, int], ...] = ((2, 2), (2, 1))
+    conv_paddings: list[list[int]] | tuple[tuple[int, int], ...] = ((20, 5), (10, 5))
+    activation_max: float | int = 20.0
+    rnn_type: str = "lstm"
+    hidden_size: int = 1024
+    num_hidden_layers: int = 5
+    bidirectional: bool = True
+    lookahead_context: int = 20
+    rnn_bias: bool = True
+    dropout: float | int = 0.0
+    pad_token_id: int | None = 0
+    bos_token_id: int | None = None
+    eos_token_id: int | None = None
+    ctc_loss_reduction: str = "mean"
+    ctc_zero_infinity: bool = True
+
+    def validate_sizes(self) -> None:
+        for name in (
+            "vocab_size",
+            "num_features",
+            "hop_length",
+            "hidden_size",
+            "num_hidden_layers",
+            "lookahead_context",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        num_convolutions = len(self.conv_channels)
+        for name in ("conv_kernel_sizes", "conv_strides", "conv_paddings"):
+            pairs = getattr(self, name)
+            if len(pairs) != num_convolutions or any(len(pair) != 2 for pair in pairs):
+                raise ValueError(
+                    f"{name} is {pairs}; expected one [frequency, time] pair for each of the "
+                    f"{num_convolutions} conv_channels"
+                )
+        if self.rnn_type not in ("lstm", "gru", "rnn"):
+            raise ValueError(f"rnn_type is {self.rnn_type!r}; expected 'lstm', 'gru' or 'rnn'")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
+        if self.ctc_loss_reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"ctc_loss_reduction is {self.ctc_loss_reduction!r}; expected 'mean', 'sum' or 'none'")
+        if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id, the CTC blank, is {self.pad_token_id}; expected one below vocab_size {self.vocab_size}"
+            )
+        if self.rnn_input_size < 1:
+            raise ValueError(
+                f"the convolutions leave {self.rnn_input_size} of num_features {self.num_features}; "
+                "use smaller frequency kernels or strides, or more padding"
+            )
+
+    @property
+    def time_stride(self) -> int:
+        """Input frames for each output frame."""
+        return math.prod(stride[1] for stride in self.conv_strides)
+
+    @property
+    def inputs_to_logits_ratio(self) -> int:
+        """Audio samples for each output frame; the pipeline's chunking and timestamps rely on it."""
+        return self.hop_length * self.time_stride
+
+    @property
+    def rnn_input_size(self) -> int:
+        """Channels times frequency rows after the convolutions."""
+        rows = self.num_features
+        for kernel, stride, padding in zip(self.conv_kernel_sizes, self.conv_strides, self.conv_paddings, strict=True):
+            rows = (rows + 2 * padding[0] - kernel[0]) // stride[0] + 1
+        return self.conv_channels[-1] * rows
+
+
+__all__ = ["DeepSpeech2Config"]

@@ -1,0 +1,318 @@
+"""DeepSpeech2: 2-D convolutions over the spectrogram, recurrent layers, a linear CTC head.
+
+Amodei et al., 2015, https://arxiv.org/abs/1512.02595, in the shape of deepspeech.pytorch. Lengths are exact
+integers and every module masks what lies behind them: padding never changes an answer.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput, can_return_tuple
+
+from .configuration_deepspeech2 import DeepSpeech2Config
+
+
+@dataclass
+class DeepSpeech2ModelOutput(ModelOutput):
+    """
+    Args:
+        last_hidden_state: (batch, output frames, hidden_size), zero behind each clip's end.
+        output_lengths: (batch,) valid output frames of each clip.
+        hidden_states: the convolutions' output and that of each recurrent layer, if asked for.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    output_lengths: torch.LongTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class DeepSpeech2CTCOutput(ModelOutput):
+    """
+    Args:
+        loss: CTC loss, if `labels` were given.
+        logits: (batch, output frames, vocab_size) before the softmax, zero (hence the blank) behind each clip's end.
+        output_lengths: (batch,) valid output frames of each clip.
+        hidden_states: the convolutions' output and that of each recurrent layer, if asked for.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    output_lengths: torch.LongTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+
+
+def _frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """(batch, num_frames) bool, true on real frames."""
+    return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
+
+
+def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """
+    Batch normalisation whose training statistics are those of the real frames only: (batch, channels, ..., frames)
+    and (batch,) real frames of each clip -> the same shape, zero behind each clip's end.
+    """
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
+    if norm.training:
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        x32 = x.float()
+        count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
+        mean = (x32 * mask).sum(dims) / count
+        variance = ((x32 - mean.view(shape)) * mask).square().sum(dims) / count
+        with torch.no_grad():
+            unbiased = variance * (count / (count - 1).clamp(min=1))
+            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+            norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
+            norm.num_batches_tracked.add_(1)
+    else:
+        mean, variance = norm.running_mean.float(), norm.running_var.float()
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)
+    shift = norm.bias - mean * scale
+    return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype) * mask
+
+
+class DeepSpeech2ConvLayer(nn.Module):
+    """Convolution over (frequency, time), batch norm, clipped ReLU; the padding masked before and after."""
+
+    def __init__(self, config: DeepSpeech2Config, index: int):
+        super().__init__()
+        in_channels = 1 if index == 0 else config.conv_channels[index - 1]
+        sizes = (config.conv_kernel_sizes[index], config.conv_strides[index], config.conv_paddings[index])
+        self.conv = nn.Conv2d(in_channels, config.conv_channels[index], *map(tuple, sizes))
+        self.batch_norm = nn.BatchNorm2d(config.conv_channels[index])
+        self.activation = nn.Hardtanh(0.0, float(config.activation_max))
+
+    def forward(self, hidden_states: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
+        """(batch, channels, rows, frames), zero in the padding -> the same after the stride."""
+        return self.activation(_masked_batch_norm(self.batch_norm, self.conv(hidden_states), output_lengths))
+
+
+class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
+    """One LSTM, GRU or RNN layer; two directions are summed."""
+
+    def __init__(self, config: DeepSpeech2Config, input_size: int):
+        super().__init__()
+        rnn_class = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[config.rnn_type]
+        options = {"bias": config.rnn_bias, "batch_first": True, "bidirectional": config.bidirectional}
+        self.rnn = rnn_class(input_size, config.hidden_size, **options)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, input size), (batch,) -> (batch, frames, hidden_size), zero in the padding."""
+        # The one place that knows the device: cuDNN is fastest on packed sequences, the CPU's fused kernels only
+        # run on padded ones.
+        run = self._packed if hidden_states.is_cuda else self._padded
+        mask = _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        return self.dropout(run(hidden_states, lengths)) * mask
+
+    def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = pack_padded_sequence(hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
+        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
+
+    def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Each direction on the padded batch, the backward one on rows flipped within their own length."""
+        output = self._one_direction(hidden_states, "")
+        if not self.rnn.bidirectional:
+            return output
+        batch_size, num_frames, _ = hidden_states.shape
+        frames = torch.arange(num_frames, device=lengths.device)
+        flipped = torch.where(frames < lengths[:, None], lengths[:, None] - 1 - frames, frames)
+        flipped = (flipped + torch.arange(batch_size, device=lengths.device)[:, None] * num_frames).flatten()
+
+        def flip(x: torch.Tensor) -> torch.Tensor:
+            return x.flatten(0, 1).index_select(0, flipped).view_as(x)
+
+        return output + flip(self._one_direction(flip(hidden_states), "_reverse"))
+
+    def _one_direction(self, hidden_states: torch.Tensor, suffix: str) -> torch.Tensor:
+        names = ["weight_ih_l0", "weight_hh_l0"] + (["bias_ih_l0", "bias_hh_l0"] if self.rnn.bias else [])
+        weights = [getattr(self.rnn, name + suffix) for name in names]
+        state = hidden_states.new_zeros(1, hidden_states.shape[0], self.rnn.hidden_size)
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
+        options = (self.rnn.bias, 1, 0.0, self.training, False, True)
+        if isinstance(self.rnn, nn.LSTM):
+            return torch.lstm(hidden_states, (state, state), weights, *options)[0]
+        kernel = torch.gru if isinstance(self.rnn, nn.GRU) else torch.rnn_tanh
+        return kernel(hidden_states, state, weights, *options)[0]
+
+
+class DeepSpeech2Lookahead(nn.Module):
+    """Depthwise convolution over the present and coming frames (Wang et al., 2016), then a clipped ReLU."""
+
+    def __init__(self, config: DeepSpeech2Config):
+        super().__init__()
+        self.context = config.lookahead_context
+        size = config.hidden_size
+        self.conv = nn.Conv1d(size, size, self.context, groups=size, bias=False)
+        self.activation = nn.Hardtanh(0.0, float(config.activation_max))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, hidden_size) -> the same."""
+        hidden_states = nn.functional.pad(hidden_states.transpose(1, 2), (0, self.context - 1))
+        return self.activation(self.conv(hidden_states)).transpose(1, 2)
+
+
+class DeepSpeech2PreTrainedModel(PreTrainedModel):
+    config_class = DeepSpeech2Config
+    base_model_prefix = "model"
+    main_input_name = "input_features"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["DeepSpeech2RecurrentLayer"]
+    # The loss is a mean over the batch: Trainer itself divides by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)):
+            init.kaiming_uniform_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.RNNBase):
+            for name, parameter in module.named_parameters():
+                if "weight_ih" in name:
+                    init.xavier_uniform_(parameter)
+                elif "weight_hh" in name:
+                    init.orthogonal_(parameter)
+                else:
+                    init.zeros_(parameter)
+        else:
+            super()._init_weights(module)
+
+    def get_output_lengths(self, input_lengths: torch.Tensor | int) -> torch.Tensor | int:
+        """Frames after the convolutions of clips of `input_lengths` frames; an int or an integer tensor alike."""
+        return self._lengths_after_each_conv(input_lengths)[-1]
+
+    def _lengths_after_each_conv(self, lengths: torch.Tensor | int) -> list[torch.Tensor | int]:
+        after_each = []
+        for kernel, stride, padding in zip(
+            self.config.conv_kernel_sizes, self.config.conv_strides, self.config.conv_paddings, strict=True
+        ):
+            lengths = (lengths + 2 * padding[1] - kernel[1]) // stride[1] + 1
+            lengths = lengths.clamp(min=0) if isinstance(lengths, torch.Tensor) else max(lengths, 0)
+            after_each.append(lengths)
+        return after_each
+
+
+class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
+    """The acoustic encoder: `input_features` to normalised hidden states, without the CTC head."""
+
+    def __init__(self, config: DeepSpeech2Config):
+        super().__init__(config)
+        self.convs = nn.ModuleList(DeepSpeech2ConvLayer(config, i) for i in range(len(config.conv_channels)))
+        self.layers = nn.ModuleList(
+            DeepSpeech2RecurrentLayer(config, config.rnn_input_size if i == 0 else config.hidden_size)
+            for i in range(config.num_hidden_layers)
+        )
+        # One before each recurrent layer but the first, and one before the head. They stand outside the layers,
+        # which gradient checkpointing runs twice: statistics are counted once.
+        self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden_size) for _ in range(config.num_hidden_layers))
+        self.lookahead = None if config.bidirectional else DeepSpeech2Lookahead(config)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> DeepSpeech2ModelOutput:
+        """
+        Args:
+            input_features: (batch, frames, num_features) float.
+            attention_mask: (batch, frames), 1 on real frames, padding on the right; all real when omitted.
+            output_hidden_states: also return the output of the convolutions and of each recurrent layer.
+        """
+        if input_features.dim() != 3 or input_features.shape[-1] != self.config.num_features:
+            raise ValueError(
+                f"input_features has shape {tuple(input_features.shape)}; "
+                f"expected (batch, frames, num_features={self.config.num_features})"
+            )
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if self.get_output_lengths(input_features.shape[1]) < 1:
+            raise ValueError(f"input_features has {input_features.shape[1]} frames; the convolutions need more of them")
+        if attention_mask is None:
+            attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
+        all_lengths = self._lengths_after_each_conv(attention_mask.long().sum(-1))
+
+        hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
+        for layer, output_lengths in zip(self.convs, all_lengths, strict=True):
+            hidden_states = layer(hidden_states, output_lengths)
+        hidden_states = hidden_states.flatten(1, 2).transpose(1, 2)
+        all_hidden_states = [hidden_states]
+
+        for index, layer in enumerate(self.layers):
+            if index > 0:
+                hidden_states = self._normalise(self.norms[index - 1], hidden_states, output_lengths)
+            hidden_states = layer(hidden_states, output_lengths)
+            all_hidden_states.append(hidden_states)
+        if self.lookahead is not None:
+            hidden_states = self.lookahead(hidden_states)
+        return DeepSpeech2ModelOutput(
+            last_hidden_state=self._normalise(self.norms[-1], hidden_states, output_lengths),
+            output_lengths=output_lengths,
+            hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+        )
+
+    @staticmethod
+    def _normalise(norm: nn.BatchNorm1d, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return _masked_batch_norm(norm, hidden_states.transpose(1, 2), lengths).transpose(1, 2)
+
+
+class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
+    """DeepSpeech2 with a linear head over the vocabulary, trained by CTC."""
+
+    def __init__(self, config: DeepSpeech2Config):
+        super().__init__(config)
+        self.model = DeepSpeech2Model(config)
+        self.ctc_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def save_pretrained(self, *args, **kwargs):
+        """Notes, beside what the library notes for AutoModelForCTC, where AutoModel finds the encoder's code."""
+        if self._auto_class is not None:
+            encoder = {"AutoModel": f"{__name__.split('.')[-1]}.{DeepSpeech2Model.__name__}"}
+            self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
+        super().save_pretrained(*args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_features: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> DeepSpeech2CTCOutput:
+        """
+        Args:
+            labels: (batch, labels) token ids padded with -100; gives the loss.
+            input_features, attention_mask, output_hidden_states: as in [`DeepSpeech2Model.forward`].
+        """
+        outputs = self.model(input_features, attention_mask, return_dict=True, **kwargs)
+        logits = self.ctc_head(outputs.last_hidden_state)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels,
+                logit_lengths=outputs.output_lengths,
+                blank_token_id=self.config.pad_token_id,
+                reduction=self.config.ctc_loss_reduction,
+                zero_infinity=self.config.ctc_zero_infinity,
+            )
+        return DeepSpeech2CTCOutput(
+            loss=loss, logits=logits, output_lengths=outputs.output_lengths, hidden_states=outputs.hidden_states
+        )
+
+
+__all__ = ["DeepSpeech2ForCTC", "DeepSpeech2Model", "DeepSpeech2PreTrainedModel"]

@@ -1,0 +1,223 @@
+"""The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults come at once."""
+
+import argparse
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
+
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+
+RECIPE_ARGUMENTS = (ModelArguments, DataArguments, AugmentationArguments, RecipeTrainingArguments)
+
+
+class RecipeError(ValueError):
+    """Faults of a configuration, all of them at once."""
+
+    def __init__(self, faults: Sequence[str]):
+        self.faults = list(faults)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+class _Parser(HfArgumentParser):
+    """Collects what argparse would exit on; takes no shortened keys."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.faults: list[str] = []
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            self.faults.append(f"the command line: {error}")
+            return action.default
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise RecipeError([*self.faults, f"the command line: {message}"])
+
+
+def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
+    """
+    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins.
+
+    Args:
+        argv: the command line without the program's name.
+        default_config: the YAML file that is read when none is named.
+
+    Returns:
+        One instance of each of `RECIPE_ARGUMENTS`, then what differs from the defaults, as one dict without tokens.
+
+    Raises:
+        RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
+    """
+    parser = _Parser(RECIPE_ARGUMENTS, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("config", nargs="?", help="YAML file with the run's settings, the first word")
+    parser.set_defaults(config=None)
+    actions: dict[str, argparse.Action] = {}
+    for action in parser._actions:
+        if action.type is dict:
+            action.type = _json_object
+        actions.setdefault(action.dest, action)  # the first of --key and --no_key
+    known = set(actions) - {"config", "help"}
+
+    defaults = vars(parser.parse_known_args([])[0])
+
+    named = bool(argv) and not argv[0].startswith("-")
+    config_path = Path(argv[0]) if named else default_config
+    parser.set_defaults(**_read_yaml(config_path, actions, known, parser.faults))
+    namespace, unknown = parser.parse_known_args(list(argv[named:]))
+    flags = [word for word in unknown if word.startswith("--")]
+    parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
+    if not flags:  # else the words may be what an unknown key was given
+        parser.faults += [
+            f"the command line has the stray word {word!r}; a config file is the first word"
+            for word in [namespace.config, *unknown]
+            if word is not None
+        ]
+    groups: list[Any] = []
+    for dataclass_type in RECIPE_ARGUMENTS:
+        values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
+        try:
+            groups.append(dataclass_type(**values))
+        except (ValueError, TypeError, ImportError) as error:
+            parser.faults.append(str(error))
+    if len(groups) == len(RECIPE_ARGUMENTS):
+        parser.faults += _contradictions(*groups)
+    if parser.faults:
+        raise RecipeError(parser.faults)
+    settings = {
+        name: getattr(namespace, name)
+        for name in sorted(known)
+        if not name.endswith("token") and getattr(namespace, name) != defaults[name]
+    }
+    return (*groups, settings)
+
+
+def _json_object(text: str) -> dict:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        raise RecipeError([f"the config file {path} does not exist; expected a YAML file as the first word"])
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError([f"{path} is not YAML: {error}"]) from error
+    if not isinstance(content, dict):
+        raise RecipeError([f"{path} holds a {type(content).__name__}; expected 'key: value' lines"])
+    hints = {name: hint for group in RECIPE_ARGUMENTS for name, hint in get_type_hints(group).items()}
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            faults.append(_unknown_key(str(key), known, str(path)))
+            continue
+        try:
+            values[key] = _convert(value, actions[key], hints[key])
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            faults.append(f"{path}: {key} is {value!r}; expected {_expected(actions[key])}")
+    return values
+
+
+def _expected(action: argparse.Action) -> str:
+    if action.choices:
+        return f"one of {', '.join(map(str, action.choices))}"
+    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "str; quote a word such as 'no'"}
+    name = names.get(action.type) or action.type.__name__  # type: ignore[union-attr]
+    return f"a list of {name}" if action.nargs == "+" else name
+
+
+def _convert(value: Any, action: argparse.Action, hint: Any) -> Any:
+    """A YAML value as the command line would have read it: `3e-4`, a string to YAML, becomes a float."""
+    if action.nargs == "+":
+        return [_scalar(one, action) for one in (value if isinstance(value, list) else [value])]
+    if value is None or isinstance(value, dict | list):
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if type(value) not in [get_origin(kind) or kind for kind in kinds]:
+            raise TypeError
+        return value
+    return _scalar(value, action)
+
+
+def _scalar(value: Any, action: argparse.Action) -> Any:
+    convert: Any = action.type
+    if (isinstance(value, bool) and convert is not string_to_bool) or (isinstance(value, float) and convert is int):
+        raise TypeError
+    converted = convert(str(value))
+    if action.choices and converted not in action.choices:
+        raise ValueError
+    return converted
+
+
+def _unknown_key(key: str, known: set[str], where: str) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+
+
+def _contradictions(
+    model: ModelArguments, data: DataArguments, augmentation: AugmentationArguments, training: RecipeTrainingArguments
+) -> list[str]:
+    faults = []
+    if not data.dataset_name:
+        faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
+    for name, expected in (("dataset_config", "config"), ("train_split", "split")):
+        given = len(getattr(data, name))
+        if given not in (0, 1, len(data.dataset_name)):
+            count = len(data.dataset_name)
+            faults.append(f"{name} has {given} entries for {count} dataset_name; give one {expected} each")
+    if data.mixture_weights and len(data.mixture_weights) != len(data.dataset_name):
+        faults.append(
+            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name"
+        )
+    if any(weight <= 0 for weight in data.mixture_weights):
+        faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")
+    for name in ("batch_seconds", "min_duration_s"):
+        if getattr(data, name) < 0:
+            faults.append(f"{name} is {getattr(data, name)}; expected 0 or more seconds")
+    if data.max_duration_s <= data.min_duration_s:
+        faults.append(f"max_duration_s {data.max_duration_s} is not above min_duration_s {data.min_duration_s}")
+    if 0 < data.batch_seconds < data.max_duration_s:
+        faults.append(
+            f"batch_seconds {data.batch_seconds} is below max_duration_s {data.max_duration_s}: "
+            "the longest clip would not fit in a batch"
+        )
+    if not 0 <= data.held_out_share < 1:
+        faults.append(f"held_out_share is {data.held_out_share}; expected a share in [0, 1)")
+    held_out = "held-out" in [data.eval_split, *data.test_split]
+    if held_out != bool(data.held_out_share):
+        faults.append(
+            f"held_out_share is {data.held_out_share} and eval_split {data.eval_split!r}; "
+            "a share above 0 and the split 'held-out' go together"
+        )
+    if data.window_size < 1:
+        faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
+    shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
+    for name, most in (("speed_perturbation", 0.5), *((name, 1.0) for name in shares)):
+        if not 0 <= getattr(augmentation, name) <= most:
+            faults.append(f"{name} is {getattr(augmentation, name)}; expected a share between 0 and {most}")
+    lowest, highest = augmentation.noise_snr_db_min, augmentation.noise_snr_db_max
+    if lowest > highest:
+        faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
+    if not 0 <= training.ema_decay < 1:
+        faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
+    if training.learning_anneal < 0:
+        faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
+    if training.early_stopping_patience and not training.load_best_model_at_end:
+        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER so far")
+    if model.text_case not in ("lower", "upper", "keep"):
+        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
+    if training.compare_with_scratch and not model.model_name_or_path:
+        faults.append("compare_with_scratch needs model_name_or_path: without it the run itself is from random weights")
+    return faults

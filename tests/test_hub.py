@@ -1,0 +1,143 @@
+"""push_run against a server on the loopback: what goes up, what stays, and what is said when nothing goes."""
+
+import shlex
+import socket
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+from huggingface_hub.utils import _http, close_session
+
+import tiny
+from deepspeech2.hub import LEFT_BEHIND, push_run
+from hub_server import HubServer
+from test_runs import finetune, write_inputs
+
+STAYS = [
+    "checkpoint-3/model.safetensors",
+    "checkpoint-3/optimizer.pt",
+    "from-random-weights/model.safetensors",
+    "from-random-weights/checkpoint-3/optimizer.pt",
+    "drops/reader-00000.jsonl",
+    "scores-after/test.jsonl",
+    "training_args.bin",
+    "run.log",
+]
+GOES = ["results.json", "report/index.html", "report/results.png", "plots/results.png", "runs/a/events.out.tfevents.0"]
+CODE = [f"{part}_deepspeech2.py" for part in ("configuration", "feature_extraction", "modeling", "processing")]
+
+
+@pytest.fixture
+def run_folder(tmp_path) -> Path:
+    """What recipes/finetune.py leaves: a model with its code, a card, a report, and what only this machine needs."""
+    folder = tmp_path / "my-run"
+    for part in tiny.new_model():
+        part.save_pretrained(folder)
+    for name in [*STAYS, *GOES]:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"content of {name}".encode())
+    (folder / "README.md").write_text("---\nlibrary_name: transformers\n---\n# my-run\n")
+    return folder
+
+
+@pytest.fixture
+def endpoint(monkeypatch):
+    """Sends huggingface_hub to an address, without its waits between tries."""
+
+    def use(url: str) -> None:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(_http.time, "sleep", lambda _: None)
+        close_session()
+
+    yield use
+    close_session()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_push_takes_the_model_and_leaves_the_rest(run_folder, endpoint):
+    with HubServer() as hub:
+        endpoint(hub.url)
+        address = push_run(run_folder, "somebody/model", token="hf_x", private=True)
+        again = push_run(run_folder, "somebody/model", token="hf_x")
+    assert address.startswith(f"{hub.url}/somebody/model/commit/") and again == address
+    uploaded = hub.repositories["somebody/model"]
+    local = files(run_folder)
+    assert uploaded == {name: content for name, content in local.items() if name not in STAYS}
+    assert set(uploaded) >= {"model.safetensors", "config.json", "processor_config.json", "README.md", *CODE, *GOES}
+    assert hub.tokens == {"Bearer hf_x", None}  # none where a file is put: the address itself is the permission
+    assert hub.private == {"somebody/model": True}
+    assert hub.messages == ["Add the trained model with its card and report"] * 2
+    # The weights went by LFS, and were there at the second push.
+    assert local["model.safetensors"] in hub.objects.values()
+    assert sum(line.startswith("PUT") for line in hub.requests) == len(hub.objects)
+
+
+def test_the_folder_names_the_repository(run_folder, endpoint):
+    with HubServer(user="me") as hub:
+        endpoint(hub.url)
+        push_run(run_folder, None, token="hf_x")
+    assert list(hub.repositories) == ["me/my-run"] and hub.private == {"me/my-run": False}
+
+
+def test_a_finished_run_is_pushed(tmp_path, endpoint):
+    """recipes/finetune.py with --push_to_hub: the card names the repository, checkpoints and training state stay."""
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x", "--hub_private_repo", "true"]
+    with HubServer() as hub:
+        endpoint(hub.url)
+        finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), "--max_steps", "2", *options)
+    uploaded = hub.repositories["me/tones"]
+    assert hub.private["me/tones"] and len(hub.messages) == 1
+    assert set(uploaded) >= {"model.safetensors", "report/index.html", "results.json", *CODE}
+    assert not [name for name in uploaded if name.startswith(("checkpoint-", "scores-", "drops"))]
+    assert 'from_pretrained("me/tones"' in uploaded["README.md"].decode()
+    assert not [name for name, content in uploaded.items() if b"hf_x" in content]
+
+
+def check_failure(folder: Path, repo_id: str | None, cause: str) -> None:
+    before = files(folder)
+    with pytest.raises(ConnectionError) as caught:
+        push_run(folder, repo_id, token="hf_x")
+    message = str(caught.value)
+    assert f"the push of {folder} to {repo_id or folder.name} failed" in message and cause in message
+    assert f"the model lies complete in {folder}" in message
+    assert "hf_x" not in message
+    command = shlex.split(message.splitlines()[-1])
+    assert command[:5] == ["hf", "upload", repo_id or folder.name, str(folder), "."]
+    assert command[5:] == [word for pattern in LEFT_BEHIND for word in ("--exclude", pattern)]
+    assert files(folder) == before
+
+
+def test_nobody_answers(run_folder, endpoint):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # taken, but nobody listens
+        endpoint(f"http://127.0.0.1:{free.getsockname()[1]}")
+        check_failure(run_folder, "somebody/model", "refused")
+        check_failure(run_folder, None, "refused")
+
+
+@pytest.mark.parametrize(
+    "pattern, status", [("repos/create", 401), ("preupload", 403), ("objects/[0-9a-f]", 500), ("/commit/main", 503)]
+)
+def test_the_hub_refuses(run_folder, endpoint, pattern, status):
+    """At each stage of a push; nothing is committed."""
+    with HubServer(refuse={pattern: status}) as hub:
+        endpoint(hub.url)
+        check_failure(run_folder, "somebody/model", str(status))
+    assert not any(hub.repositories.values())
+
+
+def test_offline(run_folder):
+    check_failure(run_folder, "somebody/model", "offline")
+
+
+def test_a_name_that_no_repository_can_have(run_folder, endpoint):
+    with HubServer() as hub:
+        endpoint(hub.url)
+        check_failure(run_folder, "some body/mod el", "some body/mod el")

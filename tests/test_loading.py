@@ -1,0 +1,224 @@
+"""From arguments to models, corpora and streams."""
+
+import json
+from itertools import islice
+
+import pytest
+import torch
+
+import tiny
+from deepspeech2.arguments import AugmentationArguments, DataArguments, ModelArguments
+from deepspeech2.loading import (
+    build_eval_stream,
+    build_model,
+    build_train_stream,
+    estimate_epoch,
+    load_eval_corpora,
+    load_model,
+    load_train_corpora,
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """hub/{clean,other}/{train,dev}: 12, 4, 6 and 2 recordings; and the manifests they are from."""
+    root = tmp_path_factory.mktemp("corpora")
+    for seed, (name, count) in enumerate({"clean-train": 12, "clean-dev": 4, "other-train": 6, "other-dev": 2}.items()):
+        manifest = tiny.write_corpus(root / name, name, count, seed)
+        tiny.write_parquet(manifest, root / "hub" / name.replace("-", "/"))
+    return root
+
+
+def hub(root, **given) -> DataArguments:
+    """Both configurations; batches of three, windows of six."""
+    defaults = {"dataset_name": [str(root / "hub")] * 2, "dataset_config": ["clean", "other"]}
+    return DataArguments(**(defaults | {"batch_seconds": 0.0, "window_size": 6} | given))
+
+
+def ids(corpora) -> list[str]:
+    return sorted(row["id"] for corpus in corpora for row in corpus.stream)
+
+
+def names(name: str, count: int) -> list[str]:
+    return sorted(f"{name}{index}" for index in range(count))
+
+
+# Corpora -----------------------------------------------------------------------------------------------------------
+
+
+def test_training_corpora_have_a_config_and_a_split_each(root):
+    clean, other = load_train_corpora(hub(root, train_split=["train+dev", "train"]))
+    assert [corpus.num_examples for corpus in clean] == [12, 4] and other[0].num_examples == 6
+    assert ids(clean) == sorted(names("clean-train", 12) + names("clean-dev", 4))
+    assert ids(other) == names("other-train", 6)
+
+
+def test_one_config_and_split_for_all_and_none(root):
+    data = hub(root, dataset_config=["clean"], train_split=["dev"])
+    assert [ids(joined) for joined in load_train_corpora(data)] == [names("clean-dev", 4)] * 2
+    manifest = str(root / "other-dev" / "other-dev.csv")
+    for config in ([], ["-"]):
+        ((corpus,),) = load_train_corpora(DataArguments(dataset_name=[manifest], dataset_config=config))
+        assert ids([corpus]) == names("other-dev", 2)
+
+
+@pytest.mark.parametrize(
+    "given, split, expected",
+    [
+        ({}, "dev", names("clean-dev", 4)),  # the first corpus, its configuration
+        ({}, "other/dev", names("other-dev", 2)),
+        ({}, "other/dev+train", sorted(names("other-dev", 2) + names("other-train", 6))),
+        ({"eval_dataset_name": "{root}/other-dev/other-dev.csv", "dataset_config": []}, "any", names("other-dev", 2)),
+    ],
+)
+def test_evaluation_corpora(root, given, split, expected):
+    given = {key: value.format(root=root) if isinstance(value, str) else value for key, value in given.items()}
+    assert ids(load_eval_corpora(hub(root, **given), split)) == expected
+
+
+def test_the_held_out_share_is_never_trained_on(root):
+    """Of 18 recordings each is in one part or the other, always the same one."""
+    data = hub(root, held_out_share=0.4)
+    training = [corpus for joined in load_train_corpora(data) for corpus in joined]
+    held_out = load_eval_corpora(data, "held-out")
+    assert sorted(ids(training) + ids(held_out)) == sorted(names("clean-train", 12) + names("other-train", 6))
+    assert 0 < len(ids(held_out)) < len(ids(training))
+    assert ids(held_out) == ids(load_eval_corpora(data, "held-out"))
+    assert [corpus.num_examples for corpus in training] == [7, 4]  # 0.6 x 12 and 0.6 x 6, about
+
+
+# Models ------------------------------------------------------------------------------------------------------------
+
+
+def test_sizes_that_follow_from_the_features_and_the_vocabulary():
+    model, processor = tiny.new_model()
+    assert (model.config.vocab_size, model.config.num_features, model.config.hop_length) == (5, 20, 80)  # blank + 4
+    assert processor.encode("ab c") == [2, 3, 1, 4]
+
+
+def test_the_vocabulary_of_the_transcripts(root):
+    """The space first, then by code point; in the case asked for."""
+    arguments = ModelArguments(tiny.MODEL_ARGUMENTS.model_name_or_path, "main", tiny.MODEL, tiny.FEATURES, "", "upper")
+    corpora = load_eval_corpora(hub(root), "dev")
+    model, processor = build_model(arguments, corpora)
+    assert processor.tokenizer.get_vocab() == {"<pad>": 0, " ": 1, "A": 2, "B": 3, "C": 4}
+    assert model.config.vocab_size == 5
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"model_config": {"hiden_size": 8}}, "model_config: unknown key 'hiden_size'; did you mean 'hidden_size'"),
+        ({"model_config": {"hidden_size": 0}}, "model_config.*hidden_size is 0; expected at least 1"),
+        ({"model_config": {"hidden_size": "wide"}}, "model_config.*hidden_size"),
+        ({"feature_config": {"nfft": 8}}, "feature_config: unknown key 'nfft'; did you mean 'n_fft'"),
+        ({"feature_config": {"features": "wavelet"}}, "features is 'wavelet'"),
+        ({"characters": ""}, "transcripts are all empty"),
+    ],
+)
+def test_models_that_cannot_be(given, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(ModelArguments(**given), [])
+
+
+def test_a_checkpoint_and_its_processor(tmp_path):
+    model, processor = tiny.new_model()
+    model.half().save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded, its_processor = load_model(str(tmp_path))
+    assert loaded.dtype == torch.float32 and not loaded.training
+    for name, tensor in model.float().state_dict().items():
+        assert loaded.state_dict()[name].equal(tensor), name
+    assert its_processor.encode("ab c") == [2, 3, 1, 4]
+    assert its_processor.feature_extractor.to_dict() == processor.feature_extractor.to_dict()
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    model, processor = tiny.new_model()
+    with pytest.raises(ValueError, match=r"is no model: expected a folder with config.json, or a Hub id"):
+        load_model(str(tmp_path))
+    with pytest.raises(ValueError, match="'nobody/nothing' cannot be loaded"):
+        load_model("nobody/nothing")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
+    with pytest.raises(ValueError, match="holds a wav2vec2 model; expected a deepspeech2 one"):
+        load_model(str(tmp_path))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_model(str(tmp_path))  # no processor
+    processor.save_pretrained(tmp_path)
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        load_model(str(tmp_path))
+
+
+# Streams -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_mixture_keeps_its_weights(root, tmp_path):
+    """Weights 3 to 1; train and dev share the 3 as 12 to 4: windows of 16 hold 9, 3 and 4."""
+    data = hub(root, train_split=["train+dev", "train"], mixture_weights=[3.0, 1.0], window_size=16)
+    training = tiny.training_arguments(tmp_path, per_device_train_batch_size=4)
+    model, processor = tiny.new_model()
+    stream = build_train_stream(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
+    found = [name for batch in islice(stream, 4) for name in batch["ids"]]
+    counts = [sum(name.startswith(prefix) for name in found) for prefix in ("clean-train", "clean-dev", "other-train")]
+    assert counts == [9, 3, 4]
+
+
+def test_without_weights_an_epoch_has_everything_once(root, tmp_path):
+    data = hub(root, window_size=18)
+    training = tiny.training_arguments(tmp_path)
+    model, processor = tiny.new_model()
+    stream = build_train_stream(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
+    found = [name for batch in islice(stream, 6) for name in batch["ids"]]
+    assert sorted(found) == sorted(names("clean-train", 12) + names("other-train", 6))
+
+
+def test_training_speech_is_augmented_and_evaluation_speech_is_not(root, tmp_path):
+    data = hub(root, dataset_name=[str(root / "hub")], dataset_config=["clean"], train_split=["dev"], window_size=4)
+    training = tiny.training_arguments(tmp_path, per_device_train_batch_size=1)
+    model, processor = tiny.new_model()
+    clips = {}
+    for gain_db in (0.0, 30.0):
+        augmentation = AugmentationArguments(noise_probability=gain_db / 30)
+        stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+        clips[gain_db] = {batch["ids"][0]: batch["input_features"] for batch in islice(stream, 4)}
+    evaluation = build_eval_stream(load_eval_corpora(data, "dev"), processor, data, training)
+    for batch in evaluation:
+        (name,) = batch["ids"]
+        assert batch["input_features"].equal(clips[0.0][name])
+        assert not batch["input_features"].equal(clips[30.0][name])
+
+
+def test_each_process_scores_its_part_or_everything(root, tmp_path):
+    data = hub(root)
+    training = tiny.training_arguments(tmp_path)
+    _, processor = tiny.new_model()
+
+    class Second:
+        per_device_train_batch_size = training.per_device_train_batch_size
+        process_index, world_size = 1, 2
+
+    corpora = load_eval_corpora(data, "train")
+    everything = [batch["ids"] for batch in build_eval_stream(corpora, processor, data, Second, everything=True)]
+    part = [batch["ids"] for batch in build_eval_stream(corpora, processor, data, Second)]
+    assert sorted(name for batch in everything for name in batch) == names("clean-train", 12)
+    assert part == everything[1::2] and len(everything) == 4  # 12 by threes
+
+
+@pytest.mark.parametrize("given, expected", [({}, 6.0), ({"batch_seconds": 3.0}, None)])
+def test_the_batches_of_an_epoch(root, tmp_path, given, expected):
+    """18 clips by threes in whole windows of 6; by seconds, what the stream of one epoch has, about."""
+    data = hub(root, max_duration_s=3.0, **given)
+    training = tiny.training_arguments(tmp_path)
+    model, processor = tiny.new_model()
+    corpora = load_train_corpora(data)
+    if expected is None:
+        stream = build_train_stream(corpora, model, processor, data, AugmentationArguments(), training)
+        seen, expected = 0, 0
+        for batch in stream:
+            seen, expected = seen + len(batch["ids"]), expected + 1
+            if seen == 18:
+                break
+    assert estimate_epoch(corpora, data, training) == pytest.approx(expected, rel=0.2)

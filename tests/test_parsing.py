@@ -1,0 +1,250 @@
+"""The strict parser: YAML below, command line above, and every fault at once."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepspeech2.parsing import RECIPE_ARGUMENTS, RecipeError, parse_recipe
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+YAMLS = sorted(RECIPES.rglob("*.yaml"))
+SMALLEST = {"dataset_name": "speech.csv"}
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Writes a config file; `content` is a mapping or the text itself."""
+
+    def write(content: dict | str, name: str = "config.yaml") -> str:
+        text = content if isinstance(content, str) else yaml.safe_dump(SMALLEST | content)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    return write
+
+
+def parse(*argv: str):
+    return parse_recipe(argv, RECIPES / "quickstart" / "config.yaml")
+
+
+def faults(*argv: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        parse(*argv)
+    return caught.value.faults
+
+
+def test_yaml_over_defaults_and_command_line_over_yaml(config):
+    path = config({"seed": 5, "window_size": 64, "train_split": ["a+b"]})
+    _, data, augmentation, training, read = parse(path, "--window_size", "8", "--train-split", "c", "--gain_db=3")
+    assert (training.seed, data.window_size, data.train_split) == (5, 8, ["c"])
+    assert (augmentation.gain_db, data.batch_seconds) == (3.0, 60.0)
+    told = {"dataset_name": ["speech.csv"], "gain_db": 3.0, "seed": 5, "train_split": ["c"], "window_size": 8}
+    assert read == told
+
+
+def test_without_a_file_the_default_one_is_read():
+    *_, training, read = parse("--seed", "9")
+    assert read["dataset_name"] == ["synthetic"] and read["seed"] == 9
+    assert (training.seed, training.output_dir) == (9, "outputs/quickstart")
+
+
+@pytest.mark.parametrize("written", ["3e-4", "0.0003", "'3e-4'"])
+def test_numbers_are_read_as_the_command_line_reads_them(config, written):
+    *_, training, _ = parse(config(f"dataset_name: a.csv\nlearning_rate: {written}\nmax_steps: 7\n"))
+    assert training.learning_rate == 0.0003
+    assert isinstance(training.learning_rate, float) and training.max_steps == 7
+
+
+def test_one_value_makes_a_list_and_an_object_stays_one(config):
+    path = config({"dataset_config": "clean", "model_config": {"hidden_size": 16}})
+    model, data, *_ = parse(path, "--feature_config", '{"n_fft": 512}')
+    assert (data.dataset_name, data.dataset_config) == (["speech.csv"], ["clean"])
+    assert (model.model_config, model.feature_config) == ({"hidden_size": 16}, {"n_fft": 512})
+
+
+@pytest.mark.parametrize("written, value", [("no", False), ("true", True), ("'false'", False), ("1", True)])
+@pytest.mark.parametrize("key", ["spec_augment", "load_best_model_at_end"])  # false and true by default
+def test_switches(config, key, written, value):
+    groups = parse(config(f"dataset_name: a.csv\n{key}: {written}\n"))
+    assert [getattr(group, key) for group in groups if hasattr(group, key)] == [value]
+
+
+def test_switches_on_the_command_line(config):
+    path = config({})
+    assert parse(path, "--spec_augment")[2].spec_augment is True
+    assert parse(path, "--load_best_model_at_end", "false")[3].load_best_model_at_end is False
+    assert parse(path, "--no_load_best_model_at_end")[3].load_best_model_at_end is False
+
+
+def test_an_unknown_key_comes_with_its_file_and_the_nearest_known_one(config):
+    path = config({"lerning_rate": 1})
+    assert faults(path) == [f"{path}: unknown key 'lerning_rate'; did you mean 'learning_rate'?"]
+    assert faults(path, "--xyzzyqq", "3")[1:] == ["the command line: unknown key 'xyzzyqq'"]
+
+
+@pytest.mark.parametrize("words", [["--window_siz", "3"], ["--window_siz=3"], ["--window", "3"]])
+def test_a_shortened_key_is_unknown(config, words):
+    (fault,) = faults(config({}), *words)
+    assert fault.startswith(f"the command line: unknown key '{words[0].split('=')[0][2:]}'")
+    assert len(words[0]) < 10 or "did you mean 'window_size'?" in fault
+
+
+def test_a_stray_word_is_named(config):
+    assert faults(config({}), "--seed", "3", "4") == [
+        "the command line has the stray word '4'; a config file is the first word"
+    ]
+
+
+def test_the_config_must_be_the_first_word(config):
+    """Else it would be taken for read, and the default config would run."""
+    (fault,) = faults("--seed", "3", config({}))
+    assert "config.yaml" in fault and "first word" in fault
+
+
+@pytest.mark.parametrize(
+    "key, written, parts",
+    [
+        ("learning_rate", "fast", ["'fast'", "float"]),
+        ("learning_rate", "yes", ["True", "float"]),
+        ("learning_rate", "[1, 2]", ["[1, 2]", "float"]),
+        ("learning_rate", "{a: 1}", ["{'a': 1}", "float"]),
+        ("learning_rate", "", ["None", "float"]),
+        ("window_size", "2.5", ["2.5", "int"]),
+        ("window_size", "no", ["False", "int"]),
+        ("language", "no", ["False", "str", "quote"]),
+        ("spec_augment", "perhaps", ["'perhaps'", "true or false"]),
+        ("load_best_model_at_end", "perhaps", ["'perhaps'", "true or false"]),
+        ("mixture_weights", "[1, x]", ["[1, 'x']", "a list of float"]),
+        ("model_config", "[1]", ["[1]", "key: value"]),
+        ("model_config", "16", ["16", "key: value"]),
+    ],
+)
+def test_a_wrong_type_is_named_with_what_was_expected(config, key, written, parts):
+    path = config(f"dataset_name: a.csv\n{key}: {written}\n")
+    (fault,) = faults(path)
+    assert fault.startswith(f"{path}: {key} is ")
+    for part in parts:
+        assert part in fault
+
+
+def test_an_empty_value_is_none_where_none_is_allowed(config):
+    _, data, _, training, _ = parse(config("dataset_name: a.csv\ndataset_revision:\nsave_total_limit: null\n"))
+    assert data.dataset_revision is None and training.save_total_limit is None
+
+
+def test_all_faults_at_once(config):
+    """One of each kind, in the file, on the command line, and between values."""
+    path = config({"sed": 1, "window_size": "wide", "ema_decay": 1.5})
+    found = faults(path, "--lerning_rate", "3", "--max_steps", "many", "--seed", "x", "--text_case", "Title")
+    assert len(found) == 7
+    for part in (
+        "unknown key 'sed'",
+        "window_size is 'wide'",
+        "unknown key 'lerning_rate'",
+        "--max_steps",
+        "--seed",
+        "ema_decay is 1.5",
+        "text_case is 'Title'",
+    ):
+        assert sum(part in fault for fault in found) == 1, (part, found)
+    assert str(RecipeError(found)).startswith("the configuration has 7 faults:\n  - ")
+    assert str(RecipeError(found[:1])).startswith("the configuration has 1 fault:\n")
+
+
+@pytest.mark.parametrize(
+    "given, parts",
+    [
+        ({"dataset_name": []}, ["dataset_name is empty"]),
+        ({"dataset_name": ["a", "b", "c"], "dataset_config": ["x", "y"]}, ["dataset_config has 2", "3 dataset_name"]),
+        ({"dataset_name": ["a", "b", "c"], "train_split": ["x", "y"]}, ["train_split has 2", "3 dataset_name"]),
+        ({"dataset_name": ["a", "b"], "mixture_weights": [1]}, ["mixture_weights has 1", "2 dataset_name"]),
+        ({"dataset_name": ["a", "b"], "mixture_weights": [1, 0]}, ["mixture_weights", "positive"]),
+        ({"batch_seconds": -1}, ["batch_seconds is -1"]),
+        ({"min_duration_s": -1}, ["min_duration_s is -1"]),
+        ({"min_duration_s": 20}, ["max_duration_s 20.0", "min_duration_s 20.0"]),
+        ({"batch_seconds": 19}, ["batch_seconds 19.0", "max_duration_s 20.0"]),
+        ({"window_size": 0}, ["window_size is 0"]),
+        ({"speed_perturbation": -0.1}, ["speed_perturbation is -0.1"]),
+        ({"speed_perturbation": 0.6}, ["speed_perturbation is 0.6"]),
+        ({"noise_probability": 1.5}, ["noise_probability is 1.5"]),
+        ({"reverberation_probability": 2}, ["reverberation_probability is 2"]),
+        ({"time_mask_max_ratio": 1.1}, ["time_mask_max_ratio is 1.1"]),
+        ({"noise_snr_db_min": 31}, ["noise_snr_db_min 31.0", "noise_snr_db_max 30.0"]),
+        ({"ema_decay": 1}, ["ema_decay is 1.0"]),
+        ({"text_case": "Title"}, ["text_case is 'Title'"]),
+        ({"compare_with_scratch": True}, ["compare_with_scratch", "model_name_or_path"]),
+        ({"eval_strategy": "no"}, ["load_best_model_at_end"]),
+        ({"eval_strategy": "monthly"}, ["monthly"]),
+        ({"early_stopping_patience": 2, "load_best_model_at_end": False}, ["early_stopping_patience"]),
+        ({"learning_anneal": -1}, ["learning_anneal is -1.0"]),
+        ({"ema_decay": 0.9, "push_to_hub": True, "hub_token": "hf_x", "eval_strategy": "no"}, ["load_best"]),
+    ],
+)
+def test_values_that_contradict(config, given, parts):
+    (fault,) = faults(config(given))
+    for part in parts:
+        assert part in fault
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batch_seconds": 0},  # batches by count
+        {"dataset_name": ["a", "b"], "dataset_config": "x", "train_split": ["y"]},  # one for all
+        {"noise_probability": 1, "time_mask_max_ratio": 1, "ema_decay": 0},
+    ],
+)
+def test_the_edges_are_allowed(config, given):
+    assert parse(config(given))
+
+
+def test_a_missing_file_is_named():
+    (fault,) = faults("nowhere.yaml")
+    assert fault == "the config file nowhere.yaml does not exist; expected a YAML file as the first word"
+
+
+@pytest.mark.parametrize("content, part", [("- a\n- b\n", "holds a list"), ("a: [", "is not YAML"), ("text", "a str")])
+def test_a_file_that_is_no_mapping_is_refused(config, content, part):
+    path = config(content)
+    (fault,) = faults(path)
+    assert path in fault and part in fault
+
+
+def test_an_empty_file_is_an_empty_mapping(config):
+    assert faults(config("")) == ["dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'"]
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(RECIPES)))
+def test_every_recipe_parses(path, tmp_path):
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    extra = [] if "dataset_name" in given else ["--dataset_name", "speech.csv"]
+    # A CPU cannot do what a GPU recipe asks for.
+    extra += ["--bf16", "false"] if given.get("bf16") else []
+    groups = parse(str(path), *extra, "--output_dir", str(tmp_path))
+    assert len(groups) == len(RECIPE_ARGUMENTS) + 1
+    for key in given.keys() - {"bf16", "output_dir"}:
+        value = next(getattr(group, key) for group in groups if hasattr(group, key))
+        written = given[key] if isinstance(given[key], list) or not isinstance(value, list) else [given[key]]
+        assert value == (float(written) if isinstance(value, float) else written), key
+
+
+def test_there_are_recipes_to_parse():
+    assert RECIPES / "quickstart" / "config.yaml" in YAMLS and len(YAMLS) >= 4
+
+
+def test_help_lists_every_key_with_its_default(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        parse("--help")
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    for group in RECIPE_ARGUMENTS:
+        assert not [field.name for field in fields(group) if field.init and f"--{field.name}" not in shown]
+
+
+def test_every_key_of_ours_says_what_it_is():
+    for group in RECIPE_ARGUMENTS:
+        for name in group.__annotations__:
+            (own,) = [field for field in fields(group) if field.name == name]
+            assert own.metadata["help"].endswith("."), name

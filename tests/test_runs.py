@@ -1,0 +1,321 @@
+"""recipes/finetune.py as its user runs it, on a tiny corpus: stages, files, resumes, refusals."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from transformers import AutoModelForCTC, AutoProcessor
+
+import tiny
+from deepspeech2 import runs, trainer
+from deepspeech2.arguments import AugmentationArguments
+from deepspeech2.loading import load_train_corpora
+from deepspeech2.runs import set_up_process, train
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "finetune.py"
+SPLITS = [("train", 12, 0), ("test", 5, 1)]  # name, recordings, seed
+CONFIG = {
+    "model_config": tiny.MODEL,
+    "feature_config": tiny.FEATURES,
+    "characters": " abc",
+    "train_split": "train",
+    "eval_split": "validation",
+    "test_split": ["other/test", "test"],
+    "batch_seconds": 3,
+    "max_duration_s": 3,
+    "window_size": 8,
+    "speed_perturbation": 0.1,
+    "max_steps": 4,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "logging_steps": 1,
+    "use_cpu": True,
+    "cpu_threads": 1,
+    "disable_tqdm": True,
+    "seed": 3,
+}
+
+
+def finetune(*argv: str) -> None:
+    """What `python recipes/finetune.py ARGV` does, in this process."""
+    runpy.run_path(str(RECIPE))["main"](list(argv))
+
+
+def exit_message(monkeypatch, *argv: str) -> str:
+    monkeypatch.setattr(sys, "argv", [str(RECIPE), *argv])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(RECIPE), run_name="__main__")
+    assert isinstance(stopped.value.code, str)  # printed to stderr, exit status 1
+    return stopped.value.code
+
+
+def write_inputs(root: Path) -> None:
+    """A config file, 12 recordings to train on, 5 to score on: parquet in the Hub's layout, two configurations."""
+    manifests = {name: tiny.write_corpus(root / name, name, count, seed) for name, count, seed in SPLITS}
+    for split, config in (("validation", "clean"), ("test", "clean"), ("test", "other")):
+        tiny.write_parquet(manifests["test"], root / "hub" / config / split)
+    names = {"dataset_name": str(manifests["train"]), "eval_dataset_name": str(root / "hub"), "dataset_config": "clean"}
+    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG | names))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("finetune")
+    write_inputs(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def first(folder):
+    """A run from random weights."""
+    finetune(str(folder / "config.yaml"), "--output_dir", str(folder / "first"))
+    return folder / "first"
+
+
+@pytest.fixture(scope="module")
+def second(folder, first):
+    """A run from the checkpoint of the first one, beside random weights."""
+    options = ["--model_name_or_path", str(first), "--compare_with_scratch", "--ema_decay", "0.5", "--seed", "4"]
+    finetune(str(folder / "config.yaml"), "--output_dir", str(folder / "second"), *options)
+    return folder / "second"
+
+
+def results(run: Path) -> dict:
+    return json.loads((run / "results.json").read_text())
+
+
+def test_a_run_from_random_weights(first, folder):
+    found = results(first)
+    assert list(found["results"]) == ["after training"]
+    assert list(found["results"]["after training"]) == ["other/test", "test"]
+    for scores in found["results"]["after training"].values():
+        assert scores["num_utterances"] == 5 and scores["num_words"] == 10 and scores["num_speakers"] == 3
+    assert found["run"]["optimizer steps"] == "4" and found["run"]["seed"] == "3"
+    command = f"accelerate launch recipes/finetune.py {folder / 'config.yaml'} --output_dir {first}"
+    assert found["run"]["command"] == command
+    model = AutoModelForCTC.from_pretrained(first)
+    assert model.config.hidden_size == 16 and found["run"]["parameters"] == f"{model.num_parameters():,}"
+    assert AutoProcessor.from_pretrained(first).feature_extractor.feature_size == 20
+
+
+def test_what_a_run_leaves(first):
+    for name in ("other-test", "test"):
+        rows = [json.loads(line) for line in (first / "scores-after" / f"{name}.jsonl").read_text().splitlines()]
+        assert sorted(row["id"] for row in rows) == [f"test{i}" for i in range(5)]
+        assert all(set(row["reference"]) <= set(" abc") and row["duration_s"] > 0 for row in rows)
+    page = (first / "report" / "index.html").read_text()
+    assert "after training" in page and "finetune.py" in page
+    assert {"results.png", "training.png"} <= {path.name for path in (first / "report").iterdir()}
+    assert list(first.glob("runs/*/events.out.tfevents.*"))
+    assert {path.name for path in first.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+
+
+def test_the_card_is_the_hubs(first):
+    card = ModelCard.load(first / "README.md")
+    assert card.data.library_name == "transformers" and card.data.pipeline_tag == "automatic-speech-recognition"
+    after = results(first)["results"]["after training"]
+    measured = {(r.dataset_config, r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
+    for config, name in (("other", "other/test"), (None, "test")):
+        for metric in ("wer", "cer"):
+            assert measured[config, "test", metric] == pytest.approx(100 * after[name][metric], abs=0.005)
+    assert "max_steps: 4" in card.content
+
+
+def test_before_after_and_from_random_weights(first, second):
+    found, origin = results(second)["results"], results(first)["results"]
+    assert list(found) == ["before fine-tuning", "after training", "same budget from random weights"]
+    assert found["before fine-tuning"] == origin["after training"]  # the same weights
+    for name in ("scores-before", "scores-after", "scores-from-random-weights"):
+        assert (second / name / "test.jsonl").is_file()
+    own, rival = (load_file(run / "model.safetensors") for run in (second, second / "from-random-weights"))
+    start = load_file(first / "model.safetensors")
+
+    def distance(weights):
+        return sum((weights[name] - start[name]).float().square().sum() for name in start if "weight" in name).sqrt()
+
+    assert 0 < distance(own) < distance(rival) / 10
+    card = ModelCard.load(second / "README.md")
+    assert "Fine-tuned from the local checkpoint `first`" in card.content
+    page = (second / "report" / "index.html").read_text()
+    assert all(stage in page for stage in found)
+    assert all(list(run.glob("runs/*/*")) for run in (second, second / "from-random-weights"))
+
+
+def test_the_rival_starts_from_the_seed(second, folder, tmp_path):
+    """A third run of the rival, all by itself, starts where it started: at the same first loss."""
+    logs = json.loads((second / "from-random-weights" / "trainer_state.json").read_text())["log_history"]
+    options = ["--output_dir", str(tmp_path), "--ema_decay", "0.5", "--seed", "4", "--max_steps", "2"]
+    finetune(str(folder / "config.yaml"), *options)
+    alone = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert alone[0]["loss"] == logs[0]["loss"]
+
+
+def test_the_same_command_again_only_scores(folder, first):
+    files = [first / "model.safetensors", first / "trainer_state.json"]
+    before = results(first), [path.stat().st_mtime_ns for path in files]
+    finetune(str(folder / "config.yaml"), "--output_dir", str(first))
+    assert (results(first), [path.stat().st_mtime_ns for path in files]) == before
+
+
+def arguments(folder: Path, output_dir: Path, **options):
+    """The model, its corpora and everything else that `train` takes."""
+    data = tiny.data_arguments(folder / "train" / "train.csv", window_size=12)
+    training = tiny.training_arguments(output_dir, **options)
+    torch.manual_seed(1)
+    return [*tiny.new_model(), load_train_corpora(data), data, AugmentationArguments(), training]
+
+
+def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch):
+    """One evaluation without a better WER, the second, ends it after step 2 of 9; the same again trains no more."""
+    every_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    options = {"max_steps": 9, "load_best_model_at_end": True, "early_stopping_patience": 1, **every_step}
+    found = iter([0.4, 0.5])
+    own_score = trainer.score
+
+    def score(utterances):
+        scores = own_score(utterances)
+        return type("Scores", (), {"wer": next(found), "cer": 0.0, "num_utterances": scores.num_utterances})
+
+    monkeypatch.setattr(trainer, "score", score)
+    for _ in range(2):
+        model = train(*arguments(folder, tmp_path, **options))
+        best = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
+        assert all(tensor.equal(best[name]) for name, tensor in model.state_dict().items())
+    assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == 2
+
+
+def test_more_steps_go_on_from_the_last_checkpoint(folder, tmp_path):
+    save = {"save_strategy": "steps", "save_steps": 2}
+    train(*arguments(folder, tmp_path, max_steps=2, **save))
+    train(*arguments(folder, tmp_path, max_steps=3, **save))
+    state = json.loads((tmp_path / "trainer_state.json").read_text())
+    assert [line["step"] for line in state["log_history"] if "loss" in line] == [1, 2, 3]
+
+
+def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
+    """12 clips in batches of 3: 4 steps an epoch, of which an evaluation and a checkpoint each."""
+    epochs = {"max_steps": -1, "num_train_epochs": 2, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    train(*arguments(folder, tmp_path, **epochs))
+    lines = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert [(line["step"], line["epoch"]) for line in lines if "eval_wer" in line] == [(4, 1.0), (8, 2.0)]
+    assert (tmp_path / "checkpoint-4").is_dir() and (tmp_path / "checkpoint-8").is_dir()
+
+
+# Refusals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv, parts",
+    [
+        (["--dataset_name", "nowhere.csv"], ["no file or folder 'nowhere.csv'"]),
+        (["--dataset_name", "nobody/nothing"], ["'nobody/nothing'"]),
+        (["--eval_split", "dev"], ["dev", "hub"]),
+        (["--test_split", "test", "exam"], ["exam", "hub"]),
+        (["--model_name_or_path", "nowhere"], ["'nowhere' is no model", "config.json"]),
+        (["--model_name_or_path", "nobody/nothing"], ["'nobody/nothing'", "cannot be loaded"]),
+        (["--lerning_rate", "1"], ["unknown key 'lerning_rate'", "learning_rate"]),
+        (["--model_config", '{"hiden_size": 8}'], ["model_config: unknown key 'hiden_size'", "hidden_size"]),
+        (["--model_config", '{"hidden_size": 0}'], ["hidden_size is 0"]),
+        (["--num_processes", "2"], ["num_processes is 2, but 1 run"]),
+        (["--characters", "xyz"], ["can be used for training"]),
+    ],
+)
+def test_a_mistake_ends_in_one_message(folder, tmp_path, monkeypatch, argv, parts):
+    message = exit_message(monkeypatch, str(folder / "config.yaml"), "--output_dir", str(tmp_path / "out"), *argv)
+    assert message.startswith("finetune.py: ")
+    for part in parts:
+        assert part in message
+    assert not list(tmp_path.glob("out/checkpoint-*"))
+
+
+def test_a_checkpoint_of_another_kind(folder, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
+    message = exit_message(monkeypatch, str(folder / "config.yaml"), "--model_name_or_path", str(tmp_path))
+    assert str(tmp_path) in message and "\n" not in message.strip()
+
+
+@pytest.mark.slow
+def test_a_mistake_shows_no_traceback(folder):
+    command = [sys.executable, str(RECIPE), str(folder / "config.yaml"), "--eval_split", "dev"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("finetune.py: ")
+
+
+def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
+    training = tiny.training_arguments(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"2 processes were launched, but each would train alone.*--use_cpu true"):
+        set_up_process(training)
+
+
+def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text() + "hub_token: hf_secret\n")
+    out = tmp_path / "out"
+    finetune(
+        str(tmp_path / "config.yaml"), "--output_dir", str(out), "--hub_token", "hf_secret", "--test_split", "test"
+    )
+    assert "--hub_token <token> " in results(out)["run"]["command"]
+    pages = [out / "README.md", out / "results.json", out / "report" / "index.html"]
+    assert not [path for path in pages if "hf_secret" in path.read_text()]
+    assert "hf_secret" not in capsys.readouterr().out
+
+
+def test_no_git_no_commit(monkeypatch):
+    assert len(runs._commit()) == 40
+    monkeypatch.setenv("PATH", "")
+    assert runs._commit() == "not known: git is not installed"
+
+
+# Several processes -------------------------------------------------------------------------------------------------
+
+
+def launch(*argv: str) -> subprocess.CompletedProcess:
+    config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), str(RECIPE), *argv]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_that_accumulates(folder, tmp_path):
+    """
+    The same two readers feed two processes side by side, or one that adds up two batches a step.
+
+    Losses agree to 1e-4: sums are made in another order. Batch-norm statistics are those of each process's own
+    batch in training, here and there; only the running ones differ (two processes keep the first one's), so that
+    evaluations are not compared.
+    """
+    options = ["--max_steps", "8", "--num_readers", "2", "--ema_decay", "0.9", "--test_split", "test"]
+    done = launch(str(folder / "config.yaml"), *options, "--num_processes", "2", "--output_dir", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert "2 process(es) on cpu" in done.stderr
+    alone = [*options, "--gradient_accumulation_steps", "2", "--output_dir", str(tmp_path / "one")]
+    finetune(str(folder / "config.yaml"), *alone)
+    losses = []
+    for name in ("one", "two"):
+        lines = json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert len(losses[0]) == 8 and max(losses[0]) > 1.2 * min(losses[0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for name in ("data_position_0.pt", "data_position_1.pt"):
+        assert (tmp_path / "two" / "checkpoint-8" / name).is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_without_use_cpu_are_refused(folder, tmp_path):
+    done = launch(str(folder / "config.yaml"), "--use_cpu", "false", "--output_dir", str(tmp_path))
+    assert done.returncode != 0 and not list(tmp_path.glob("checkpoint-*"))
+    assert "2 processes were launched, but each would train alone" in done.stderr

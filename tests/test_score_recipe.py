@@ -1,0 +1,72 @@
+"""recipes/score.py on two tiny random models and generated recordings."""
+
+import csv
+import json
+import runpy
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from deepspeech2 import DeepSpeech2Config, DeepSpeech2FeatureExtractor, DeepSpeech2ForCTC, DeepSpeech2Processor
+
+TEXTS = ["turn on", "stop", "go on", "turn"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`a` and `b`, checkpoints; manifest.csv, four recordings of two speakers."""
+    folder = tmp_path_factory.mktemp("score")
+    extractor = DeepSpeech2FeatureExtractor()
+    processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(" enogprstu"))
+    config = DeepSpeech2Config(
+        vocab_size=len(processor.tokenizer),
+        num_features=extractor.feature_size,
+        hop_length=extractor.hop_length,
+        hidden_size=8,
+        num_hidden_layers=1,
+    )
+    for seed, name in enumerate("ab"):
+        torch.manual_seed(seed)
+        DeepSpeech2ForCTC(config).save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
+    rng = np.random.default_rng(0)
+    with open(folder / "manifest.csv", "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "audio", "text", "speaker_id"])
+        for index, text in enumerate(TEXTS):
+            soundfile.write(folder / f"{index}.wav", rng.normal(0, 0.1, 8000 * (1 + index)), 16000)
+            rows.writerow([index, f"{index}.wav", text, "anna" if index < 2 else "ben"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def main(repository):
+    return runpy.run_path(str(repository / "recipes" / "score.py"))["main"]
+
+
+def test_scores_one_model(folder, main, tmp_path, capsys):
+    argv = [str(folder / "a"), "--dataset_name", str(folder / "manifest.csv"), "--output_dir", str(tmp_path)]
+    assert main(argv) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "utterances.jsonl").read_text().splitlines()]
+    assert sorted(line["reference"] for line in lines) == sorted(TEXTS)
+    assert results["scores"]["num_words"] == 2 + 1 + 2 + 1
+    assert (
+        results["scores"]["wer"]
+        == sum(line["substitutions"] + line["deletions"] + line["insertions"] for line in lines) / 6
+    )
+    assert results["scores"]["audio_s"] == pytest.approx(0.5 + 1.0 + 1.5 + 2.0)
+    assert results["scores"]["resampled_by"] == "speaker"
+    assert results["comparison"] is None and results["rtfx"] > 0
+    assert f"a: WER {100 * results['scores']['wer']:.2f} %" in capsys.readouterr().out
+    assert "python recipes/score.py" in (tmp_path / "index.html").read_text()
+
+
+def test_compares_with_a_baseline(folder, main, tmp_path):
+    argv = [str(folder / "a"), "--baseline", str(folder / "b"), "--output_dir", str(tmp_path)]
+    assert main([*argv, "--dataset_name", str(folder / "manifest.csv")]) == 0
+    comparison = json.loads((tmp_path / "results.json").read_text())["comparison"]
+    assert comparison["wer_difference"] == pytest.approx(comparison["wer_b"] - comparison["wer_a"])
+    assert "Against the baseline" in (tmp_path / "index.html").read_text()
