@@ -129,7 +129,9 @@ def test_a_step_moves_all_that_is_trainable_and_nothing_else(tmp_path, batch, op
     trainer = new_trainer(tmp_path, [batch], max_steps=1, optim=optim, weight_decay=0.1)
     trainer.model.model.convs[0].requires_grad_(False)
     before = weights(trainer.model)
+    frozen, learning = (trainer.model.model.convs[index].batch_norm for index in (0, 1))
     trainer.train()
+    assert not frozen.running_mean.any() and learning.running_mean.any()  # both began at zero
     moved = {name for name, weight in weights(trainer.model).items() if not weight.equal(before[name])}
     assert moved == {name for name in before if not name.startswith("model.convs.0.")}
     assert len(before) - len(moved) == 4  # weight and bias of the convolution and of its norm

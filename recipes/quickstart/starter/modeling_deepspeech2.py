@@ -55,11 +55,12 @@ def _frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
 def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
     Batch normalisation whose training statistics are those of the real frames only: (batch, channels, ..., frames)
-    and (batch,) real frames of each clip -> the same shape, zero behind each clip's end.
+    and (batch,) real frames of each clip -> the same shape, zero behind each clip's end. A frozen norm keeps its
+    statistics in training too.
     """
     shape = [1, -1] + [1] * (x.dim() - 2)
     mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
-    if norm.training:
+    if norm.training and norm.weight.requires_grad:
         dims = [dim for dim in range(x.dim()) if dim != 1]
         x32 = x.float()
         count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
