@@ -182,3 +182,12 @@ def test_every_dependency_is_pinned() -> None:
     }
     names = {re.split(r"[^\w-]", requirement)[0].lower().replace("_", "-") for requirement in wanted}
     assert names <= pinned
+
+
+@pytest.mark.parametrize("room", sorted(TRAVELLING))
+def test_the_starter_travels_with_the_present_code(room: str) -> None:
+    """The copies that `save_pretrained` put beside its weights; renew them with every change of these rooms."""
+    starter = ROOT / "recipes" / "quickstart" / "starter" / f"{room}.py"
+    assert starter.read_bytes() == (PACKAGE / f"{room}.py").read_bytes(), (
+        f"cp src/deepspeech2/{room}.py {starter.parent}"
+    )

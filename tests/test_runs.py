@@ -18,7 +18,7 @@ import tiny
 from deepspeech2 import runs, trainer
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.loading import load_train_corpora
-from deepspeech2.runs import set_up_process, train
+from deepspeech2.runs import hold_to_recipe, set_up_process, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "finetune.py"
@@ -319,3 +319,20 @@ def test_two_processes_without_use_cpu_are_refused(folder, tmp_path):
     done = launch(str(folder / "config.yaml"), "--use_cpu", "false", "--output_dir", str(tmp_path))
     assert done.returncode != 0 and not list(tmp_path.glob("checkpoint-*"))
     assert "2 processes were launched, but each would train alone" in done.stderr
+
+
+def test_a_started_run_is_held_to_its_settings(tmp_path):
+    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["mistyped"]})
+    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["speech"]})  # nothing was trained: the note is replaced
+    (tmp_path / "checkpoint-2").mkdir()
+    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
+    with pytest.raises(ValueError, match=r"learning_rate was 'the default' and is 0\.1; seed was 1 and is 2"):
+        hold_to_recipe(tmp_path, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
+
+
+def test_a_half_written_checkpoint_is_skipped(tmp_path):
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert runs._last_complete_checkpoint(tmp_path) is None
+    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
+    assert runs._last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")

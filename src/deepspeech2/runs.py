@@ -84,22 +84,22 @@ def hold_to_recipe(output_dir: Path, settings: dict[str, Any]) -> None:
     """
     path = output_dir / "recipe.json"
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE}
-    if (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*")):
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else settings
-        changed = [
-            f"{name} was {before.get(name, 'the default')!r} and is {settings.get(name, 'the default')!r}"
-            for name in sorted(before.keys() | settings.keys())
-            if before.get(name) != settings.get(name)
-        ]
-        if changed:
-            raise ValueError(
-                f"{output_dir} holds a run with other settings: {'; '.join(changed)}. "
-                "Set them as before to resume it, name another --output_dir, or remove the folder"
-            )
-    if path.is_file():
+    started = (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
+    if not started or not path.is_file():  # also over the note of a run that failed before its first checkpoint
+        output_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
         return
-    output_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [
+        f"{name} was {before.get(name, 'the default')!r} and is {settings.get(name, 'the default')!r}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+    ]
+    if changed:
+        raise ValueError(
+            f"{output_dir} holds a run with other settings: {'; '.join(changed)}. "
+            "Set them as before to resume it, name another --output_dir, or remove the folder"
+        )
 
 
 def train(
@@ -131,7 +131,7 @@ def train(
             done["global_step"],
             done["max_steps"],
         )
-        return load_model(str(output_dir))[0].to(training.device)  # type: ignore[arg-type]
+        return load_model(str(output_dir))[0]
     checkpoint = _last_complete_checkpoint(output_dir)
     if checkpoint:
         steps_done = _state(Path(checkpoint))["global_step"]
