@@ -16,10 +16,12 @@ from pathlib import Path
 from transformers import set_seed
 
 from deepspeech2 import DeepSpeech2ForCTC
-from deepspeech2.hub import push_run
-from deepspeech2.loading import build_model, load_model, load_train_corpora
+from deepspeech2.exits import end_run
+from deepspeech2.hub import PushCheckpoints, open_repository, push_run
+from deepspeech2.loading import build_model, load_eval_splits, load_model, load_train_corpora
 from deepspeech2.parsing import parse_recipe
-from deepspeech2.runs import hold_to_recipe, score_splits, set_up_process, train, write_up
+from deepspeech2.runs import hold_to_recipe, score_splits, set_up_process, train
+from deepspeech2.write_up import write_up
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
@@ -28,38 +30,46 @@ def main(argv: list[str]) -> None:
     model_arguments, data, augmentation, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     set_up_process(training)
     output_dir = Path(training.output_dir)
-    hold_to_recipe(output_dir, settings)
+    hold_to_recipe(training, settings)
+    callbacks = []
+    if training.push_to_hub and training.process_index == 0:
+        account = {"token": training.hub_token, "private": training.hub_private_repo}
+        training.hub_model_id = open_repository(output_dir, training.hub_model_id, **account)
+        if training.hub_strategy == "every_save":
+            callbacks.append(PushCheckpoints(training.hub_model_id, token=training.hub_token))
     corpora = load_train_corpora(data)
+    eval_corpora, splits = load_eval_splits(data)
 
     results = {}
     if model_arguments.model_name_or_path:
         model, processor = load_model(model_arguments.model_name_or_path, model_arguments.model_revision)
-        results["before fine-tuning"] = score_splits(model, processor, data, training, output_dir / "scores-before")
+        before = score_splits(model, processor, splits, data, training, output_dir / "scores-before")
+        results["before fine-tuning"] = before
     else:
         model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
-    model = train(model, processor, corpora, data, augmentation, training)
-    results["after training"] = score_splits(model, processor, data, training, output_dir / "scores-after")
+    model = train(model, processor, corpora, eval_corpora, data, augmentation, training, callbacks)
+    after = score_splits(model, processor, splits, data, training, output_dir / "scores-after")
+    results["after training"] = after
 
     if training.compare_with_scratch:
         rival_training = copy.deepcopy(training)
         rival_training.output_dir = str(output_dir / "from-random-weights")
-        rival_training.push_to_hub = False
         set_seed(training.seed)
         rival = DeepSpeech2ForCTC(model.config)
-        rival = train(rival, processor, corpora, data, augmentation, rival_training)
+        rival = train(rival, processor, corpora, eval_corpora, data, augmentation, rival_training)
+        folder = output_dir / "scores-from-random-weights"
         results["same budget from random weights"] = score_splits(
-            rival, processor, data, rival_training, output_dir / "scores-from-random-weights"
+            rival, processor, splits, data, rival_training, folder
         )
 
     if training.process_index == 0:
-        command = ["accelerate", "launch", "recipes/finetune.py", *argv]
-        write_up(results, model, settings, command, model_arguments, data, training)
+        write_up(results, model, settings, ["recipes/finetune.py", *argv], model_arguments, data, training)
         if training.push_to_hub:
-            push_run(output_dir, training.hub_model_id, token=training.hub_token, private=training.hub_private_repo)
+            push_run(output_dir, training.hub_model_id, **account)
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, ConnectionError) as error:  # the user's to mend: the message says it all
-        sys.exit(f"finetune.py: {error}")
+    except (ValueError, ConnectionError) as error:
+        end_run("finetune.py", error)

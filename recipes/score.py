@@ -20,6 +20,7 @@ from accelerate import PartialState
 
 from deepspeech2.corpora import load_corpus
 from deepspeech2.data import EvaluationStream
+from deepspeech2.exits import end_run
 from deepspeech2.loading import load_model
 from deepspeech2.metrics import compare
 from deepspeech2.reports import write_score_report
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
     for noisy in ("httpx", "datasets", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     args.output_dir.mkdir(parents=True, exist_ok=True)
+    state = PartialState()
     scored = {}
     for name in dict.fromkeys([args.model, args.baseline or args.model]):
         model, processor = load_model(name)
@@ -63,10 +65,17 @@ def main(argv: list[str]) -> int:
             audio_column=args.audio_column,
         )
         stream = EvaluationStream(
-            corpora, processor, batch_seconds=args.batch_seconds, drops_dir=args.output_dir / "drops"
+            corpora,
+            processor,
+            batch_seconds=args.batch_seconds,
+            rank=state.process_index,
+            world_size=state.num_processes,
+            drops_dir=args.output_dir / "drops",
         )
-        scored[name] = score_model(model.to(PartialState().device), processor, stream)
-        print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
+        scored[name] = score_model(model.to(state.device), processor, stream)
+        state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
+    if not state.is_main_process:
+        return 0
     scores, rtfx = scored[args.model]
     comparison = compare(scored[args.baseline][0], scores) if args.baseline else None
     if comparison:
@@ -107,5 +116,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except ValueError as error:  # the user's to mend: the message says it all
-        sys.exit(f"score.py: {error}")
+    except ValueError as error:
+        end_run("score.py", error)

@@ -264,8 +264,8 @@ def test_hub_id_streams_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(
         datasets, "load_dataset_builder", lambda *args, **kwargs: asked.append((args, kwargs)) or builder
     )
-    (corpus,) = load_corpus("openslr/librispeech_asr", "clean", "train.100", revision="abc", token="t")
-    assert asked == [(("openslr/librispeech_asr", "clean"), {"revision": "abc", "token": "t"})]
+    (corpus,) = load_corpus("openslr/librispeech_asr", "clean", "train.100", revision="abc")
+    assert asked == [(("openslr/librispeech_asr", "clean"), {"revision": "abc"})]
     assert corpus.name == "openslr/librispeech_asr/clean/train.100"
     assert [row["id"] for row in corpus.stream] == ["x"]
 

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub.utils import _http, close_session
 
 import tiny
-from deepspeech2.hub import LEFT_BEHIND, push_run
+from deepspeech2.hub import LEFT_BEHIND, open_repository, push_run
 from hub_server import HubServer
 from test_runs import finetune, write_inputs
 
@@ -98,6 +98,55 @@ def test_a_finished_run_is_pushed(tmp_path, endpoint):
     assert not [name for name in uploaded if name.startswith(("checkpoint-", "scores-", "drops"))]
     assert 'from_pretrained("me/tones"' in uploaded["README.md"].decode()
     assert not [name for name, content in uploaded.items() if b"hf_x" in content]
+
+
+def test_checkpoints_are_pushed_along_the_way(tmp_path, endpoint):
+    """After steps 2 and 4 the model alone, at the end everything; training does not stop where an upload fails."""
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x", "--hub_strategy", "every_save"]
+    with HubServer() as hub:
+        endpoint(hub.url)
+        finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
+    assert hub.messages == [
+        "Training in progress, step 2",
+        "Training in progress, step 4",
+        "Add the trained model with its card and report",
+    ]
+    uploaded = hub.repositories["me/tones"]
+    assert "trainer_state.json" in uploaded and not [name for name in uploaded if name.endswith((".pt", ".bin"))]
+    assert not [name for name, content in uploaded.items() if b"hf_x" in content]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and b"hf_x" in path.read_bytes()]
+
+
+def test_a_failed_push_of_a_checkpoint_does_not_stop_the_training(tmp_path, endpoint, caplog):
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x", "--hub_strategy", "every_save"]
+    with HubServer(refuse={"/commit/main": 403}) as hub:
+        endpoint(hub.url)
+        with pytest.raises(ConnectionError, match="Nothing is lost"):
+            finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
+    assert sum("a checkpoint could not be pushed" in record.message for record in caplog.records) == 2
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+@pytest.mark.parametrize("status", [401, 403, 500])
+def test_a_repository_that_cannot_be_opened_is_told_before_training(tmp_path, endpoint, status):
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x"]
+    with HubServer(refuse={"repos/create": status}) as hub:
+        endpoint(hub.url)
+        with pytest.raises(
+            ConnectionError, match=r"cannot open the repository me/tones[\s\S]*Nothing was trained"
+        ) as told:
+            finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
+    assert "hf auth login" in str(told.value) and "hf_x" not in str(told.value)
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
+
+
+def test_the_account_completes_the_name(tmp_path, endpoint):
+    with HubServer(user="me") as hub:
+        endpoint(hub.url)
+        assert open_repository(tmp_path / "tones", None, token="hf_x") == "me/tones"
 
 
 def check_failure(folder: Path, repo_id: str | None, cause: str) -> None:

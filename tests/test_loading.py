@@ -13,7 +13,7 @@ from deepspeech2.loading import (
     build_model,
     build_train_stream,
     estimate_epoch,
-    load_eval_corpora,
+    load_eval_splits,
     load_model,
     load_train_corpora,
 )
@@ -37,6 +37,11 @@ def hub(root, **given) -> DataArguments:
 
 def ids(corpora) -> list[str]:
     return sorted(row["id"] for corpus in corpora for row in corpus.stream)
+
+
+def one_split(data: DataArguments, split: str) -> list:
+    data.eval_split = split
+    return load_eval_splits(data)[0]
 
 
 def names(name: str, count: int) -> list[str]:
@@ -73,18 +78,35 @@ def test_one_config_and_split_for_all_and_none(root):
 )
 def test_evaluation_corpora(root, given, split, expected):
     given = {key: value.format(root=root) if isinstance(value, str) else value for key, value in given.items()}
-    assert ids(load_eval_corpora(hub(root, **given), split)) == expected
+    assert ids(one_split(hub(root, **given), split)) == expected
 
 
 def test_the_held_out_share_is_never_trained_on(root):
     """Of 18 recordings each is in one part or the other, always the same one."""
     data = hub(root, held_out_share=0.4)
     training = [corpus for joined in load_train_corpora(data) for corpus in joined]
-    held_out = load_eval_corpora(data, "held-out")
+    held_out = one_split(data, "held-out")
     assert sorted(ids(training) + ids(held_out)) == sorted(names("clean-train", 12) + names("other-train", 6))
     assert 0 < len(ids(held_out)) < len(ids(training))
-    assert ids(held_out) == ids(load_eval_corpora(data, "held-out"))
+    assert ids(held_out) == ids(one_split(data, "held-out"))
     assert [corpus.num_examples for corpus in training] == [7, 4]  # 0.6 x 12 and 0.6 x 6, about
+
+
+def test_the_splits_to_test(root):
+    """Each by its name; without any, the one that is scored in training."""
+    evaluated, tested = load_eval_splits(hub(root, eval_split="dev", test_split=["other/dev", "dev"]))
+    assert ids(evaluated) == names("clean-dev", 4)
+    assert {split: ids(corpora) for split, corpora in tested.items()} == {
+        "other/dev": names("other-dev", 2),
+        "dev": names("clean-dev", 4),
+    }
+    assert list(load_eval_splits(hub(root, eval_split="dev"))[1]) == ["dev"]
+
+
+def test_an_empty_held_out_part_is_refused(root):
+    data = hub(root, train_split=["dev"], held_out_share=1e-6)
+    with pytest.raises(ValueError, match=r"held_out_share 1e-06 keeps none of the 4 utterances.*2 utterances.*raise"):
+        one_split(data, "held-out")
 
 
 # Models ------------------------------------------------------------------------------------------------------------
@@ -99,7 +121,7 @@ def test_sizes_that_follow_from_the_features_and_the_vocabulary():
 def test_the_vocabulary_of_the_transcripts(root):
     """The space first, then by code point; in the case asked for."""
     arguments = ModelArguments(tiny.MODEL_ARGUMENTS.model_name_or_path, "main", tiny.MODEL, tiny.FEATURES, "", "upper")
-    corpora = load_eval_corpora(hub(root), "dev")
+    corpora = one_split(hub(root), "dev")
     model, processor = build_model(arguments, corpora)
     assert processor.tokenizer.get_vocab() == {"<pad>": 0, " ": 1, "A": 2, "B": 3, "C": 4}
     assert model.config.vocab_size == 5
@@ -114,11 +136,19 @@ def test_the_vocabulary_of_the_transcripts(root):
         ({"feature_config": {"nfft": 8}}, "feature_config: unknown key 'nfft'; did you mean 'n_fft'"),
         ({"feature_config": {"features": "wavelet"}}, "features is 'wavelet'"),
         ({"characters": ""}, "transcripts are all empty"),
+        ({"model_config": {"conv_channels": []}}, "conv_channels is"),
+        ({"model_config": {"conv_strides": [[2, 2], [0, 1]]}}, "conv_strides is.*at least 1"),
     ],
 )
 def test_models_that_cannot_be(given, message):
     with pytest.raises(ValueError, match=message):
         build_model(ModelArguments(**given), [])
+
+
+def test_the_characters_that_normalisation_removes():
+    _, processor = build_model(ModelArguments(removed_characters="#"), [])
+    assert processor.normalize_text("A#b. C") == "a b. c"
+    assert tiny.new_model()[1].normalize_text("A#b. C") == "a#b c"
 
 
 def test_a_checkpoint_and_its_processor(tmp_path):
@@ -184,24 +214,24 @@ def test_training_speech_is_augmented_and_evaluation_speech_is_not(root, tmp_pat
         augmentation = AugmentationArguments(noise_probability=gain_db / 30)
         stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
         clips[gain_db] = {batch["ids"][0]: batch["input_features"] for batch in islice(stream, 4)}
-    evaluation = build_eval_stream(load_eval_corpora(data, "dev"), processor, data, training)
+    evaluation = build_eval_stream(one_split(data, "dev"), processor, data, training)
     for batch in evaluation:
         (name,) = batch["ids"]
         assert batch["input_features"].equal(clips[0.0][name])
         assert not batch["input_features"].equal(clips[30.0][name])
 
 
-def test_each_process_scores_its_part_or_everything(root, tmp_path):
+def test_each_process_scores_its_part(root, tmp_path):
     data = hub(root)
     training = tiny.training_arguments(tmp_path)
     _, processor = tiny.new_model()
 
     class Second:
-        per_device_train_batch_size = training.per_device_train_batch_size
+        per_device_train_batch_size, output_dir = training.per_device_train_batch_size, training.output_dir
         process_index, world_size = 1, 2
 
-    corpora = load_eval_corpora(data, "train")
-    everything = [batch["ids"] for batch in build_eval_stream(corpora, processor, data, Second, everything=True)]
+    corpora = one_split(data, "train")
+    everything = [batch["ids"] for batch in build_eval_stream(corpora, processor, data, training)]
     part = [batch["ids"] for batch in build_eval_stream(corpora, processor, data, Second)]
     assert sorted(name for batch in everything for name in batch) == names("clean-train", 12)
     assert part == everything[1::2] and len(everything) == 4  # 12 by threes

@@ -79,13 +79,18 @@ def test_results_read_back_equal(tmp_path):
     assert ModelCard(path.read_text(encoding="utf-8")).data.eval_results == results
 
 
+def test_without_a_repository_the_example_has_a_path_to_fill_in(tmp_path):
+    assert 'model="path/to/commands", trust_remote_code' in write(tmp_path, model_name="commands").read_text("utf-8")
+
+
 def test_text_has_what_a_person_needs(tmp_path):
     plots = []
     for name in ("results.png", "training.png"):
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / name).write_bytes(b"png")
         plots.append(tmp_path / "run" / name)
-    text = write(tmp_path / "model", plots=plots, revision="v1").read_text(encoding="utf-8")
+    hub = {"repo_id": "me/deepspeech2-test", "revision": "v1"}
+    text = write(tmp_path / "model", plots=plots, **hub).read_text(encoding="utf-8")
     assert "20.0 % word error rate on openslr/librispeech_asr / other / test" in text
     assert "| this model | openslr/librispeech_asr / other / test | 20.00 | 0.00–25.00 |" in text
     assert 'model="me/deepspeech2-test", revision="v1", trust_remote_code=True' in text

@@ -179,6 +179,11 @@ def test_all_faults_at_once(config):
         ({"eval_strategy": "monthly"}, ["monthly"]),
         ({"early_stopping_patience": 2, "load_best_model_at_end": False}, ["early_stopping_patience"]),
         ({"learning_anneal": -1}, ["learning_anneal is -1.0"]),
+        ({"learning_anneal": 1.1, "lr_scheduler_type": "linear"}, ["lr_scheduler_type has no effect"]),
+        ({"hub_strategy": "checkpoint"}, ["hub_strategy is 'checkpoint'", "every_save"]),
+        ({"resume_from_checkpoint": "x"}, ["resume_from_checkpoint has no effect", "output_dir"]),
+        ({"per_device_train_batch_size": 4}, ["per_device_train_batch_size has no effect", "batch_seconds"]),
+        ({"model_name_or_path": "x", "characters": "ab"}, ["characters has no effect", "checkpoint brings its own"]),
         ({"ema_decay": 0.9, "push_to_hub": True, "hub_token": "hf_x", "eval_strategy": "no"}, ["load_best"]),
     ],
 )

@@ -15,18 +15,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
 import tiny
-from deepspeech2 import runs, trainer
+from deepspeech2 import runs, trainer, write_up
 from deepspeech2.arguments import AugmentationArguments
-from deepspeech2.loading import load_train_corpora
+from deepspeech2.exits import end_run
+from deepspeech2.loading import load_eval_splits, load_train_corpora
 from deepspeech2.runs import hold_to_recipe, set_up_process, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "finetune.py"
 SPLITS = [("train", 12, 0), ("test", 5, 1)]  # name, recordings, seed
+SIZES = {"model_config": tiny.MODEL, "feature_config": tiny.FEATURES, "characters": " abc"}
 CONFIG = {
-    "model_config": tiny.MODEL,
-    "feature_config": tiny.FEATURES,
-    "characters": " abc",
     "train_split": "train",
     "eval_split": "validation",
     "test_split": ["other/test", "test"],
@@ -61,12 +60,16 @@ def exit_message(monkeypatch, *argv: str) -> str:
 
 
 def write_inputs(root: Path) -> None:
-    """A config file, 12 recordings to train on, 5 to score on: parquet in the Hub's layout, two configurations."""
+    """
+    12 recordings to train on, 5 to score on (parquet in the Hub's layout, two configurations), and two config files:
+    config.yaml for random weights, tune.yaml for a checkpoint.
+    """
     manifests = {name: tiny.write_corpus(root / name, name, count, seed) for name, count, seed in SPLITS}
     for split, config in (("validation", "clean"), ("test", "clean"), ("test", "other")):
         tiny.write_parquet(manifests["test"], root / "hub" / config / split)
     names = {"dataset_name": str(manifests["train"]), "eval_dataset_name": str(root / "hub"), "dataset_config": "clean"}
-    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG | names))
+    (root / "tune.yaml").write_text(yaml.safe_dump(CONFIG | names))
+    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG | names | SIZES))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,7 @@ def first(folder):
 def second(folder, first):
     """A run from the checkpoint of the first one, beside random weights."""
     options = ["--model_name_or_path", str(first), "--compare_with_scratch", "--ema_decay", "0.5", "--seed", "4"]
-    finetune(str(folder / "config.yaml"), "--output_dir", str(folder / "second"), *options)
+    finetune(str(folder / "tune.yaml"), "--output_dir", str(folder / "second"), *options)
     return folder / "second"
 
 
@@ -102,7 +105,7 @@ def test_a_run_from_random_weights(first, folder):
     for scores in found["results"]["after training"].values():
         assert scores["num_utterances"] == 5 and scores["num_words"] == 10 and scores["num_speakers"] == 3
     assert found["run"]["optimizer steps"] == "4" and found["run"]["seed"] == "3"
-    command = f"accelerate launch recipes/finetune.py {folder / 'config.yaml'} --output_dir {first}"
+    command = f"python recipes/finetune.py {folder / 'config.yaml'} --output_dir {first}"
     assert found["run"]["command"] == command
     model = AutoModelForCTC.from_pretrained(first)
     assert model.config.hidden_size == 16 and found["run"]["parameters"] == f"{model.num_parameters():,}"
@@ -126,7 +129,7 @@ def test_the_card_is_the_hubs(first):
     assert card.data.library_name == "transformers" and card.data.pipeline_tag == "automatic-speech-recognition"
     after = results(first)["results"]["after training"]
     measured = {(r.dataset_config, r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
-    for config, name in (("other", "other/test"), (None, "test")):
+    for config, name in (("other", "other/test"), ("clean", "test")):
         for metric in ("wer", "cer"):
             assert measured[config, "test", metric] == pytest.approx(100 * after[name][metric], abs=0.005)
     assert "max_steps: 4" in card.content
@@ -173,7 +176,8 @@ def arguments(folder: Path, output_dir: Path, **options):
     data = tiny.data_arguments(folder / "train" / "train.csv", window_size=12)
     training = tiny.training_arguments(output_dir, **options)
     torch.manual_seed(1)
-    return [*tiny.new_model(), load_train_corpora(data), data, AugmentationArguments(), training]
+    corpora = load_train_corpora(data), load_eval_splits(data)[0]
+    return [*tiny.new_model(), *corpora, data, AugmentationArguments(), training]
 
 
 def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch):
@@ -195,12 +199,12 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == 2
 
 
-def test_more_steps_go_on_from_the_last_checkpoint(folder, tmp_path):
-    save = {"save_strategy": "steps", "save_steps": 2}
-    train(*arguments(folder, tmp_path, max_steps=2, **save))
-    train(*arguments(folder, tmp_path, max_steps=3, **save))
-    state = json.loads((tmp_path / "trainer_state.json").read_text())
-    assert [line["step"] for line in state["log_history"] if "loss" in line] == [1, 2, 3]
+def test_a_checkpoint_of_fewer_processes_is_refused_by_name(folder, tmp_path):
+    train(*arguments(folder, tmp_path, max_steps=2, save_strategy="steps", save_steps=2))
+    (tmp_path / "model.safetensors").unlink()  # as if killed before the end
+    (tmp_path / "checkpoint-2" / "data_position_0.pt").unlink()
+    with pytest.raises(ValueError, match=r"holds no data position of process 0.*resume with as many as before"):
+        train(*arguments(folder, tmp_path, max_steps=3, save_strategy="steps", save_steps=3))
 
 
 def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
@@ -222,8 +226,6 @@ def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
         (["--dataset_name", "nobody/nothing"], ["'nobody/nothing'"]),
         (["--eval_split", "dev"], ["dev", "hub"]),
         (["--test_split", "test", "exam"], ["exam", "hub"]),
-        (["--model_name_or_path", "nowhere"], ["'nowhere' is no model", "config.json"]),
-        (["--model_name_or_path", "nobody/nothing"], ["'nobody/nothing'", "cannot be loaded"]),
         (["--lerning_rate", "1"], ["unknown key 'lerning_rate'", "learning_rate"]),
         (["--model_config", '{"hiden_size": 8}'], ["model_config: unknown key 'hiden_size'", "hidden_size"]),
         (["--model_config", '{"hidden_size": 0}'], ["hidden_size is 0"]),
@@ -239,10 +241,15 @@ def test_a_mistake_ends_in_one_message(folder, tmp_path, monkeypatch, argv, part
     assert not list(tmp_path.glob("out/checkpoint-*"))
 
 
-def test_a_checkpoint_of_another_kind(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "name, part", [("nowhere", "is no model"), ("nobody/nothing", "cannot be loaded"), ("{folder}", "wav2vec2")]
+)
+def test_what_is_no_checkpoint_ends_in_one_message(folder, tmp_path, monkeypatch, name, part):
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')
-    message = exit_message(monkeypatch, str(folder / "config.yaml"), "--model_name_or_path", str(tmp_path))
-    assert str(tmp_path) in message and "\n" not in message.strip()
+    name = name.format(folder=tmp_path)
+    options = ["--output_dir", str(tmp_path / "out"), "--model_name_or_path", name]
+    message = exit_message(monkeypatch, str(folder / "tune.yaml"), *options)
+    assert name in message and part in message and "\n" not in message.strip()
 
 
 @pytest.mark.slow
@@ -273,9 +280,9 @@ def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
 
 
 def test_no_git_no_commit(monkeypatch):
-    assert len(runs._commit()) == 40
+    assert len(write_up._commit()) == 40
     monkeypatch.setenv("PATH", "")
-    assert runs._commit() == "not known: git is not installed"
+    assert write_up._commit() == "not known: git is not installed"
 
 
 # Several processes -------------------------------------------------------------------------------------------------
@@ -283,7 +290,8 @@ def test_no_git_no_commit(monkeypatch):
 
 def launch(*argv: str) -> subprocess.CompletedProcess:
     config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), str(RECIPE), *argv]
+    accelerate = str(Path(sys.executable).with_name("accelerate"))
+    command = [accelerate, "launch", "--config_file", str(config), str(RECIPE), *argv]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     )
@@ -322,12 +330,40 @@ def test_two_processes_without_use_cpu_are_refused(folder, tmp_path):
 
 
 def test_a_started_run_is_held_to_its_settings(tmp_path):
-    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["mistyped"]})
-    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["speech"]})  # nothing was trained: the note is replaced
+    training = tiny.training_arguments(tmp_path)
+    hold_to_recipe(training, {"seed": 1, "dataset_name": ["mistyped"]})
+    (tmp_path / "drops").mkdir()
+    hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"]})  # nothing was trained: the note is replaced
+    assert not (tmp_path / "drops").exists()
     (tmp_path / "checkpoint-2").mkdir()
-    hold_to_recipe(tmp_path, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
+    hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
     with pytest.raises(ValueError, match=r"learning_rate was 'the default' and is 0\.1; seed was 1 and is 2"):
-        hold_to_recipe(tmp_path, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
+        hold_to_recipe(training, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
+
+
+def test_an_error_of_ours_is_a_message_and_another_a_traceback():
+    with pytest.raises(ValueError) as ours:
+        hold_up = tiny.training_arguments("unused")
+        hold_up.num_processes = 2
+        set_up_process(hold_up)
+    with pytest.raises(SystemExit, match=r"finetune\.py: num_processes is 2"):
+        end_run("finetune.py", ours.value)
+    with pytest.raises(ValueError) as other:
+        int("x")
+    with pytest.raises(ValueError, match="invalid literal"):
+        end_run("finetune.py", other.value)
+
+
+@pytest.mark.slow
+def test_the_card_names_the_launch(folder, tmp_path):
+    """`accelerate launch` with its own options, as the run was started; and two processes score as one."""
+    options = ["--num_processes", "2", "--max_steps", "2", "--output_dir", str(tmp_path)]
+    done = launch(str(folder / "config.yaml"), *options)
+    assert done.returncode == 0, done.stderr
+    command = results(tmp_path)["run"]["command"]
+    config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
+    assert command.startswith(f"accelerate launch --config_file {config} recipes/finetune.py {folder}")
+    assert results(tmp_path)["results"]["after training"]["test"]["num_utterances"] == 5
 
 
 def test_a_half_written_checkpoint_is_skipped(tmp_path):

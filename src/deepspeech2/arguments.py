@@ -25,6 +25,10 @@ class ModelArguments:
         metadata={"help": "Vocabulary of a model from random weights; empty: the characters of the transcripts."},
     )
     text_case: str = field(default="lower", metadata={"help": "lower, upper or keep."})
+    removed_characters: str | None = field(
+        default=None,
+        metadata={"help": "Characters that normalisation turns into a space; not given: common punctuation."},
+    )
     language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
     license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
     credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
@@ -94,6 +98,19 @@ class AugmentationArguments:
     num_frequency_masks: int = field(default=2, metadata={"help": "Frequency masks a clip."})
     frequency_mask_max_bins: int = field(default=27, metadata={"help": "Widest frequency mask, bins."})
 
+    def faults(self) -> list[str]:
+        """What is out of its range, a sentence each."""
+        shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
+        faults = [
+            f"{name} is {getattr(self, name)}; expected a share between 0 and {most}"
+            for name, most in (("speed_perturbation", 0.5), *((name, 1.0) for name in shares))
+            if not 0 <= getattr(self, name) <= most
+        ]
+        lowest, highest = self.noise_snr_db_min, self.noise_snr_db_max
+        if lowest > highest:
+            faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
+        return faults
+
 
 @dataclass
 class RecipeTrainingArguments(TrainingArguments):
@@ -129,7 +146,7 @@ class RecipeTrainingArguments(TrainingArguments):
         default=0, metadata={"help": "Refuse to run with another number of processes; 0: any number."}
     )
     hub_strategy: str = field(
-        default="end", metadata={"help": "end: push the finished model; every_save, checkpoint: also along the way."}
+        default="end", metadata={"help": "end: push the finished model; every_save: also that of each checkpoint."}
     )
     cpu_threads: int = field(default=0, metadata={"help": "Threads of each process on a CPU; 0: share all cores."})
     compare_with_scratch: bool = field(

@@ -33,19 +33,7 @@ class Augmentation:
     """
 
     def __init__(self, args: AugmentationArguments, sampling_rate: int) -> None:
-        faults = [
-            f"{name} must lie in [0, {top}], got {getattr(args, name)}"
-            for name, top in (
-                ("speed_perturbation", 0.5),
-                ("noise_probability", 1.0),
-                ("reverberation_probability", 1.0),
-                ("time_mask_max_ratio", 1.0),
-            )
-            if not 0 <= getattr(args, name) <= top
-        ]
-        if args.noise_snr_db_min > args.noise_snr_db_max:
-            faults.append(f"noise_snr_db_min {args.noise_snr_db_min} is above noise_snr_db_max {args.noise_snr_db_max}")
-        if faults:
+        if faults := args.faults():
             raise ValueError("; ".join(faults))
         self.args = args
         self.sampling_rate = sampling_rate

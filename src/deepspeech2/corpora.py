@@ -67,7 +67,6 @@ def load_corpus(
     split: str = "train",
     *,
     revision: str | None = None,
-    token: str | bool | None = None,
     text_column: str = "text",
     audio_column: str = "audio",
 ) -> list[Corpus]:
@@ -81,7 +80,6 @@ def load_corpus(
         dataset_config: the configuration of a Hub dataset; for a LibriSpeech tree `clean` or `other`.
         split: split names joined with `+`. A manifest is one split, whatever its name.
         revision: git revision on the Hub.
-        token: token for the Hub.
         text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves.
         audio_column: recordings.
 
@@ -106,7 +104,7 @@ def load_corpus(
         elif path.suffix in MANIFEST_SUFFIXES or dataset_name.startswith((".", "/", "~")):
             raise ValueError(f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})")
         else:
-            stream, count = _hub_layout(dataset_name, dataset_config, name, revision=revision, token=token)
+            stream, count = _hub_layout(dataset_name, dataset_config, name, revision=revision)
         corpora.append(Corpus(title, _canonical(stream, title, text_column, audio_column), count))
     return corpora
 

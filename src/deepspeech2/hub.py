@@ -2,14 +2,86 @@
 
 import logging
 import shlex
+from concurrent.futures import Future
 from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 logger = logging.getLogger(__name__)
 
 LEFT_BEHIND = ("checkpoint-*/**", "from-random-weights/**", "drops/**", "scores-*/**", "training_args.bin", "*.log")
+CHECKPOINT_FILES = (
+    "config.json",
+    "processor_config.json",
+    "tokenizer*.json",
+    "vocab.json",
+    "model*.safetensors",
+    "*.py",
+)
+FAILURES = (HTTPError, OSError, ValueError)  # every error of the client and of the network is one of them
+
+
+def open_repository(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:
+    """
+    Makes sure, before anything is trained, that there is a repository to push to and that the token may write there.
+
+    Args: as for `push_run`.
+
+    Returns:
+        The repository's full id.
+
+    Raises:
+        ConnectionError: there is none, with what to do about it.
+    """
+    try:
+        return HfApi(token=token).create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
+    except FAILURES as error:
+        raise ConnectionError(
+            f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}\n"
+            "Nothing was trained. Log in with `hf auth login` or set HF_TOKEN, with a token that may write there; or "
+            "leave --push_to_hub out and push later with `hf upload`"
+        ) from error
+
+
+class PushCheckpoints(TrainerCallback):
+    """Uploads the model of each checkpoint while training goes on; a failed upload is logged, the next one tried."""
+
+    def __init__(self, repo_id: str, *, token: str | None = None):
+        self.repo_id = repo_id
+        self.api = HfApi(token=token)
+        self.upload: Future | None = None
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        if not state.is_world_process_zero:
+            return
+        if self.upload is not None and not self.upload.done():
+            logger.warning(
+                "the push of the checkpoint before is still going on: checkpoint-%d waits", state.global_step
+            )
+        self._finish()
+        self.upload = self.api.upload_folder(
+            repo_id=self.repo_id,
+            folder_path=Path(args.output_dir, f"checkpoint-{state.global_step}"),
+            allow_patterns=list(CHECKPOINT_FILES),
+            commit_message=f"Training in progress, step {state.global_step}",
+            run_as_future=True,
+        )
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.upload is None:
+            return
+        try:
+            self.upload.result()
+        except FAILURES as error:
+            logger.warning("a checkpoint could not be pushed to %s, training goes on: %s", self.repo_id, error)
+        self.upload = None
 
 
 def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:
@@ -38,7 +110,7 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
             ignore_patterns=list(LEFT_BEHIND),
             commit_message="Add the trained model with its card and report",
         )
-    except (HTTPError, OSError, ValueError) as error:  # every error of the client and of the network is one of them
+    except FAILURES as error:
         excluded = [word for pattern in LEFT_BEHIND for word in ("--exclude", pattern)]
         visibility = ["--private"] if private else []
         raise ConnectionError(

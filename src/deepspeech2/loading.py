@@ -40,15 +40,32 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     return corpora
 
 
-def load_eval_corpora(data: DataArguments, split: str) -> list[Corpus]:
+def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
     """
-    The corpora of one evaluation split, named `split` or `config/split`; `held-out` is what `held_out_share` keeps.
+    The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
 
-    A split that the model is trained on is loaded with a warning.
+    A split is named `split` or `config/split`; `held-out` is what `held_out_share` keeps. One that the model is trained
+    on is loaded with a warning.
+
+    Raises:
+        ValueError: no such split, or the held-out part is empty.
     """
+    tested = data.test_split or [data.eval_split]
+    loaded = {split: _load_eval_corpora(data, split) for split in dict.fromkeys([data.eval_split, *tested])}
+    return loaded[data.eval_split], {split: loaded[split] for split in tested}
+
+
+def _load_eval_corpora(data: DataArguments, split: str) -> list[Corpus]:
     if split == HELD_OUT:
         joined = [corpus for corpora in _load_named_corpora(data) for corpus in corpora]
-        return [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
+        parts = [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
+        if all(next(iter(part.stream), None) is None for part in parts):
+            counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
+            raise ValueError(
+                f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
+                "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
+            )
+        return parts
     config, _, split = split.rpartition("/")
     config = config or (data.dataset_config[0] if data.dataset_config else "-")
     name = data.eval_dataset_name or data.dataset_name[0]
@@ -139,16 +156,15 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
     extractor = DeepSpeech2FeatureExtractor()
     _refuse_unknown("feature_config", arguments.feature_config, set(extractor.to_dict()))
     extractor = DeepSpeech2FeatureExtractor(**arguments.feature_config)
+    text_options = {"text_case": arguments.text_case}
+    if arguments.removed_characters is not None:
+        text_options["removed_characters"] = arguments.removed_characters
     characters: Sequence[str] = arguments.characters
     if not characters:
         # Any processor normalises; its own vocabulary plays no part here.
-        plain = DeepSpeech2Processor(
-            extractor, DeepSpeech2Processor.build_tokenizer(" "), text_case=arguments.text_case
-        )
+        plain = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(" "), **text_options)
         characters = collect_characters(corpora, plain)
-    processor = DeepSpeech2Processor(
-        extractor, DeepSpeech2Processor.build_tokenizer(characters), text_case=arguments.text_case
-    )
+    processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(characters), **text_options)
     sizes = {
         "vocab_size": len(processor.tokenizer),
         "num_features": extractor.feature_size,
@@ -163,6 +179,11 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
 
 def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:
     """Characters of the first 20,000 normalised transcripts of each corpus, the space first, then by code point."""
+    logger.info(
+        "the vocabulary is built from up to %s transcripts of each corpus; of a Hub corpus that fetches their audio, "
+        "which naming the characters avoids",
+        f"{VOCABULARY_UTTERANCES:,}",
+    )
     counts: Counter[str] = Counter()
     for corpus in corpora:
         for example in islice(corpus.stream.select_columns(["text"]), VOCABULARY_UTTERANCES):
@@ -215,7 +236,7 @@ def build_train_stream(
         min_duration_s=data.min_duration_s,
         max_duration_s=data.max_duration_s,
         augmentation=Augmentation(augmentation, extractor.sampling_rate),
-        drops_dir=Path(training.output_dir or ".", "drops"),
+        drops_dir=_drops_dir(training),
     )
 
 
@@ -224,15 +245,15 @@ def build_eval_stream(
     processor: DeepSpeech2Processor,
     data: DataArguments,
     training: RecipeTrainingArguments,
-    everything: bool = False,
 ) -> EvaluationStream:
-    """One pass over a split: this process's part, or everything."""
+    """One pass over a split: this process's part of it."""
     return EvaluationStream(
         corpora,
         processor,
         **_batch_limit(data, training),
-        rank=0 if everything else training.process_index,
-        world_size=1 if everything else training.world_size,
+        rank=training.process_index,
+        world_size=training.world_size,
+        drops_dir=_drops_dir(training),
     )
 
 
@@ -247,6 +268,10 @@ def estimate_epoch(
         min_duration_s=data.min_duration_s,
         max_duration_s=data.max_duration_s,
     )
+
+
+def _drops_dir(training: RecipeTrainingArguments) -> Path:
+    return Path(training.output_dir or ".", "drops")
 
 
 def _batch_limit(data: DataArguments, training: RecipeTrainingArguments) -> dict:

@@ -12,10 +12,19 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
+from transformers.trainer_utils import HubStrategy
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 
 RECIPE_ARGUMENTS = (ModelArguments, DataArguments, AugmentationArguments, RecipeTrainingArguments)
+# Keys of TrainingArguments that this recipe answers in its own way.
+ANSWERED_ELSEWHERE = {
+    "resume_from_checkpoint": "a run goes on from the last checkpoint in its output_dir by itself",
+    "per_device_eval_batch_size": "evaluation is cut into batches as training is",
+    "train_sampling_strategy": "the stream is shuffled and sorted by length in windows of window_size",
+    "dataloader_drop_last": "the stream has no last batch",
+    "hub_revision": "the push goes to main",
+}
 
 
 class RecipeError(ValueError):
@@ -90,15 +99,16 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
             groups.append(dataclass_type(**values))
         except (ValueError, TypeError, ImportError) as error:
             parser.faults.append(str(error))
-    if len(groups) == len(RECIPE_ARGUMENTS):
-        parser.faults += _contradictions(*groups)
-    if parser.faults:
-        raise RecipeError(parser.faults)
     settings = {
         name: getattr(namespace, name)
         for name in sorted(known)
         if not name.endswith("token") and getattr(namespace, name) != defaults[name]
     }
+    parser.faults += _without_effect(settings)
+    if len(groups) == len(RECIPE_ARGUMENTS):
+        parser.faults += _contradictions(*groups)
+    if parser.faults:
+        raise RecipeError(parser.faults)
     return (*groups, settings)
 
 
@@ -166,6 +176,23 @@ def _unknown_key(key: str, known: set[str], where: str) -> str:
     return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
 
 
+def _without_effect(settings: dict[str, Any]) -> list[str]:
+    """A key that would be read and then ignored is a fault too."""
+    faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
+    if "model_name_or_path" in settings:
+        brought = ("model_config", "feature_config", "characters", "text_case", "removed_characters")
+        faults += [
+            f"{name} has no effect with model_name_or_path: the checkpoint brings its own; remove the key"
+            for name in brought
+            if name in settings
+        ]
+    if "per_device_train_batch_size" in settings and settings.get("batch_seconds", True):
+        faults.append("per_device_train_batch_size has no effect with batch_seconds; set that to 0 to count clips")
+    if "learning_anneal" in settings and settings.get("lr_scheduler_type", "constant") != "constant":
+        faults.append("lr_scheduler_type has no effect with learning_anneal, which is a schedule of its own")
+    return faults
+
+
 def _contradictions(
     model: ModelArguments, data: DataArguments, augmentation: AugmentationArguments, training: RecipeTrainingArguments
 ) -> list[str]:
@@ -203,19 +230,15 @@ def _contradictions(
         )
     if data.window_size < 1:
         faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
-    shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
-    for name, most in (("speed_perturbation", 0.5), *((name, 1.0) for name in shares)):
-        if not 0 <= getattr(augmentation, name) <= most:
-            faults.append(f"{name} is {getattr(augmentation, name)}; expected a share between 0 and {most}")
-    lowest, highest = augmentation.noise_snr_db_min, augmentation.noise_snr_db_max
-    if lowest > highest:
-        faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
+    faults += augmentation.faults()
     if not 0 <= training.ema_decay < 1:
         faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
     if training.learning_anneal < 0:
         faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
     if training.early_stopping_patience and not training.load_best_model_at_end:
         faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER so far")
+    if training.hub_strategy not in ("end", "every_save"):
+        faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
     if model.text_case not in ("lower", "upper", "keep"):
         faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
     if training.compare_with_scratch and not model.model_name_or_path:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import torch
+from accelerate.utils import gather_object
 from torch import nn
 from transformers import ProcessorMixin
 
@@ -45,20 +46,21 @@ def transcribe(
 
 def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict]) -> tuple[Scores, float]:
     """
-    Scores of a model on a split, and its speed.
+    Scores of a model on a split, and its speed. Every process brings its part and gets the whole.
 
     Args:
         model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back.
 
     Returns:
-        The scores and the real-time factor RTFx: seconds of audio per second of wall time, decoding of the
-        audio files, features, model and text included.
+        The scores and the real-time factor RTFx: seconds of audio per second of wall time of the slowest process,
+        decoding of the audio files, features, model and text included.
     """
     was_training = model.training
     model.eval()
     start = time.perf_counter()
-    utterances = [utterance for some, _ in transcribe(model, processor, batches) for utterance in some]
+    own = [utterance for some, _ in transcribe(model, processor, batches) for utterance in some]
     elapsed_s = time.perf_counter() - start
     model.train(was_training)
-    scores = score(utterances)
-    return scores, scores.audio_s / elapsed_s
+    parts = gather_object([(own, elapsed_s)])
+    scores = score([utterance for part, _ in parts for utterance in part])
+    return scores, scores.audio_s / max(elapsed_s for _, elapsed_s in parts)

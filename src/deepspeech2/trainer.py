@@ -1,5 +1,6 @@
 """CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging and exact positions."""
 
+import copy
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -10,10 +11,11 @@ import torch
 from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
-from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerCallback, TrainerState
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerState
 from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
 
 from .arguments import RecipeTrainingArguments
+from .callbacks import CTCProgress, EpochClock, WeightAveraging, ramped_average
 from .data import EvaluationStream, SpeechStream, build_loader
 from .metrics import score
 from .scoring import transcribe
@@ -51,47 +53,6 @@ def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | Non
             setattr(args, f"{name}_steps", min(steps_per_epoch, args.max_steps))
 
 
-class CTCProgress(ProgressCallback):
-    """The progress bar, with loss, WER and audio seconds per second beside it."""
-
-    def __init__(self):
-        super().__init__()
-        self.shown: dict[str, str] = {}
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if self.training_bar is None or not logs:
-            return
-        formats = {"loss": "{:.3f}", "eval_wer": "{:.1%}", "audio_s_per_s": "{:.0f}"}
-        self.shown |= {key: form.format(logs[key]) for key, form in formats.items() if key in logs}
-        self.training_bar.set_postfix(self.shown)
-        if "eval_wer" in logs:
-            self.training_bar.write(
-                f"step {state.global_step:,}: eval WER {logs['eval_wer']:.1%}, CER {logs['eval_cer']:.1%}, "
-                f"loss {logs['eval_loss']:.3f}"
-            )
-
-
-class EpochClock(TrainerCallback):
-    """True epochs in the log: Trainer itself sees one endless epoch."""
-
-    def __init__(self, steps_per_epoch: float):
-        self.steps_per_epoch = steps_per_epoch
-
-    def on_step_end(self, args, state, control, **kwargs):
-        state.epoch = state.global_step / self.steps_per_epoch
-
-
-class WeightAveraging(TrainerCallback):
-    """Takes the weights into the average after each optimizer step."""
-
-    def __init__(self, average: AveragedModel, model: torch.nn.Module):
-        self.average = average
-        self.model = model
-
-    def on_optimizer_step(self, args, state, control, **kwargs):
-        self.average.update_parameters(self.model)
-
-
 class CTCTrainer(Trainer):
     """
     Trains a `DeepSpeech2ForCTC` on a `SpeechStream` and scores it by corpus WER.
@@ -114,6 +75,9 @@ class CTCTrainer(Trainer):
         eval_stream: EvaluationStream | None,
         steps_per_epoch: float | None = None,
     ):
+        args = copy.copy(args)
+        # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
+        args.push_to_hub, args.hub_token = False, None
         # The stream knows its own position; Trainer's way, reading everything again, is not needed.
         args.ignore_data_skip = True
         args.restore_callback_states_from_checkpoint = True  # the patience that early stopping has left
@@ -155,9 +119,7 @@ class CTCTrainer(Trainer):
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
-            self.average = AveragedModel(
-                self.model, multi_avg_fn=_ramped_average(self.args.ema_decay), use_buffers=True
-            )
+            self.average = AveragedModel(self.model, multi_avg_fn=ramped_average(self.args.ema_decay), use_buffers=True)
             self.add_callback(WeightAveraging(self.average, self.model))
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.average is not None:
@@ -293,25 +255,14 @@ class CTCTrainer(Trainer):
         if checkpoint is None:
             return
         position = Path(checkpoint, POSITION_NAME.format(rank=self.args.process_index))
+        if not position.is_file():
+            raise ValueError(
+                f"{checkpoint} holds no data position of process {self.args.process_index}: it was written by fewer "
+                f"processes than the {self.args.world_size} of now; resume with as many as before"
+            )
         self.train_loader.load_state_dict(torch.load(position, weights_only=True))
         if self.average is not None:
             # model.safetensors, which Trainer has loaded, holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())
             self.average.n_averaged.fill_(self.state.global_step)
             self.model.load_state_dict(load_file(Path(checkpoint, RAW_WEIGHTS_NAME)))
-
-
-def _ramped_average(decay: float):
-    """Exponential average whose decay grows to `decay`, so that the first, random weights are soon forgotten."""
-
-    @torch.no_grad()
-    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
-        step = float(num_averaged)
-        weight = 1 - min(decay, (1 + step) / (10 + step))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current.to(average.dtype), weight)
-            else:
-                average.copy_(current)
-
-    return update

@@ -66,6 +66,8 @@ class DeepSpeech2Config(PreTrainedConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         num_convolutions = len(self.conv_channels)
+        if not num_convolutions or min(self.conv_channels) < 1:
+            raise ValueError(f"conv_channels is {self.conv_channels}; expected a positive number for each convolution")
         for name in ("conv_kernel_sizes", "conv_strides", "conv_paddings"):
             pairs = getattr(self, name)
             if len(pairs) != num_convolutions or any(len(pair) != 2 for pair in pairs):
@@ -73,6 +75,9 @@ class DeepSpeech2Config(PreTrainedConfig):
                     f"{name} is {pairs}; expected one [frequency, time] pair for each of the "
                     f"{num_convolutions} conv_channels"
                 )
+            least = 0 if name == "conv_paddings" else 1
+            if any(number < least for pair in pairs for number in pair):
+                raise ValueError(f"{name} is {pairs}; expected numbers of at least {least}")
         if self.rnn_type not in ("lstm", "gru", "rnn"):
             raise ValueError(f"rnn_type is {self.rnn_type!r}; expected 'lstm', 'gru' or 'rnn'")
         if not 0 <= self.dropout < 1:

@@ -67,7 +67,7 @@ def write_model_card(
             Values of several lines become folded blocks.
         plots: PNG files, copied into `folder`/plots; the first is shown on top, the others with the training.
         limits: a text, or a list of points.
-        repo_id: where it will be found on the Hub; `model_name` if not given.
+        repo_id: where it will be found on the Hub; without it the usage example has a path to fill in.
         revision: a commit or tag that the usage example pins.
         tags: more of them.
         sampling_rate: Hz, of the usage example.
@@ -107,7 +107,7 @@ def write_model_card(
         description=description or _description(languages, results),
         plots=[_copy_plot(Path(plot), folder) for plot in plots],
         results=results_table({"this model": {split.label: scores for split, scores in results}}),
-        repo_id=repo_id or model_name,
+        repo_id=repo_id or f"path/to/{model_name}",
         revision_argument=f', revision="{revision}"' if revision else "",
         sampling_rate=sampling_rate,
         origin=_origin(base_model, datasets),

@@ -1,0 +1,62 @@
+"""What the Trainer does beside its steps: the progress bar, true epochs, the average of the weights."""
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+from transformers import ProgressCallback, TrainerCallback
+
+
+class CTCProgress(ProgressCallback):
+    """The progress bar, with loss, WER and audio seconds per second beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown: dict[str, str] = {}
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.training_bar is None or not logs:
+            return
+        formats = {"loss": "{:.3f}", "eval_wer": "{:.1%}", "audio_s_per_s": "{:.0f}"}
+        self.shown |= {key: form.format(logs[key]) for key, form in formats.items() if key in logs}
+        self.training_bar.set_postfix(self.shown)
+        if "eval_wer" in logs:
+            self.training_bar.write(
+                f"step {state.global_step:,}: eval WER {logs['eval_wer']:.1%}, CER {logs['eval_cer']:.1%}, "
+                f"loss {logs['eval_loss']:.3f}"
+            )
+
+
+class EpochClock(TrainerCallback):
+    """True epochs in the log: Trainer itself sees one endless epoch."""
+
+    def __init__(self, steps_per_epoch: float):
+        self.steps_per_epoch = steps_per_epoch
+
+    def on_step_end(self, args, state, control, **kwargs):
+        state.epoch = state.global_step / self.steps_per_epoch
+
+
+class WeightAveraging(TrainerCallback):
+    """Takes the weights into the average after each optimizer step."""
+
+    def __init__(self, average: AveragedModel, model: torch.nn.Module):
+        self.average = average
+        self.model = model
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self.average.update_parameters(self.model)
+
+
+def ramped_average(decay: float):
+    """Exponential average whose decay grows to `decay`, so that the first, random weights are soon forgotten."""
+
+    @torch.no_grad()
+    def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
+        step = float(num_averaged)
+        weight = 1 - min(decay, (1 + step) / (10 + step))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current.to(average.dtype), weight)
+            else:
+                average.copy_(current)
+
+    return update
