@@ -63,7 +63,7 @@ class PushCheckpoints(TrainerCallback):
         self._finish()
         self.upload = self.api.upload_folder(
             repo_id=self.repo_id,
-            folder_path=Path(args.output_dir, f"checkpoint-{state.global_step}"),
+            folder_path=Path(args.output_dir or ".", f"checkpoint-{state.global_step}"),
             allow_patterns=list(CHECKPOINT_FILES),
             commit_message=f"Training in progress, step {state.global_step}",
             run_as_future=True,
