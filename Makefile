@@ -4,8 +4,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PYTEST := .venv/bin/pytest
 
-# Sleeping, not spinning, OpenMP threads: two busy processes on the same cores do not starve each other.
-export OMP_WAIT_POLICY ?= PASSIVE
 cores := $(shell getconf _NPROCESSORS_ONLN)
 
 .PHONY: help venv quickstart test transformers-tests test-slow test-gpu lint report clean

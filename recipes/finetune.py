@@ -18,9 +18,10 @@ from transformers import set_seed
 from deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.exits import end_run
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
-from deepspeech2.loading import build_model, load_eval_splits, load_model, load_train_corpora
+from deepspeech2.loading import build_model, load_model
 from deepspeech2.parsing import parse_recipe
-from deepspeech2.runs import hold_to_recipe, score_splits, set_up_process, train
+from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
+from deepspeech2.splits import load_eval_splits, load_train_corpora
 from deepspeech2.write_up import write_up
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
@@ -34,20 +35,24 @@ def main(argv: list[str]) -> None:
     callbacks = []
     if training.push_to_hub and training.process_index == 0:
         account = {"token": training.hub_token, "private": training.hub_private_repo}
-        training.hub_model_id = open_repository(output_dir, training.hub_model_id, **account)
+        card = {"language": model_arguments.language, "license": model_arguments.license}
+        training.hub_model_id = open_repository(output_dir, training.hub_model_id, **card, **account)
         if training.hub_strategy == "every_save":
             callbacks.append(PushCheckpoints(training.hub_model_id, token=training.hub_token))
     corpora = load_train_corpora(data)
     eval_corpora, splits = load_eval_splits(data)
 
-    results = {}
     if model_arguments.model_name_or_path:
         model, processor = load_model(model_arguments.model_name_or_path, model_arguments.model_revision)
-        before = score_splits(model, processor, splits, data, training, output_dir / "scores-before")
-        results["before fine-tuning"] = before
     else:
         model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
-    model = train(model, processor, corpora, eval_corpora, data, augmentation, training, callbacks)
+    plan = plan_training(corpora, model, processor, data, augmentation, training)
+
+    results = {}
+    if model_arguments.model_name_or_path:
+        before = score_splits(model, processor, splits, data, training, output_dir / "scores-before")
+        results["before fine-tuning"] = before
+    model = train(model, processor, plan, eval_corpora, data, training, callbacks)
     after = score_splits(model, processor, splits, data, training, output_dir / "scores-after")
     results["after training"] = after
 
@@ -56,14 +61,16 @@ def main(argv: list[str]) -> None:
         rival_training.output_dir = str(output_dir / "from-random-weights")
         set_seed(training.seed)
         rival = DeepSpeech2ForCTC(model.config)
-        rival = train(rival, processor, corpora, eval_corpora, data, augmentation, rival_training)
+        plan = plan_training(corpora, rival, processor, data, augmentation, rival_training)
+        rival = train(rival, processor, plan, eval_corpora, data, rival_training)
         folder = output_dir / "scores-from-random-weights"
         results["same budget from random weights"] = score_splits(
             rival, processor, splits, data, rival_training, folder
         )
 
     if training.process_index == 0:
-        write_up(results, model, settings, ["recipes/finetune.py", *argv], model_arguments, data, training)
+        command = ["recipes/finetune.py", *argv]
+        write_up(results, splits, model, processor, settings, command, model_arguments, data, training)
         if training.push_to_hub:
             push_run(output_dir, training.hub_model_id, **account)
 

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.corpora import load_corpus
+from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream
 from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
+from deepspeech2.loading import load_models
 from deepspeech2.metrics import compare
 from deepspeech2.reports import write_score_report
-from deepspeech2.scoring import score_model
+from deepspeech2.scoring import score_model, write_utterances
+from deepspeech2.splits import load_split
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,13 +36,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
     parser.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
     parser.add_argument("--dataset_config", help="configuration of the dataset")
-    parser.add_argument("--split", default="test", help="split; a+b joins several (default: %(default)s)")
+    parser.add_argument(
+        "--split", default="test", help="split; a+b joins several; held-out: see below (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--held_out_share",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --split held-out: the share of --train_split that finetune.py kept for scoring",
+    )
+    parser.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
     parser.add_argument("--dataset_revision", help="revision of a Hub dataset")
     parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
     parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    parser.add_argument(
+        "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
+    )
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("outputs/score"), help="where to write (default: %(default)s)"
+        "--output_dir", type=Path, help="where to write (default: outputs/score-MODEL-SPLIT, with the names in it)"
     )
     return parser
 
@@ -51,29 +65,37 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     for noisy in ("httpx", "datasets", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    data = DataArguments(
+        dataset_name=[args.dataset_name],
+        dataset_config=[args.dataset_config] if args.dataset_config else [],
+        train_split=[args.train_split],
+        held_out_share=args.held_out_share,
+        dataset_revision=[args.dataset_revision] if args.dataset_revision else [],
+        text_column=args.text_column,
+        audio_column=args.audio_column,
+    )
+    corpora = load_split(data, args.split, args.group_by)
+    models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
+    split = "-".join(part for part in (args.dataset_config, args.split.replace("/", "-")) if part)
+    folder = args.output_dir or Path("outputs", f"score-{Path(args.model).name}-{split}")
+    folder.mkdir(parents=True, exist_ok=True)
+
     state = PartialState()
     scored = {}
-    for name in dict.fromkeys([args.model, args.baseline or args.model]):
-        model, processor = load_model(name)
-        corpora = load_corpus(
-            args.dataset_name,
-            args.dataset_config,
-            args.split,
-            revision=args.dataset_revision,
-            text_column=args.text_column,
-            audio_column=args.audio_column,
-        )
+    for name, (model, processor) in models.items():
         stream = EvaluationStream(
             corpora,
             processor,
             batch_seconds=args.batch_seconds,
             rank=state.process_index,
             world_size=state.num_processes,
-            drops_dir=args.output_dir / "drops",
+            drops_dir=folder / "drops",
         )
         scored[name] = score_model(model.to(state.device), processor, stream)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
+        if state.is_main_process:
+            kind = "utterances" if name == args.model else "utterances-baseline"
+            write_utterances(scored[name][0], folder / f"{kind}.jsonl")
     if not state.is_main_process:
         return 0
     scores, rtfx = scored[args.model]
@@ -82,29 +104,22 @@ def main(argv: list[str]) -> int:
         print(f"{args.baseline} -> {args.model}: {comparison.summary()}")
 
     command = shlex.join(["python", "recipes/score.py", *argv])
+    dataset = {"name": args.dataset_name, "config": args.dataset_config, "split": args.split}
     results = {
         "command": command,
         "model": args.model,
-        "dataset": {
-            "name": args.dataset_name,
-            "config": args.dataset_config,
-            "split": args.split,
-            "revision": args.dataset_revision,
-        },
+        "dataset": dataset | {"revision": args.dataset_revision},
         "rtfx": rtfx,
         "scores": scores.to_dict(),
         "baseline": args.baseline,
         "comparison": comparison.to_dict() if comparison else None,
     }
-    (args.output_dir / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
-    with open(args.output_dir / "utterances.jsonl", "w", encoding="utf-8") as lines:
-        for utterance in scores.utterances:
-            lines.write(json.dumps(utterance.to_dict(), ensure_ascii=False) + "\n")
-    split = " / ".join(part for part in (Path(args.dataset_name).name, args.dataset_config, args.split) if part)
+    (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
+    named = " / ".join(part for part in (Path(args.dataset_name).name, args.dataset_config, args.split) if part)
     report = write_score_report(
-        args.output_dir,
+        folder,
         scores,
-        title=f"{Path(args.model).name} on {split}",
+        title=f"{Path(args.model).name} on {named}",
         command=command,
         rtfx=rtfx,
         comparison=comparison,

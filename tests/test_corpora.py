@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from deepspeech2.corpora import AudioError, audio_duration_s, load_corpus, open_audio
+from deepspeech2.audio import AudioError, audio_duration_s, open_audio
+from deepspeech2.corpora import load_corpus
 
 COLUMNS = ["audio", "text", "id", "speaker_id"]
 

@@ -146,7 +146,14 @@ def test_a_repository_that_cannot_be_opened_is_told_before_training(tmp_path, en
 def test_the_account_completes_the_name(tmp_path, endpoint):
     with HubServer(user="me") as hub:
         endpoint(hub.url)
-        assert open_repository(tmp_path / "tones", None, token="hf_x") == "me/tones"
+        assert open_repository(tmp_path / "tones", None, language="en", license="mit", token="hf_x") == "me/tones"
+
+
+def test_metadata_that_the_hub_refuses_is_known_before_training(tmp_path, endpoint):
+    with HubServer(refuse={"validate-yaml": 400}) as hub:
+        endpoint(hub.url)
+        with pytest.raises(ConnectionError, match="Nothing was trained"):
+            open_repository(tmp_path / "tones", None, language="en", license="mit", token="hf_x")
 
 
 def check_failure(folder: Path, repo_id: str | None, cause: str) -> None:

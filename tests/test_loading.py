@@ -1,4 +1,4 @@
-"""From arguments to models, corpora and streams."""
+"""From arguments to models and streams."""
 
 import json
 from itertools import islice
@@ -7,109 +7,21 @@ import pytest
 import torch
 
 import tiny
-from deepspeech2.arguments import AugmentationArguments, DataArguments, ModelArguments
+from deepspeech2.arguments import AugmentationArguments, ModelArguments
 from deepspeech2.loading import (
     build_eval_stream,
     build_model,
     build_train_stream,
     estimate_epoch,
-    load_eval_splits,
     load_model,
-    load_train_corpora,
 )
+from deepspeech2.splits import load_train_corpora
+from tiny import hub, names, one_split, write_hub
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """hub/{clean,other}/{train,dev}: 12, 4, 6 and 2 recordings; and the manifests they are from."""
-    root = tmp_path_factory.mktemp("corpora")
-    for seed, (name, count) in enumerate({"clean-train": 12, "clean-dev": 4, "other-train": 6, "other-dev": 2}.items()):
-        manifest = tiny.write_corpus(root / name, name, count, seed)
-        tiny.write_parquet(manifest, root / "hub" / name.replace("-", "/"))
-    return root
-
-
-def hub(root, **given) -> DataArguments:
-    """Both configurations; batches of three, windows of six."""
-    defaults = {"dataset_name": [str(root / "hub")] * 2, "dataset_config": ["clean", "other"]}
-    return DataArguments(**(defaults | {"batch_seconds": 0.0, "window_size": 6} | given))
-
-
-def ids(corpora) -> list[str]:
-    return sorted(row["id"] for corpus in corpora for row in corpus.stream)
-
-
-def one_split(data: DataArguments, split: str) -> list:
-    data.eval_split = split
-    return load_eval_splits(data)[0]
-
-
-def names(name: str, count: int) -> list[str]:
-    return sorted(f"{name}{index}" for index in range(count))
-
-
-# Corpora -----------------------------------------------------------------------------------------------------------
-
-
-def test_training_corpora_have_a_config_and_a_split_each(root):
-    clean, other = load_train_corpora(hub(root, train_split=["train+dev", "train"]))
-    assert [corpus.num_examples for corpus in clean] == [12, 4] and other[0].num_examples == 6
-    assert ids(clean) == sorted(names("clean-train", 12) + names("clean-dev", 4))
-    assert ids(other) == names("other-train", 6)
-
-
-def test_one_config_and_split_for_all_and_none(root):
-    data = hub(root, dataset_config=["clean"], train_split=["dev"])
-    assert [ids(joined) for joined in load_train_corpora(data)] == [names("clean-dev", 4)] * 2
-    manifest = str(root / "other-dev" / "other-dev.csv")
-    for config in ([], ["-"]):
-        ((corpus,),) = load_train_corpora(DataArguments(dataset_name=[manifest], dataset_config=config))
-        assert ids([corpus]) == names("other-dev", 2)
-
-
-@pytest.mark.parametrize(
-    "given, split, expected",
-    [
-        ({}, "dev", names("clean-dev", 4)),  # the first corpus, its configuration
-        ({}, "other/dev", names("other-dev", 2)),
-        ({}, "other/dev+train", sorted(names("other-dev", 2) + names("other-train", 6))),
-        ({"eval_dataset_name": "{root}/other-dev/other-dev.csv", "dataset_config": []}, "any", names("other-dev", 2)),
-    ],
-)
-def test_evaluation_corpora(root, given, split, expected):
-    given = {key: value.format(root=root) if isinstance(value, str) else value for key, value in given.items()}
-    assert ids(one_split(hub(root, **given), split)) == expected
-
-
-def test_the_held_out_share_is_never_trained_on(root):
-    """Of 18 recordings each is in one part or the other, always the same one."""
-    data = hub(root, held_out_share=0.4)
-    training = [corpus for joined in load_train_corpora(data) for corpus in joined]
-    held_out = one_split(data, "held-out")
-    assert sorted(ids(training) + ids(held_out)) == sorted(names("clean-train", 12) + names("other-train", 6))
-    assert 0 < len(ids(held_out)) < len(ids(training))
-    assert ids(held_out) == ids(one_split(data, "held-out"))
-    assert [corpus.num_examples for corpus in training] == [7, 4]  # 0.6 x 12 and 0.6 x 6, about
-
-
-def test_the_splits_to_test(root):
-    """Each by its name; without any, the one that is scored in training."""
-    evaluated, tested = load_eval_splits(hub(root, eval_split="dev", test_split=["other/dev", "dev"]))
-    assert ids(evaluated) == names("clean-dev", 4)
-    assert {split: ids(corpora) for split, corpora in tested.items()} == {
-        "other/dev": names("other-dev", 2),
-        "dev": names("clean-dev", 4),
-    }
-    assert list(load_eval_splits(hub(root, eval_split="dev"))[1]) == ["dev"]
-
-
-def test_an_empty_held_out_part_is_refused(root):
-    data = hub(root, train_split=["dev"], held_out_share=1e-6)
-    with pytest.raises(ValueError, match=r"held_out_share 1e-06 keeps none of the 4 utterances.*2 utterances.*raise"):
-        one_split(data, "held-out")
-
-
-# Models ------------------------------------------------------------------------------------------------------------
+    return write_hub(tmp_path_factory.mktemp("corpora"))
 
 
 def test_sizes_that_follow_from_the_features_and_the_vocabulary():

@@ -188,7 +188,8 @@ def test_comparison_is_paired():
     assert comparison.wer_difference == pytest.approx(-1 / 10)
     assert comparison.wer_interval == pytest.approx((-1 / 10, -1 / 10))
     assert (comparison.fixed, comparison.broken) == (10, 0)
-    assert (comparison.share_better, comparison.share_worse, comparison.p_value) == (1.0, 0.0, 0.0)
+    assert (comparison.share_better, comparison.share_worse) == (1.0, 0.0)
+    assert comparison.p_value == 2 / 1000  # no resample can show less than one in all
     assert a.wer_interval[1] > b.wer  # the unpaired intervals overlap
     assert comparison.resampled_by == "speaker"
     assert [change.a.id for change in comparison.changes] == [utterance.id for utterance in a.utterances]
@@ -222,6 +223,16 @@ def test_comparison_refuses_other_utterances():
         compare(a, score([said("a", "a", id="1"), said("a", "b", id="1")]))
 
 
+def test_comparison_where_nobody_spoke():
+    """Resamples of the silent speaker alone have infinite rates in both models: no difference, not NaN."""
+    silent = [said("", "um", "quiet", id="3"), said("", "er", "quiet", id="4")]
+    a = score([said("a b", "a c", "anna", id="1"), said("d", "e", "ben", id="2"), *silent])
+    b = score([said("a b", "a b", "anna", id="1"), said("d", "d", "ben", id="2"), *silent])
+    comparison = compare(a, b)
+    assert comparison.wer_interval[1] == 0.0 and -3 <= comparison.wer_interval[0] < 0
+    assert comparison.share_better + comparison.share_worse < 1  # the quiet resamples
+
+
 def test_comparison_without_resampling():
     a = score(corpus({"anna": [9], "ben": [1]}))
     comparison = compare(a, a, bootstrap_samples=0)
@@ -244,6 +255,8 @@ def test_evaluate_loads_the_folder_offline(offline, tmp_path):
     assert result["wer"] == 1 / 5
     assert result["wer_interval"] == [0.0, 1 / 4]
     assert result["resampled_by"] == "speaker"
+    rooms = metric.compute(predictions=PREDICTIONS, references=REFERENCES, groups={"room": ["hall", "lab"]})["groups"]
+    assert (rooms["room"]["hall"]["wer"], rooms["room"]["lab"]["wer"]) == (1 / 4, 0)
     metric.add(prediction="a", reference="b")
     metric.add_batch(predictions=["c"], references=["c"])
     assert metric.compute()["wer"] == 1 / 2

@@ -130,8 +130,8 @@ def test_a_wrong_type_is_named_with_what_was_expected(config, key, written, part
 
 
 def test_an_empty_value_is_none_where_none_is_allowed(config):
-    _, data, _, training, _ = parse(config("dataset_name: a.csv\ndataset_revision:\nsave_total_limit: null\n"))
-    assert data.dataset_revision is None and training.save_total_limit is None
+    model, _, _, training, _ = parse(config("dataset_name: a.csv\nremoved_characters:\nsave_total_limit: null\n"))
+    assert model.removed_characters is None and training.save_total_limit is None
 
 
 def test_all_faults_at_once(config):

@@ -11,7 +11,7 @@ from deepspeech2.metrics import Scores, Utterance, compare, score
 from deepspeech2.reports import results_table, write_run_report, write_score_report
 from deepspeech2.reports.page import mark_words
 from deepspeech2.reports.plots import INK, SERIES, draw_figure, error_rate_bars, to_svg, training_curves
-from deepspeech2.reports.score_plots import wer_by_speaker
+from deepspeech2.reports.score_plots import wer_by
 
 REFERENCES = {
     "anna-1": "turn the light on",
@@ -143,9 +143,9 @@ def test_score_report_of_silence_alone(tmp_path):
 
 def test_many_speakers_are_not_named():
     many = score([Utterance(str(n), f"s{n}", 1.0, "a b c", "a b" if n % 3 else "a b c") for n in range(60)])
-    draw, height = wer_by_speaker(many)
+    draw, height = wer_by("speaker", many)
     picture = to_svg(draw_figure(draw, height), "WER by speaker")
-    assert "60 speakers, best first" in picture and "s59" not in picture
+    assert "60 values, best first" in picture and "s59" not in picture
 
 
 def test_marked_words_are_escaped():

@@ -1,5 +1,6 @@
 """recipes/finetune.py as its user runs it, on a tiny corpus: stages, files, resumes, refusals."""
 
+import dataclasses
 import json
 import os
 import runpy
@@ -18,8 +19,8 @@ import tiny
 from deepspeech2 import runs, trainer, write_up
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.exits import end_run
-from deepspeech2.loading import load_eval_splits, load_train_corpora
-from deepspeech2.runs import hold_to_recipe, set_up_process, train
+from deepspeech2.runs import hold_to_recipe, plan_training, set_up_process, train
+from deepspeech2.splits import load_eval_splits, load_train_corpora
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "recipes" / "finetune.py"
@@ -27,8 +28,8 @@ SPLITS = [("train", 12, 0), ("test", 5, 1)]  # name, recordings, seed
 SIZES = {"model_config": tiny.MODEL, "feature_config": tiny.FEATURES, "characters": " abc"}
 CONFIG = {
     "train_split": "train",
-    "eval_split": "validation",
-    "test_split": ["other/test", "test"],
+    "eval_split": "clean/validation",
+    "test_split": ["other/test", "clean/test"],
     "batch_seconds": 3,
     "max_duration_s": 3,
     "window_size": 8,
@@ -67,7 +68,7 @@ def write_inputs(root: Path) -> None:
     manifests = {name: tiny.write_corpus(root / name, name, count, seed) for name, count, seed in SPLITS}
     for split, config in (("validation", "clean"), ("test", "clean"), ("test", "other")):
         tiny.write_parquet(manifests["test"], root / "hub" / config / split)
-    names = {"dataset_name": str(manifests["train"]), "eval_dataset_name": str(root / "hub"), "dataset_config": "clean"}
+    names = {"dataset_name": str(manifests["train"]), "eval_dataset_name": str(root / "hub")}
     (root / "tune.yaml").write_text(yaml.safe_dump(CONFIG | names))
     (root / "config.yaml").write_text(yaml.safe_dump(CONFIG | names | SIZES))
 
@@ -101,7 +102,7 @@ def results(run: Path) -> dict:
 def test_a_run_from_random_weights(first, folder):
     found = results(first)
     assert list(found["results"]) == ["after training"]
-    assert list(found["results"]["after training"]) == ["other/test", "test"]
+    assert list(found["results"]["after training"]) == ["other/test", "clean/test"]
     for scores in found["results"]["after training"].values():
         assert scores["num_utterances"] == 5 and scores["num_words"] == 10 and scores["num_speakers"] == 3
     assert found["run"]["optimizer steps"] == "4" and found["run"]["seed"] == "3"
@@ -113,7 +114,7 @@ def test_a_run_from_random_weights(first, folder):
 
 
 def test_what_a_run_leaves(first):
-    for name in ("other-test", "test"):
+    for name in ("other-test", "clean-test"):
         rows = [json.loads(line) for line in (first / "scores-after" / f"{name}.jsonl").read_text().splitlines()]
         assert sorted(row["id"] for row in rows) == [f"test{i}" for i in range(5)]
         assert all(set(row["reference"]) <= set(" abc") and row["duration_s"] > 0 for row in rows)
@@ -129,7 +130,7 @@ def test_the_card_is_the_hubs(first):
     assert card.data.library_name == "transformers" and card.data.pipeline_tag == "automatic-speech-recognition"
     after = results(first)["results"]["after training"]
     measured = {(r.dataset_config, r.dataset_split, r.metric_type): r.metric_value for r in card.data.eval_results}
-    for config, name in (("other", "other/test"), ("clean", "test")):
+    for config, name in (("other", "other/test"), ("clean", "clean/test")):
         for metric in ("wer", "cer"):
             assert measured[config, "test", metric] == pytest.approx(100 * after[name][metric], abs=0.005)
     assert "max_steps: 4" in card.content
@@ -140,7 +141,7 @@ def test_before_after_and_from_random_weights(first, second):
     assert list(found) == ["before fine-tuning", "after training", "same budget from random weights"]
     assert found["before fine-tuning"] == origin["after training"]  # the same weights
     for name in ("scores-before", "scores-after", "scores-from-random-weights"):
-        assert (second / name / "test.jsonl").is_file()
+        assert (second / name / "clean-test.jsonl").is_file()
     own, rival = (load_file(run / "model.safetensors") for run in (second, second / "from-random-weights"))
     start = load_file(first / "model.safetensors")
 
@@ -172,12 +173,13 @@ def test_the_same_command_again_only_scores(folder, first):
 
 
 def arguments(folder: Path, output_dir: Path, **options):
-    """The model, its corpora and everything else that `train` takes."""
+    """What `train` takes."""
     data = tiny.data_arguments(folder / "train" / "train.csv", window_size=12)
     training = tiny.training_arguments(output_dir, **options)
     torch.manual_seed(1)
-    corpora = load_train_corpora(data), load_eval_splits(data)[0]
-    return [*tiny.new_model(), *corpora, data, AugmentationArguments(), training]
+    model, processor = tiny.new_model()
+    plan = plan_training(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
+    return [model, processor, plan, load_eval_splits(data)[0], data, training]
 
 
 def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch):
@@ -202,9 +204,33 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch):
 def test_a_checkpoint_of_fewer_processes_is_refused_by_name(folder, tmp_path):
     train(*arguments(folder, tmp_path, max_steps=2, save_strategy="steps", save_steps=2))
     (tmp_path / "model.safetensors").unlink()  # as if killed before the end
-    (tmp_path / "checkpoint-2" / "data_position_0.pt").unlink()
-    with pytest.raises(ValueError, match=r"holds no data position of process 0.*resume with as many as before"):
+    position = tmp_path / "checkpoint-2" / "data_position_0_of_1.pt"
+    position.rename(position.with_name("data_position_0_of_2.pt"))
+    with pytest.raises(ValueError, match=r"written by 2 processes, but 1 run now: resume with as many as before"):
         train(*arguments(folder, tmp_path, max_steps=3, save_strategy="steps", save_steps=3))
+    position.with_name("data_position_0_of_2.pt").unlink()
+    train(*arguments(folder, tmp_path, max_steps=3))  # half-written: from the start
+    lines = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
+    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
+
+
+def test_a_run_that_was_moved_is_finished(folder, tmp_path):
+    every_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    options = {"max_steps": 2, "load_best_model_at_end": True, **every_step}
+    train(*arguments(folder, tmp_path / "a", **options))
+    (tmp_path / "a" / "model.safetensors").unlink()  # as if killed before the end
+    (tmp_path / "a").rename(tmp_path / "b")
+    train(*arguments(folder, tmp_path / "b", **options))
+    assert (tmp_path / "b" / "model.safetensors").is_file()
+
+
+def test_what_is_left_out_is_said_while_training_goes_on(folder, tmp_path, caplog):
+    prepared = arguments(folder, tmp_path)
+    filters = prepared[2].stream._examples.filters
+    prepared[2].stream._examples.filters = dataclasses.replace(filters, max_duration_s=0.9)
+    train(*prepared)
+    said = [record for record in caplog.records if record.name == "deepspeech2.callbacks"]
+    assert said and said[0].levelname == "WARNING" and "too_long" in said[0].message
 
 
 def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
@@ -225,7 +251,7 @@ def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
         (["--dataset_name", "nowhere.csv"], ["no file or folder 'nowhere.csv'"]),
         (["--dataset_name", "nobody/nothing"], ["'nobody/nothing'"]),
         (["--eval_split", "dev"], ["dev", "hub"]),
-        (["--test_split", "test", "exam"], ["exam", "hub"]),
+        (["--test_split", "clean/test", "clean/exam"], ["exam", "hub"]),
         (["--lerning_rate", "1"], ["unknown key 'lerning_rate'", "learning_rate"]),
         (["--model_config", '{"hiden_size": 8}'], ["model_config: unknown key 'hiden_size'", "hidden_size"]),
         (["--model_config", '{"hidden_size": 0}'], ["hidden_size is 0"]),
@@ -271,7 +297,13 @@ def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
     (tmp_path / "config.yaml").write_text((folder / "config.yaml").read_text() + "hub_token: hf_secret\n")
     out = tmp_path / "out"
     finetune(
-        str(tmp_path / "config.yaml"), "--output_dir", str(out), "--hub_token", "hf_secret", "--test_split", "test"
+        str(tmp_path / "config.yaml"),
+        "--output_dir",
+        str(out),
+        "--hub_token",
+        "hf_secret",
+        "--test_split",
+        "clean/test",
     )
     assert "--hub_token <token> " in results(out)["run"]["command"]
     pages = [out / "README.md", out / "results.json", out / "report" / "index.html"]
@@ -280,7 +312,7 @@ def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
 
 
 def test_no_git_no_commit(monkeypatch):
-    assert len(write_up._commit()) == 40
+    assert len(write_up._commit().removesuffix("-dirty")) == 40
     monkeypatch.setenv("PATH", "")
     assert write_up._commit() == "not known: git is not installed"
 
@@ -306,7 +338,7 @@ def test_two_processes_train_as_one_that_accumulates(folder, tmp_path):
     batch in training, here and there; only the running ones differ (two processes keep the first one's), so that
     evaluations are not compared.
     """
-    options = ["--max_steps", "8", "--num_readers", "2", "--ema_decay", "0.9", "--test_split", "test"]
+    options = ["--max_steps", "8", "--num_readers", "2", "--ema_decay", "0.9", "--test_split", "clean/test"]
     done = launch(str(folder / "config.yaml"), *options, "--num_processes", "2", "--output_dir", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
     assert "2 process(es) on cpu" in done.stderr
@@ -348,6 +380,16 @@ def test_an_error_of_ours_is_a_message_and_another_a_traceback():
         set_up_process(hold_up)
     with pytest.raises(SystemExit, match=r"finetune\.py: num_processes is 2"):
         end_run("finetune.py", ours.value)
+    worker = ValueError(
+        f"Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        f'  File "/x/torch/fetch.py", line 2, in fetch\n  File "{runs.__file__}", line 9, in run\n'
+        "ValueError: nothing in a.csv can be used\n"
+    )
+    with pytest.raises(SystemExit, match=r"^finetune\.py: nothing in a\.csv can be used$"):
+        try:
+            raise worker
+        except ValueError as error:
+            end_run("finetune.py", error)
     with pytest.raises(ValueError) as other:
         int("x")
     with pytest.raises(ValueError, match="invalid literal"):
@@ -363,12 +405,14 @@ def test_the_card_names_the_launch(folder, tmp_path):
     command = results(tmp_path)["run"]["command"]
     config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
     assert command.startswith(f"accelerate launch --config_file {config} recipes/finetune.py {folder}")
-    assert results(tmp_path)["results"]["after training"]["test"]["num_utterances"] == 5
+    assert results(tmp_path)["results"]["after training"]["clean/test"]["num_utterances"] == 5
 
 
 def test_a_half_written_checkpoint_is_skipped(tmp_path):
     for step in (9, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert runs._last_complete_checkpoint(tmp_path) is None
-    (tmp_path / "checkpoint-9" / "trainer_state.json").write_text("{}")
-    assert runs._last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-9")
+    assert runs._last_complete_checkpoint(tmp_path, 1) is None
+    for step in (9, 10):
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-9" / "data_position_0_of_1.pt").touch()
+    assert runs._last_complete_checkpoint(tmp_path, 1) == str(tmp_path / "checkpoint-9")

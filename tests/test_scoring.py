@@ -7,8 +7,9 @@ import torch
 
 import tiny
 from deepspeech2 import scoring
-from deepspeech2.loading import build_eval_stream, load_train_corpora
+from deepspeech2.loading import build_eval_stream
 from deepspeech2.scoring import score_model, transcribe
+from deepspeech2.splits import load_train_corpora
 
 
 class Says(torch.nn.Module):
@@ -29,6 +30,7 @@ def batch_of(names: list[str], frames: list[list[int]], texts: list[str], labels
     features = torch.tensor(frames)[..., None].float()
     batch = {"input_features": features, "attention_mask": torch.ones(features.shape[:2]), "ids": names, "texts": texts}
     batch |= {"speaker_ids": ["s"] * len(names), "durations_s": [2.0] * len(names)}
+    batch["columns"] = [{"name": name} for name in names]
     return batch | ({"labels": torch.zeros(1)} if labels else {})
 
 
@@ -65,6 +67,7 @@ def test_scores_and_speed(processor, monkeypatch):
     scores, rtfx = score_model(model, processor, batches)
     assert (scores.wer, scores.num_words, scores.audio_s, rtfx) == (1 / 4, 4, 6.0, 6.0 / 0.5)
     assert [utterance.id for utterance in scores.utterances] == ["x", "y", "z"]
+    assert {name: group.wer for name, group in scores.groups["name"].items()} == {"x": 0, "y": 0, "z": 1}
     assert model.training and model.modes == [(False, True)] * 2
     score_again = Says().eval()
     monkeypatch.undo()

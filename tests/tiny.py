@@ -15,7 +15,8 @@ from deepspeech2.arguments import (
     ModelArguments,
     RecipeTrainingArguments,
 )
-from deepspeech2.loading import build_eval_stream, build_model, build_train_stream, load_train_corpora
+from deepspeech2.loading import build_eval_stream, build_model, build_train_stream
+from deepspeech2.splits import load_eval_splits, load_train_corpora
 
 RATE = 8000
 LETTER_S = 0.12
@@ -113,3 +114,25 @@ def write_parquet(manifest: Path, folder: Path) -> None:
     for row in rows:
         row["audio"] = {"bytes": (manifest.parent / row["audio"]).read_bytes(), "path": row["audio"]}
     pq.write_table(pa.Table.from_pylist(rows), folder / "0000.parquet")
+
+
+def write_hub(root: Path) -> Path:
+    """hub/{clean,other}/{train,dev}: 12, 4, 6 and 2 recordings in the Hub's layout; and the manifests they are from."""
+    for seed, (name, count) in enumerate({"clean-train": 12, "clean-dev": 4, "other-train": 6, "other-dev": 2}.items()):
+        write_parquet(write_corpus(root / name, name, count, seed), root / "hub" / name.replace("-", "/"))
+    return root
+
+
+def hub(root: Path, **given) -> DataArguments:
+    """Both configurations of `write_hub`; batches of three, windows of six."""
+    defaults = {"dataset_name": [str(root / "hub")] * 2, "dataset_config": ["clean", "other"]}
+    return DataArguments(**(defaults | {"batch_seconds": 0.0, "window_size": 6} | given))
+
+
+def one_split(data: DataArguments, split: str) -> list:
+    data.eval_split = split
+    return load_eval_splits(data)[0]
+
+
+def names(name: str, count: int) -> list[str]:
+    return sorted(f"{name}{index}" for index in range(count))

@@ -54,7 +54,9 @@ class DataArguments:
     mixture_weights: list[float] = field(
         default_factory=list, metadata={"help": "Share of each dataset_name in a batch window; empty: joined whole."}
     )
-    dataset_revision: str | None = field(default=None, metadata={"help": "Revision of Hub datasets."})
+    dataset_revision: list[str] = field(
+        default_factory=list, metadata={"help": "Commit or tag of each dataset_name on the Hub, or one for all."}
+    )
     eval_dataset_name: str = field(default="", metadata={"help": "Corpus to score on; empty: the first dataset_name."})
     eval_split: str = field(
         default="validation", metadata={"help": "Split, or config/split, scored during training; picks the best model."}
@@ -106,6 +108,8 @@ class AugmentationArguments:
             for name, most in (("speed_perturbation", 0.5), *((name, 1.0) for name in shares))
             if not 0 <= getattr(self, name) <= most
         ]
+        counts = ("num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins")
+        faults += [f"{name} is {getattr(self, name)}; expected 0 or more" for name in counts if getattr(self, name) < 0]
         lowest, highest = self.noise_snr_db_min, self.noise_snr_db_max
         if lowest > highest:
             faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
@@ -148,7 +152,7 @@ class RecipeTrainingArguments(TrainingArguments):
     hub_strategy: str = field(
         default="end", metadata={"help": "end: push the finished model; every_save: also that of each checkpoint."}
     )
-    cpu_threads: int = field(default=0, metadata={"help": "Threads of each process on a CPU; 0: share all cores."})
+    cpu_threads: int = field(default=0, metadata={"help": "Threads of a process on a CPU; 0: its share of the cores."})
     compare_with_scratch: bool = field(
         default=False, metadata={"help": "Also train random weights with the same budget, and report both."}
     )

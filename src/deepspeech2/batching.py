@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from datasets import IterableDataset
 
-from .corpora import AudioError, Corpus, audio_duration_s
+from .audio import AudioError, audio_duration_s, fetch_audio
+from .corpora import Corpus
 
 ROWS_PER_READ = 32
+FEW_SHARDS = 8
 MAX_EMPTY_EPOCHS = 3
 
 # Tags keep the random streams apart: numpy treats a seed [1, 2] and a seed [1, 2, 0] as one.
@@ -32,20 +34,25 @@ class Shards:
     """
     The shards of corpora that share an epoch, and how they are dealt to `num_readers`.
 
-    With at least as many shards as readers each shard has one reader; parquet files are split into row groups
-    where that gets there. With fewer every reader reads all of them and keeps every num_readers-th row.
+    Where the readers get equally many shards, or at least `FEW_SHARDS` each, a shard has one reader; parquet files are
+    split into row groups if that gets there. Else some would be through their epoch long before others: every reader
+    then reads all shards and keeps every num_readers-th row.
     """
 
     def __init__(self, corpora: Sequence[Corpus], num_readers: int, source: int = 0) -> None:
         streams = [corpus.stream for corpus in corpora]
-        if sum(stream.num_shards for stream in streams) < num_readers:
+        if not self._deals_evenly(sum(stream.num_shards for stream in streams), num_readers):
             streams = [stream.reshard() for stream in streams]
         self.names = [corpus.name for corpus in corpora]
         self.num_readers = num_readers
         self.source = source
         self._streams = streams
         self._places = [(i, j) for i, stream in enumerate(streams) for j in range(stream.num_shards)]
-        self.by_row = len(self._places) < num_readers
+        self.by_row = not self._deals_evenly(len(self._places), num_readers)
+
+    @staticmethod
+    def _deals_evenly(num_shards: int, num_readers: int) -> bool:
+        return num_shards >= FEW_SHARDS * num_readers or num_shards % num_readers == 0
 
     def order(self, seed: int | None, epoch: int, reader: int) -> list[int]:
         """The shards of a reader in an epoch; `seed` None is the order of the files."""
@@ -65,12 +72,13 @@ class Shards:
 
 @dataclass
 class Position:
-    """The next row: `row` of row group `part` of the `shard`-th shard of the epoch's order."""
+    """The next row: `row` of row group `part` of the `shard`-th shard of the epoch's order, its `count`-th row."""
 
     epoch: int = 0
     shard: int = 0
     part: int = 0
     row: int = 0
+    count: int = 0
 
 
 class RowSource:
@@ -121,7 +129,8 @@ class RowSource:
                 part = stream.shard(num_shards=stream.num_shards, index=position.part)
                 for example in _examples(part.skip(position.row) if position.row else part):
                     position.row += 1
-                    if not shards.by_row or (position.row - 1) % shards.num_readers == self._reader:
+                    position.count += 1
+                    if not shards.by_row or (position.count - 1) % shards.num_readers == self._reader:
                         yield Row(example, name)
                 position.part, position.row = position.part + 1, 0
             position.shard, position.part = position.shard + 1, 0
@@ -277,6 +286,6 @@ def estimate_batches_per_epoch(
 
 def _duration_s(row: Row) -> float:
     try:
-        return audio_duration_s(row.example["audio"])
+        return audio_duration_s(fetch_audio(row.example["audio"]))
     except AudioError:
         return 0.0

@@ -1,8 +1,12 @@
 """What the Trainer does beside its steps: the progress bar, true epochs, the average of the weights."""
 
+import logging
+
 import torch
 from torch.optim.swa_utils import AveragedModel
 from transformers import ProgressCallback, TrainerCallback
+
+logger = logging.getLogger(__name__)
 
 
 class CTCProgress(ProgressCallback):
@@ -33,6 +37,19 @@ class EpochClock(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         state.epoch = state.global_step / self.steps_per_epoch
+
+
+class DropReport(TrainerCallback):
+    """Says what training leaves out as soon as it is known, not when all is over."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.said = stream.drop_summary()
+
+    def on_log(self, args, state, control, **kwargs):
+        if state.is_world_process_zero and (summary := self.stream.drop_summary()) != self.said:
+            self.said = summary
+            logger.warning("training data: %s", summary)
 
 
 class WeightAveraging(TrainerCallback):

@@ -1,19 +1,15 @@
 """Where speech comes from: every kind of corpus becomes one kind of stream, with its audio still encoded."""
 
 import hashlib
-import io
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
-import fsspec
 import numpy as np
 import pyarrow.parquet
-import soundfile
-import soxr
 from datasets import Audio, Features, IterableDataset, Value
 
 from .manifests import (
@@ -43,22 +39,23 @@ SHUFFLE_SEED = 0
 MAX_LOCAL_SHARDS = 64
 
 
-class AudioError(ValueError):
-    """A recording that cannot be read."""
-
-
 @dataclass(frozen=True)
 class Corpus:
     """
     One split of one corpus.
 
     `stream` yields `{"audio": {"bytes", "path"}, "text", "id", "speaker_id"}`; a missing text is None, a
-    missing speaker "". `num_examples` is None where only reading everything would tell.
+    missing speaker "". `num_examples` is None where only reading everything would tell. `revision` is the commit of
+    a dataset on the Hub.
     """
 
     name: str
     stream: IterableDataset
     num_examples: int | None
+    dataset: str = ""
+    config: str | None = None
+    split: str = ""
+    revision: str | None = None
 
 
 def load_corpus(
@@ -69,6 +66,7 @@ def load_corpus(
     revision: str | None = None,
     text_column: str = "text",
     audio_column: str = "audio",
+    kept_columns: Sequence[str] = (),
 ) -> list[Corpus]:
     """
     The splits `a+b+...` of a corpus, as streams of which nothing is read or decoded yet.
@@ -82,6 +80,7 @@ def load_corpus(
         revision: git revision on the Hub.
         text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves.
         audio_column: recordings.
+        kept_columns: more columns that the stream keeps, as strings.
 
     Raises:
         ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
@@ -92,20 +91,22 @@ def load_corpus(
     path = Path(dataset_name).expanduser()
     corpora = []
     for name in names:
+        commit = None
         title = "/".join(part for part in (dataset_name.rstrip("/"), dataset_config, name) if part)
         if dataset_name == "synthetic":
-            stream, count = _hub_layout(str(_synthetic_folder()), None, name)
+            stream, count, _ = _hub_layout(str(_synthetic_folder()), None, name)
         elif path.is_file():
             if len(names) > 1:
                 raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
-            stream, count = _manifest(path, text_column, audio_column)
+            stream, count = _manifest(path, text_column, audio_column, kept_columns)
         elif path.is_dir():
-            stream, count = _folder(path, dataset_config, name, text_column, audio_column)
+            stream, count = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
         elif path.suffix in MANIFEST_SUFFIXES or dataset_name.startswith((".", "/", "~")):
             raise ValueError(f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})")
         else:
-            stream, count = _hub_layout(dataset_name, dataset_config, name, revision=revision)
-        corpora.append(Corpus(title, _canonical(stream, title, text_column, audio_column), count))
+            stream, count, commit = _hub_layout(dataset_name, dataset_config, name, revision=revision)
+        stream = _canonical(stream, title, text_column, audio_column, kept_columns)
+        corpora.append(Corpus(title, stream, count, dataset_name, dataset_config, name, commit))
     return corpora
 
 
@@ -115,24 +116,26 @@ def _synthetic_folder() -> Path:
     return synthesize_commands(Path(datasets.config.HF_DATASETS_CACHE) / "deepspeech2-synthetic")
 
 
-def _manifest(path: Path, text_column: str, audio_column: str) -> tuple[IterableDataset, int]:
+def _manifest(
+    path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str]
+) -> tuple[IterableDataset, int]:
     if path.suffix not in MANIFEST_SUFFIXES:
         raise ValueError(f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
-    return _listed(read_manifest(path, text_column, audio_column))
+    return _listed(read_manifest(path, text_column, audio_column, kept_columns))
 
 
 def _folder(
-    root: Path, config: str | None, split: str, text_column: str, audio_column: str
+    root: Path, config: str | None, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
 ) -> tuple[IterableDataset, int | None]:
     metadata = find_metadata(root, split)
     if metadata:
-        return _listed(read_metadata(metadata, root, split, text_column, audio_column))
+        return _listed(read_metadata(metadata, root, split, text_column, audio_column, kept_columns))
     nested = root / config / split if config else root / split
     shards = sorted(str(path) for path in nested.glob("*.parquet"))
     if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
-        return _hub_layout(str(root), config, split)
+        return _hub_layout(str(root), config, split)[:2]
     if shards:
-        return _hub_layout("parquet", None, split, data_files={split: shards})
+        return _hub_layout("parquet", None, split, data_files={split: shards})[:2]
     if has_librispeech_tree(root):
         return _listed(read_librispeech(root, config, split))
     raise ValueError(
@@ -146,7 +149,10 @@ def _declares_configs(card: Path) -> bool:
     return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
 
 
-def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> tuple[IterableDataset, int | None]:
+def _hub_layout(
+    name: str, config: str | None, split: str, **options: Any
+) -> tuple[IterableDataset, int | None, str | None]:
+    """The stream, its number of examples and, of a dataset on the Hub, its commit."""
     try:
         builder = datasets.load_dataset_builder(name, config, **options)
         stream = builder.as_streaming_dataset(split=split)
@@ -161,7 +167,7 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> tu
             if not Path(name).exists()
             else f"cannot open {wanted} of {name!r}: {error}"
         ) from error
-    return stream, _count_examples(builder, split)
+    return stream, _count_examples(builder, split), builder.hash if builder.repo_id else None
 
 
 def _count_examples(builder: datasets.DatasetBuilder, split: str) -> int | None:
@@ -181,13 +187,17 @@ def _listed(rows: list[dict[str, str | None]]) -> tuple[IterableDataset, int]:
     return listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS)), len(rows)
 
 
-def _canonical(stream: IterableDataset, title: str, text_column: str, audio_column: str) -> IterableDataset:
-    """The stream with the columns of FEATURES, whatever they were called."""
+def _canonical(
+    stream: IterableDataset, title: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
+) -> IterableDataset:
+    """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`."""
     columns = stream.column_names or list(next(iter(stream)))
     if "text_path" in columns:  # one of our own lists
         text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
     text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
+    if missing := [column for column in kept_columns if column not in columns]:
+        raise ValueError(f"{title} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
     if stream.features and isinstance(stream.features[audio], Audio):
         stream = stream.cast_column(audio, Audio(decode=False))
     rename = partial(
@@ -196,12 +206,14 @@ def _canonical(stream: IterableDataset, title: str, text_column: str, audio_colu
         text=text,
         identity=first_column(columns, ID_COLUMNS),
         speaker=first_column(columns, SPEAKER_COLUMNS),
+        kept=tuple(kept_columns),
     )
-    return stream.map(rename, remove_columns=columns, features=FEATURES)
+    features = Features(FEATURES | {column: Value("string") for column in kept_columns})
+    return stream.map(rename, remove_columns=columns, features=features)
 
 
 def _canonical_row(
-    row: dict[str, Any], *, audio: str, text: str, identity: str | None, speaker: str | None
+    row: dict[str, Any], *, audio: str, text: str, identity: str | None, speaker: str | None, kept: tuple[str, ...]
 ) -> dict[str, Any]:
     recording, transcript = row[audio], row[text]
     if not isinstance(recording, dict):
@@ -218,60 +230,10 @@ def _canonical_row(
         "text": transcript,
         "id": str(name),
         "speaker_id": "" if speaker_id is None else str(speaker_id),
+        **{column: str(row[column]) for column in kept},
     }
 
 
 def _read_transcript(path: Path) -> str | None:
     """None, which is dropped and counted as a missing text, where the file is missing."""
     return path.read_text(encoding="utf-8-sig").strip() if path.is_file() else None
-
-
-def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
-    """
-    Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
-
-    Raises:
-        AudioError: no such file, not audio, no samples, or samples that are not finite.
-    """
-    try:
-        samples, rate = soundfile.read(_source(audio), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if rate != sampling_rate:
-        samples = soxr.resample(samples, rate, sampling_rate)
-    if samples.size == 0:
-        raise AudioError(f"{_describe(audio)} holds no samples")
-    if not math.isfinite(float(np.dot(samples, samples))):
-        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers")
-    return samples
-
-
-def audio_duration_s(audio: dict[str, Any]) -> float:
-    """
-    Seconds of a recording, from its header.
-
-    Raises:
-        AudioError: no such file, or not audio.
-    """
-    try:
-        info = soundfile.info(_source(audio))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
-    return info.frames / info.samplerate
-
-
-def _source(audio: dict[str, Any]) -> Any:
-    if audio["bytes"] is not None:
-        return io.BytesIO(audio["bytes"])
-    if audio["path"] is None:
-        raise AudioError("a row holds neither the bytes nor the path of a recording")
-    if "://" in audio["path"]:
-        with fsspec.open(audio["path"], "rb") as file:
-            return io.BytesIO(file.read())
-    return audio["path"]
-
-
-def _describe(audio: dict[str, Any]) -> str:
-    size = "" if audio["bytes"] is None else f" ({len(audio['bytes'])} bytes)"
-    return f"the recording {audio['path']!r}{size}"

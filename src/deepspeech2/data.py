@@ -25,7 +25,7 @@ from .batching import (
     estimate_batches_per_epoch,
 )
 from .corpora import Corpus
-from .drops import DropLog, count_drops, summarize_drops
+from .drops import NUM_SHOWN, DropLog, count_drops, summarize_drops
 from .examples import Batch, Examples, Filters, Item
 
 if TYPE_CHECKING:
@@ -226,7 +226,8 @@ class SpeechStream(_Stream):
 
 class EvaluationStream(_Stream):
     """
-    One pass over corpora: every example but those that cannot be decoded (recorded and logged), unaugmented.
+    One pass over corpora: every example but those without a transcript or that cannot be decoded (recorded and logged),
+    unaugmented.
 
     Batches are cut from windows sorted by length. Labels lack the characters that the vocabulary lacks;
     `texts` has them. Each rank, and each worker, reads everything and yields its part.
@@ -275,9 +276,22 @@ class EvaluationStream(_Stream):
                 if (count - 1) % stride == first and (batch := self._examples.batch(items, log)) is not None:
                     yield batch
         if log.counts:
-            logger.warning("evaluation left out what cannot be decoded: %s", self.drop_summary())
+            logger.warning("evaluation left out what has no transcript or cannot be decoded: %s", self.drop_summary())
+        self._warn_of_unknown_characters()
         if not num_rows:
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
+
+    def _warn_of_unknown_characters(self) -> None:
+        unknown, ids = self._examples.unknown_characters, list(dict.fromkeys(self._examples.unknown_ids))
+        if unknown:
+            logger.warning(
+                "%d references hold characters that the vocabulary lacks (%s; %s): the model cannot write them, and "
+                "each such word counts as an error",
+                len(ids),
+                ", ".join(f"{character!r} x{count}" for character, count in unknown.most_common(10)),
+                ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
+            )
+            unknown.clear()
 
 
 def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:

@@ -26,6 +26,7 @@ class DropLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if resume:
                 self.drops = list(_read(self._path))
+                self._path.write_text("".join(map(_line, self.drops)), encoding="utf-8")  # without a half-written end
             else:
                 self._path.unlink(missing_ok=True)
         self._known = {_key(drop) for drop in self.drops}
@@ -42,7 +43,11 @@ class DropLog:
         self.drops.append(drop)
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(drop, ensure_ascii=False) + "\n")
+                file.write(_line(drop))
+
+
+def _line(drop: Drop) -> str:
+    return json.dumps(drop, ensure_ascii=False) + "\n"
 
 
 def _key(drop: Drop) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .audio import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 from .batching import Row
-from .corpora import AudioError, audio_duration_s, open_audio
+from .corpora import FEATURES
 from .drops import DropLog
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
+
+FETCHERS = 8
 
 Batch = dict[str, Any]
 
@@ -86,27 +90,43 @@ class Examples:
     ) -> None:
         self.processor, self.filters, self.augmentation = processor, filters, augmentation
         self.sampling_rate: int = processor.feature_extractor.sampling_rate
+        # What the references of an evaluation hold and the vocabulary lacks.
+        self.unknown_characters: Counter[str] = Counter()
+        self.unknown_ids: list[str] = []
 
     def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
         """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""
         items = []
-        for place, row in enumerate(rows):
-            try:
-                items.append(self._item(row, np.random.default_rng([*key, place])))
-            except DroppedError as dropped:
-                log.add(dropped.reason, row, dropped.detail, **dropped.more)
+        with ThreadPoolExecutor(FETCHERS) as pool:  # starts its threads only for what lies on a server
+            fetched = {
+                place: pool.submit(fetch_audio, row.example["audio"])
+                for place, row in enumerate(rows)
+                if is_remote(row.example["audio"])
+            }
+            for place, row in enumerate(rows):
+                try:
+                    items.append(self._item(row, fetched.get(place), np.random.default_rng([*key, place])))
+                except DroppedError as dropped:
+                    log.add(dropped.reason, row, dropped.detail, **dropped.more)
         return items
 
-    def _item(self, row: Row, rng: np.random.Generator) -> Item:
+    def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:
         try:
+            if fetched is not None:
+                row = row._replace(example=row.example | {"audio": fetched.result()})
             duration_s = audio_duration_s(row.example["audio"])
         except AudioError as error:
             raise DroppedError("undecodable", str(error)) from error
-        text = self.processor.normalize_text(row.example["text"] or "")
+        if row.example["text"] is None:
+            raise DroppedError("missing_text", "there is no transcript")
+        text = self.processor.normalize_text(row.example["text"])
         unknown = self.processor.unknown_characters(text)
         if self.filters is not None:
             self.filters.check_duration(duration_s)
             self.filters.check_text(text, unknown)
+        elif unknown:
+            self.unknown_characters.update(unknown)
+            self.unknown_ids.append(row.example["id"])
         labels = self.processor.encode("".join(character for character in text if character not in unknown))
         num_samples, speed = round(duration_s * self.sampling_rate), 1.0
         if self.filters is not None:
@@ -125,7 +145,7 @@ class Examples:
         Returns:
             `input_features` (B, T, F) float32, `attention_mask` (B, T) int64, `labels` (B, U) int64 padded
             with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (as the model
-            hears them). None where nothing could be decoded.
+            hears them); `columns` (the kept columns of each). None where nothing could be decoded.
         """
         kept, clips = [], []
         for item in items:
@@ -152,6 +172,9 @@ class Examples:
             "speaker_ids": [item.row.example["speaker_id"] for item in kept],
             "texts": [item.text for item in kept],
             "durations_s": [clip.size / self.sampling_rate for clip in clips],
+            "columns": [
+                {name: value for name, value in item.row.example.items() if name not in FEATURES} for item in kept
+            ],
         }
 
     def _clip(self, item: Item) -> np.ndarray:

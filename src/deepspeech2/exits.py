@@ -1,5 +1,6 @@
 """How a recipe ends on an error: in one message where the user can mend it, in a traceback where only we can."""
 
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -13,7 +14,11 @@ def end_run(program: str, error: Exception) -> None:
 
     An error that comes out of other code was not foreseen: it is raised on, with its traceback.
     """
-    raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
-    if raised_in.is_relative_to(OURS):
-        sys.exit(f"{program}: {error}")
+    message = str(error)
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
+        raised_in = re.findall(r'^  File "(.+?)", line', message, flags=re.MULTILINE)[-1]
+        message = message.rpartition(f"\n{type(error).__name__}: ")[2].strip()
+    if Path(raised_in).is_relative_to(OURS):
+        sys.exit(f"{program}: {message}")
     raise error

@@ -61,6 +61,8 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 f"feature_size is {feature_size}; a linear spectrogram of n_fft {n_fft} has {n_fft // 2 + 1} bins"
             )
+        if self.padding_side != "right":
+            raise ValueError(f"padding_side is {self.padding_side!r}; the model knows padding on the right alone")
         if win_length > n_fft:
             raise ValueError(f"win_length {win_length} is longer than n_fft {n_fft}")
         self.n_fft = n_fft

@@ -5,7 +5,7 @@ import shlex
 from concurrent.futures import Future
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, ModelCard, ModelCardData
 from huggingface_hub.errors import HTTPError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -23,26 +23,40 @@ CHECKPOINT_FILES = (
 FAILURES = (HTTPError, OSError, ValueError)  # every error of the client and of the network is one of them
 
 
-def open_repository(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:
+def open_repository(
+    folder: Path,
+    repo_id: str | None,
+    *,
+    language: str,
+    license: str,
+    token: str | None = None,
+    private: bool | None = None,
+) -> str:
     """
-    Makes sure, before anything is trained, that there is a repository to push to and that the token may write there.
+    Makes sure, before anything is trained, that there is a repository to push to, that the token may write there, and
+    that the Hub takes the card's metadata.
 
-    Args: as for `push_run`.
+    Args:
+        language, license: of the model card.
+        folder, repo_id, token, private: as for `push_run`.
 
     Returns:
         The repository's full id.
 
     Raises:
-        ConnectionError: there is none, with what to do about it.
+        ConnectionError: the push would fail, with what to do about it.
     """
+    card = ModelCard(f"---\n{ModelCardData(language=language, license=license).to_yaml()}\n---\n")
     try:
-        return HfApi(token=token).create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
+        opened = HfApi(token=token).create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
+        card.validate(repo_type="model")
     except FAILURES as error:
         raise ConnectionError(
             f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}\n"
             "Nothing was trained. Log in with `hf auth login` or set HF_TOKEN, with a token that may write there; or "
             "leave --push_to_hub out and push later with `hf upload`"
         ) from error
+    return opened
 
 
 class PushCheckpoints(TrainerCallback):

@@ -1,11 +1,11 @@
-"""From arguments to things: the model and its processor, the corpora and their streams."""
+"""From arguments to things: the model and its processor, the streams of speech."""
 
 import difflib
 import logging
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .augmentation import Augmentation
 from .configuration_deepspeech2 import DeepSpeech2Config
-from .corpora import Corpus, load_corpus
+from .corpora import Corpus
 from .data import EvaluationStream, SpeechStream, estimate_batches_per_epoch
 from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -25,103 +25,6 @@ from .processing_deepspeech2 import DeepSpeech2Processor
 logger = logging.getLogger(__name__)
 
 VOCABULARY_UTTERANCES = 20_000
-HELD_OUT = "held-out"
-
-
-def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
-    """
-    The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
-
-    Without the utterances that `held_out_share` keeps for scoring.
-    """
-    corpora = _load_named_corpora(data)
-    if data.held_out_share:
-        return [[_part(corpus, data.held_out_share, held_out=False) for corpus in joined] for joined in corpora]
-    return corpora
-
-
-def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
-    """
-    The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
-
-    A split is named `split` or `config/split`; `held-out` is what `held_out_share` keeps. One that the model is trained
-    on is loaded with a warning.
-
-    Raises:
-        ValueError: no such split, or the held-out part is empty.
-    """
-    tested = data.test_split or [data.eval_split]
-    loaded = {split: _load_eval_corpora(data, split) for split in dict.fromkeys([data.eval_split, *tested])}
-    return loaded[data.eval_split], {split: loaded[split] for split in tested}
-
-
-def _load_eval_corpora(data: DataArguments, split: str) -> list[Corpus]:
-    if split == HELD_OUT:
-        joined = [corpus for corpora in _load_named_corpora(data) for corpus in corpora]
-        parts = [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
-        if all(next(iter(part.stream), None) is None for part in parts):
-            counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
-            raise ValueError(
-                f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
-                "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
-            )
-        return parts
-    config, _, split = split.rpartition("/")
-    config = config or (data.dataset_config[0] if data.dataset_config else "-")
-    name = data.eval_dataset_name or data.dataset_name[0]
-    one_split = Path(name).is_file()  # a manifest is one split, whatever the split is called
-    for train_name, train_config, train_split in _named(data):
-        if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
-            logger.warning(
-                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
-                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
-                "0.1 with eval_split %s",
-                name,
-                split,
-                HELD_OUT,
-            )
-    return _load(data, name, config, split)
-
-
-def _load_named_corpora(data: DataArguments) -> list[list[Corpus]]:
-    return [_load(data, *named) for named in _named(data)]
-
-
-def _named(data: DataArguments) -> list[tuple[str, str, str]]:
-    """Name, config and split of each training corpus."""
-    count = len(data.dataset_name)
-    configs = _one_each(data.dataset_config or ["-"], count)
-    splits = _one_each(data.train_split, count)
-    return list(zip(data.dataset_name, configs, splits, strict=True))
-
-
-def _load(data: DataArguments, name: str, config: str, split: str) -> list[Corpus]:
-    return load_corpus(
-        name,
-        None if config == "-" else config,
-        split,
-        revision=data.dataset_revision,
-        text_column=data.text_column,
-        audio_column=data.audio_column,
-    )
-
-
-def _part(corpus: Corpus, share: float, *, held_out: bool) -> Corpus:
-    """The utterances whose id falls, by its hash, into the held-out share, or the others."""
-
-    def belongs(id_: str) -> bool:
-        return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
-
-    count = corpus.num_examples
-    return Corpus(
-        f"{corpus.name} ({'held-out' if held_out else 'training'} part)",
-        corpus.stream.filter(belongs, input_columns=["id"]),
-        None if count is None else round(count * (share if held_out else 1 - share)),
-    )
-
-
-def _one_each(values: Sequence[str], count: int) -> list[str]:
-    return list(values) * count if len(values) == 1 else list(values)
 
 
 def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
@@ -148,6 +51,23 @@ def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpe
         cause = " ".join(str(error).split())
         raise ValueError(f"model_name_or_path {model_name_or_path!r} cannot be loaded: {cause}") from error
     return model, processor
+
+
+def load_models(names: Sequence[str]) -> dict[str, tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]]:
+    """
+    Checkpoints that are to be compared, by name, as `load_model` loads each.
+
+    Raises:
+        ValueError: one cannot be loaded, or they normalise text in different ways.
+    """
+    loaded = {name: load_model(name) for name in names}
+    ways = {name: (made.text_case, made.removed_characters) for name, (_, made) in loaded.items()}
+    if len(set(ways.values())) > 1:
+        raise ValueError(
+            "error rates of models that normalise text in different ways cannot be compared: "
+            + "; ".join(f"{name} has text_case {way[0]!r}, removed_characters {way[1]!r}" for name, way in ways.items())
+        )
+    return loaded
 
 
 def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
@@ -226,7 +146,7 @@ def build_train_stream(
         flat,
         weights,
         processor,
-        lambda num_samples: int(model.get_output_lengths(extractor.get_num_frames(num_samples))),
+        partial(_output_frames, extractor, model.config),  # type: ignore[arg-type]
         seed=training.data_seed if training.data_seed is not None else training.seed,
         **_batch_limit(data, training),
         window_size=data.window_size,
@@ -238,6 +158,11 @@ def build_train_stream(
         augmentation=Augmentation(augmentation, extractor.sampling_rate),
         drops_dir=_drops_dir(training),
     )
+
+
+def _output_frames(extractor: DeepSpeech2FeatureExtractor, config: DeepSpeech2Config, num_samples: int) -> int:
+    """What CTC has to spell a clip of `num_samples` samples with."""
+    return config.lengths_after_each_conv(extractor.get_num_frames(num_samples))[-1]
 
 
 def build_eval_stream(

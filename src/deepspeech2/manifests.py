@@ -8,6 +8,8 @@ from typing import Any
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".sph", ".aiff")
+# An audio folder whose recordings lie in one of these is not all for training.
+SCORED_FOLDERS = ("validation", "valid", "val", "dev", "test", "eval")
 METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 # The first of these that is there is taken where the named column is the default one and absent.
 AUDIO_COLUMNS = ("audio", "file_name", "audio_filepath", "wav_path", "wav", "path", "file")
@@ -35,9 +37,12 @@ def first_column(present: Sequence[str], known: Sequence[str]) -> str | None:
     return next((column for column in known if column in present), None)
 
 
-def read_manifest(path: Path, text_column: str, audio_column: str) -> list[dict[str, str | None]]:
+def read_manifest(
+    path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str] = ()
+) -> list[dict[str, str | None]]:
     """
-    Rows `audio` (a path), `text` or `text_path` (a file to be read later), `id`, `speaker_id` of a manifest.
+    Rows `audio` (a path), `text` or `text_path` (a file to be read later), `id`, `speaker_id` of a manifest, and the
+    `kept_columns` that it has.
 
     CSV and TSV with a header, CSV of `wav_path,txt_path` pairs without one, JSON with a list of objects or
     with `root_path` and `samples` of `wav_path` and `transcript_path`, JSONL. Relative paths start at the
@@ -63,6 +68,7 @@ def read_manifest(path: Path, text_column: str, audio_column: str) -> list[dict[
             "text_path": _absolute(row.get(text_path), root) if text_path and not text else None,
             "id": (_string(row.get(id_column)) if id_column else None) or _string(row.get(audio)),
             "speaker_id": _string(row.get(speaker)) if speaker else None,
+            **{column: _string(row.get(column)) for column in kept_columns if column in columns},
         }
         for row in rows
     ]
@@ -97,10 +103,20 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
 def _delimited_rows(lines: Iterable[str], suffix: str) -> list[dict[str, Any]]:
     # Tab-separated transcripts (Common Voice) hold bare quotation marks.
     reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if suffix == ".tsv" else csv.reader(lines)
-    table = [[cell.strip() for cell in row] for row in reader if any(row)]
+    table, lines_of = [], []
+    for row in reader:
+        if any(row):
+            table.append([cell.strip() for cell in row])
+            lines_of.append(reader.line_num)
     if not table:
         return []
     first = table[0]
+    for row, line in zip(table, lines_of, strict=True):
+        if len(row) > len(first):
+            raise csv.Error(
+                f"line {line} has {len(row)} cells, but the first line {len(first)}: put quotation marks around a "
+                "transcript that holds a comma"
+            )
     headerless = len(first) == 2 and Path(first[0]).suffix.lower() in AUDIO_SUFFIXES and first[1].endswith(".txt")
     header, body = (["wav_path", "txt_path"], table) if headerless else (first, table[1:])
     return [dict(zip(header, row, strict=False)) for row in body]
@@ -131,7 +147,7 @@ def find_metadata(root: Path, split: str) -> Path | None:
 
 
 def read_metadata(
-    metadata: Path, root: Path, split: str, text_column: str, audio_column: str
+    metadata: Path, root: Path, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str] = ()
 ) -> list[dict[str, str | None]]:
     """
     Rows of an audio folder, as of [`read_manifest`]. One metadata file at the top serves every split whose
@@ -142,7 +158,7 @@ def read_metadata(
     """
     if audio_column == AUDIO_COLUMNS[0]:
         audio_column = "file_name"
-    rows = read_manifest(metadata, text_column, audio_column)
+    rows = read_manifest(metadata, text_column, audio_column, kept_columns)
     if metadata.parent != root:
         return rows
     prefix = f"{root.absolute() / split}/"
@@ -152,6 +168,13 @@ def read_metadata(
             f"{str(metadata)!r} names no recording in a folder {split!r}; expected file names such as "
             f"'{split}/recording.wav', or a folder {split!r} with a metadata file of its own"
         )
+    if not of_split:
+        tops = {str(row["audio"]).removeprefix(f"{root.absolute()}/").split("/")[0] for row in rows}
+        if held_back := sorted(tops & set(SCORED_FOLDERS)):
+            raise ValueError(
+                f"{str(metadata)!r} names no recording in a folder 'train', but some in {', '.join(held_back)}: taken "
+                "whole, it would train on what is meant for scoring. Put the others into a folder 'train'"
+            )
     return of_split or rows
 
 

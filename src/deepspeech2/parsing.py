@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +25,10 @@ ANSWERED_ELSEWHERE = {
     "train_sampling_strategy": "the stream is shuffled and sorted by length in windows of window_size",
     "dataloader_drop_last": "the stream has no last batch",
     "hub_revision": "the push goes to main",
+    "label_smoothing_factor": "CTC has no labels by frame to smooth",
+    "save_only_model": "a checkpoint without the optimizer and the data position cannot be resumed",
+    "dataloader_prefetch_factor": "a worker holds two batches",
+    "dataloader_persistent_workers": "the training workers live as long as the run",
 }
 
 
@@ -42,6 +47,8 @@ class _Parser(HfArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
         self.faults: list[str] = []
+        self.words: list[str] = []
+        self.known: set[str] = set()
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
@@ -51,7 +58,9 @@ class _Parser(HfArgumentParser):
             return action.default
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise RecipeError([*self.faults, f"the command line: {message}"])
+        flags = [word[2:].split("=")[0] for word in self.words if word.startswith("--")]
+        unknown = [_unknown_key(flag, self.known, "the command line") for flag in flags if flag not in self.known]
+        raise RecipeError([*self.faults, f"the command line: {message}", *unknown])
 
 
 def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
@@ -80,6 +89,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
 
     defaults = vars(parser.parse_known_args([])[0])
 
+    parser.words, parser.known = list(argv), known | {"help"} | {f"no_{name}" for name in known}
     named = bool(argv) and not argv[0].startswith("-")
     config_path = Path(argv[0]) if named else default_config
     parser.set_defaults(**_read_yaml(config_path, actions, known, parser.faults))
@@ -98,6 +108,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         try:
             groups.append(dataclass_type(**values))
         except (ValueError, TypeError, ImportError) as error:
+            groups.append(None)
             parser.faults.append(str(error))
     settings = {
         name: getattr(namespace, name)
@@ -105,8 +116,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         if not name.endswith("token") and getattr(namespace, name) != defaults[name]
     }
     parser.faults += _without_effect(settings)
-    if len(groups) == len(RECIPE_ARGUMENTS):
-        parser.faults += _contradictions(*groups)
+    parser.faults += _contradictions(*groups)
     if parser.faults:
         raise RecipeError(parser.faults)
     return (*groups, settings)
@@ -190,16 +200,52 @@ def _without_effect(settings: dict[str, Any]) -> list[str]:
         faults.append("per_device_train_batch_size has no effect with batch_seconds; set that to 0 to count clips")
     if "learning_anneal" in settings and settings.get("lr_scheduler_type", "constant") != "constant":
         faults.append("lr_scheduler_type has no effect with learning_anneal, which is a schedule of its own")
+    if "learning_anneal" in settings and settings.get("warmup_steps"):
+        faults.append("warmup_steps has no effect with learning_anneal, which is a schedule of its own")
     return faults
 
 
 def _contradictions(
-    model: ModelArguments, data: DataArguments, augmentation: AugmentationArguments, training: RecipeTrainingArguments
+    model: ModelArguments,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+    training: RecipeTrainingArguments | None,
 ) -> list[str]:
+    """`training` is None where it is at fault itself."""
+    faults = [*_contradictions_of_data(data), *augmentation.faults()]
+    if model.text_case not in ("lower", "upper", "keep"):
+        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
+    if not re.fullmatch(r"[a-z]{2,3}", model.language):
+        faults.append(
+            f"language is {model.language!r}; expected a code of ISO 639, such as en or gsw: the Hub wants one"
+        )
+    if not re.fullmatch(r"[a-z0-9.+-]+", model.license):
+        faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
+    if training is None:
+        return faults
+    if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
+        faults.append(
+            f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "
+            f"{training.dataloader_num_workers} data workers, or 0"
+        )
+    if not 0 <= training.ema_decay < 1:
+        faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
+    if training.learning_anneal < 0:
+        faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
+    if training.early_stopping_patience and not training.load_best_model_at_end:
+        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER so far")
+    if training.hub_strategy not in ("end", "every_save"):
+        faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
+    if training.compare_with_scratch and not model.model_name_or_path:
+        faults.append("compare_with_scratch needs model_name_or_path: without it the run itself is from random weights")
+    return faults
+
+
+def _contradictions_of_data(data: DataArguments) -> list[str]:
     faults = []
     if not data.dataset_name:
         faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
-    for name, expected in (("dataset_config", "config"), ("train_split", "split")):
+    for name, expected in (("dataset_config", "config"), ("train_split", "split"), ("dataset_revision", "revision")):
         given = len(getattr(data, name))
         if given not in (0, 1, len(data.dataset_name)):
             count = len(data.dataset_name)
@@ -228,19 +274,13 @@ def _contradictions(
             f"held_out_share is {data.held_out_share} and eval_split {data.eval_split!r}; "
             "a share above 0 and the split 'held-out' go together"
         )
+    if data.eval_dataset_name and {data.eval_split, *data.test_split} == {"held-out"}:
+        faults.append(
+            f"eval_dataset_name {data.eval_dataset_name!r} has no effect: only the held-out part of dataset_name is "
+            "scored. Give held_out_share 0 and an eval_split of that corpus"
+        )
     if data.window_size < 1:
         faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
-    faults += augmentation.faults()
-    if not 0 <= training.ema_decay < 1:
-        faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
-    if training.learning_anneal < 0:
-        faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
-    if training.early_stopping_patience and not training.load_best_model_at_end:
-        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER so far")
-    if training.hub_strategy not in ("end", "every_save"):
-        faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
-    if model.text_case not in ("lower", "upper", "keep"):
-        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
-    if training.compare_with_scratch and not model.model_name_or_path:
-        faults.append("compare_with_scratch needs model_name_or_path: without it the run itself is from random weights")
+    if data.num_readers < 0:
+        faults.append(f"num_readers is {data.num_readers}; expected 0 or more")
     return faults

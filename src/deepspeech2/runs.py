@@ -4,22 +4,29 @@ import json
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import transformers
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers import TrainerCallback, set_seed
 
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
+from .callbacks import DropReport
 from .corpora import Corpus
+from .data import SpeechStream
 from .devices import describe_device, set_cpu_threads
+from .launching import asked_processes, launcher
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
-from .scoring import score_model
-from .trainer import CTCTrainer, resolve_epochs
+from .scoring import score_model, write_utterances
+from .trainer import POSITION_NAME, CTCTrainer, resolve_epochs
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +60,16 @@ def set_up_process(training: RecipeTrainingArguments) -> None:
             f"{launched} processes were launched, but each would train alone; on CPUs add --use_cpu true, which makes "
             "them one run over gloo"
         )
-    if training.num_processes and training.world_size != training.num_processes:
+    asked = training.num_processes or asked_processes(launcher(sys.argv[0]))
+    if asked and training.world_size != asked:
         raise ValueError(
-            f"num_processes is {training.num_processes}, but {training.world_size} run; launch with accelerate launch "
-            "--config_file accelerate_configs/... of that many (on CPUs cpu_ddp.yaml: a MULTI_CPU config silently "
-            "starts one process)"
+            f"num_processes is {asked}, but {training.world_size} run; launch with accelerate launch --config_file "
+            "accelerate_configs/... of that many (on CPUs cpu_ddp.yaml with --use_cpu true: without a configuration, "
+            "or with a MULTI_CPU one, accelerate silently starts one process)"
         )
     # Trainer would wrap the model in DataParallel for the other GPUs of one process.
     training._n_gpu = min(training.n_gpu, 1)
-    threads = set_cpu_threads(training.cpu_threads)
+    threads = set_cpu_threads(training.cpu_threads, training.dataloader_num_workers)
     set_seed(training.seed)
     logger.info(
         "%d process(es) on %s, %d CPU thread(s) each", training.world_size, describe_device(training.device), threads
@@ -73,17 +81,33 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
     Notes the settings of a new run, by the main process; refuses to go on with an old one under others.
 
     Raises:
-        ValueError: the folder holds a run with other settings, each named with both values.
+        ValueError: the folder holds a run with other settings, each named with both values; or the processes do not
+            see one and the same folder.
     """
-    if training.process_index != 0:
-        return
     output_dir = Path(training.output_dir or ".")
     path = output_dir / "recipe.json"
+    if training.process_index == 0:
+        _note_settings(path, settings)
+    if training.world_size > 1:
+        PartialState().wait_for_everyone()
+        checkpoints = sorted(folder.name for folder in output_dir.glob("checkpoint-*"))
+        seen = gather_object([(path.read_text(encoding="utf-8") if path.is_file() else "nothing", checkpoints)])
+        if any(one != seen[0] for one in seen):
+            ranks = ", ".join(str(rank) for rank, one in enumerate(seen) if one != seen[0])
+            raise ValueError(
+                f"process(es) {ranks} find another content in {output_dir.absolute()} than process 0: the output_dir "
+                "of a run on several machines must lie on a file system that they share"
+            )
+
+
+def _note_settings(path: Path, settings: dict[str, Any]) -> None:
+    output_dir = path.parent
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE}
     started = (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
     if not started or not path.is_file():  # also over the note of a run that failed before its first checkpoint
         output_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output_dir / "drops", ignore_errors=True)
+        (output_dir / "run.json").unlink(missing_ok=True)
         path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
@@ -100,13 +124,42 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
         )
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a training will read, and for how long."""
+
+    stream: SpeechStream
+    steps_per_epoch: float | None
+
+
+def plan_training(
+    corpora: Sequence[Sequence[Corpus]],
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+    training: RecipeTrainingArguments,
+) -> Plan:
+    """
+    Opens the stream and turns epochs into steps, in `training`; whatever cannot be trained so is found here.
+
+    Raises:
+        ValueError: epochs of a corpus of unknown length, or a stream that cannot be read as asked for.
+    """
+    batches_per_epoch = estimate_epoch(corpora, data, training)
+    resolve_epochs(training, batches_per_epoch)
+    stream = build_train_stream(corpora, model, processor, data, augmentation, training)
+    if batches_per_epoch is None:
+        return Plan(stream, None)
+    return Plan(stream, batches_per_epoch / (training.gradient_accumulation_steps * training.world_size))
+
+
 def train(
     model: DeepSpeech2ForCTC,
     processor: DeepSpeech2Processor,
-    corpora: Sequence[Sequence[Corpus]],
+    plan: Plan,
     eval_corpora: Sequence[Corpus],
     data: DataArguments,
-    augmentation: AugmentationArguments,
     training: RecipeTrainingArguments,
     callbacks: Iterable[TrainerCallback] = (),
 ) -> DeepSpeech2ForCTC:
@@ -115,17 +168,15 @@ def train(
 
     Args:
         model, processor: as loaded or built.
-        corpora: to train on.
+        plan: what to train on.
         eval_corpora: the split that is scored along the way and picks the best checkpoint.
-        data, augmentation, training: of the run.
+        data, training: of the run.
         callbacks: more of them.
 
     Returns:
         The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
     """
     output_dir = Path(training.output_dir or ".")
-    batches_per_epoch = estimate_epoch(corpora, data, training)
-    resolve_epochs(training, batches_per_epoch)
     # The log beside the model is written last: it tells a finished run, also one that stopped early.
     done = _state(output_dir) if (output_dir / "model.safetensors").is_file() else {}
     if done:
@@ -137,36 +188,42 @@ def train(
             done["max_steps"],
         )
         return load_model(str(output_dir))[0]
-    checkpoint = _last_complete_checkpoint(output_dir)
+    checkpoint = _last_complete_checkpoint(output_dir, training.world_size)
     if checkpoint:
         steps_done = _state(Path(checkpoint))["global_step"]
         logger.info("resuming from %s, step %d of %d", checkpoint, steps_done, training.max_steps)
-    stream = build_train_stream(corpora, model, processor, data, augmentation, training)
-    trainer = CTCTrainer(
-        model,
-        training,
-        processor,
-        stream,
-        build_eval_stream(eval_corpora, processor, data, training),
-        batches_per_epoch / (training.gradient_accumulation_steps * training.world_size) if batches_per_epoch else None,
-    )
-    for callback in callbacks:
+    eval_stream = build_eval_stream(eval_corpora, processor, data, training)
+    trainer = CTCTrainer(model, training, processor, plan.stream, eval_stream, plan.steps_per_epoch)
+    for callback in (DropReport(plan.stream), *callbacks):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
-    if training.process_index == 0 and (summary := stream.drop_summary()):
-        logger.info("training data: %s", summary)
+    if training.process_index == 0:
+        logger.info("training data: %s", plan.stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
     trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]
 
 
-def _last_complete_checkpoint(output_dir: Path) -> str | None:
-    """The newest checkpoint whose state, which is written last, is there."""
+def _last_complete_checkpoint(output_dir: Path, world_size: int) -> str | None:
+    """
+    The newest checkpoint whose state, which is written last, and whose data positions of all processes are there.
+
+    Raises:
+        ValueError: it was written by another number of processes, whose order of samples was another.
+    """
+    positions = {POSITION_NAME.format(rank=rank, world_size=world_size) for rank in range(world_size)}
     folders = sorted(output_dir.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]), reverse=True)
     for folder in folders:
-        if (folder / STATE_NAME).is_file():
+        found = {path.name for path in folder.glob(POSITION_NAME.format(rank="*", world_size="*"))}
+        if others := {name.removesuffix(".pt").rpartition("_")[2] for name in found - positions}:
+            raise ValueError(
+                f"{folder} was written by {' and '.join(sorted(others))} processes, but {world_size} run now: resume "
+                "with as many as before, or name another --output_dir and start from its weights with "
+                f"--model_name_or_path {folder}"
+            )
+        if (folder / STATE_NAME).is_file() and found == positions:
             return str(folder)
         logger.warning("%s is half-written, left by a run that was killed while saving: skipped", folder)
     return None
@@ -198,7 +255,5 @@ def score_splits(
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
-            (folder / f"{split.replace('/', '-')}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_utterances(scores, folder / f"{split.replace('/', '-')}.jsonl")
     return results

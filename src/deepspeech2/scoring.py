@@ -1,7 +1,10 @@
 """A model over batches of speech: utterances with hypotheses, and their scores."""
 
+import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import torch
 from accelerate.utils import gather_object
@@ -52,15 +55,36 @@ def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[d
         model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back.
 
     Returns:
-        The scores and the real-time factor RTFx: seconds of audio per second of wall time of the slowest process,
-        decoding of the audio files, features, model and text included.
+        The scores, also by each kept column of the corpus, and the real-time factor RTFx: seconds of audio per second
+        of wall time of the slowest process, decoding of the audio files, features, model and text included.
     """
     was_training = model.training
     model.eval()
     start = time.perf_counter()
-    own = [utterance for some, _ in transcribe(model, processor, batches) for utterance in some]
+    columns: dict[str, list[str]] = defaultdict(list)
+    own = [utterance for some, _ in transcribe(model, processor, _noting(batches, columns)) for utterance in some]
     elapsed_s = time.perf_counter() - start
     model.train(was_training)
-    parts = gather_object([(own, elapsed_s)])
-    scores = score([utterance for part, _ in parts for utterance in part])
-    return scores, scores.audio_s / max(elapsed_s for _, elapsed_s in parts)
+    parts = gather_object([(own, columns, elapsed_s)])
+    names = dict.fromkeys(name for _, part, _ in parts for name in part)
+    scores = score(
+        [utterance for part, _, _ in parts for utterance in part],
+        groups={name: [value for _, part, _ in parts for value in part[name]] for name in names},
+    )
+    return scores, scores.audio_s / max(elapsed_s for _, _, elapsed_s in parts)
+
+
+def write_utterances(scores: Scores, path: Path) -> None:
+    """A line of JSON for each utterance: texts, rates and counts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _noting(batches: Iterable[dict], columns: dict[str, list[str]]) -> Iterator[dict]:
+    """The batches, whose kept columns are taken down as they pass."""
+    for batch in batches:
+        for row in batch["columns"]:
+            for name, value in row.items():
+                columns[name].append(value)
+        yield batch

@@ -21,7 +21,7 @@ from .metrics import score
 from .scoring import transcribe
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
-POSITION_NAME = "data_position_{rank}.pt"
+POSITION_NAME = "data_position_{rank}_of_{world_size}.pt"
 MODEL_INPUTS = ("input_features", "attention_mask", "labels")
 
 
@@ -36,13 +36,14 @@ def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | Non
     Raises:
         ValueError: epochs are asked for and the corpus does not tell its length.
     """
-    wants_epochs = args.max_steps <= 0 or IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
-    if not wants_epochs:
+    by_epoch = IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
+    if not (args.max_steps <= 0 or by_epoch or args.learning_anneal):
         return
     if batches_per_epoch is None:
         raise ValueError(
             "the corpus does not tell how many utterances it has, so an epoch has no known length; give max_steps, "
-            "and eval_strategy and save_strategy 'steps' with eval_steps and save_steps"
+            "eval_strategy and save_strategy 'steps' with eval_steps and save_steps, and lr_scheduler_type instead of "
+            "learning_anneal"
         )
     steps_per_epoch = max(1, round(batches_per_epoch / (args.gradient_accumulation_steps * args.world_size)))
     if args.max_steps <= 0:
@@ -101,7 +102,8 @@ class CTCTrainer(Trainer):
 
     def get_train_dataloader(self):
         """The stream's own loader: each process reads its part, so accelerate has nothing to dispatch."""
-        self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers)
+        pinned = self.args.dataloader_pin_memory and self.args.device.type == "cuda"
+        self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers, pinned)
         # An iterator draws a seed when it is made: from the global generator it would shift a resumed run's dropout.
         self.train_loader.generator = torch.Generator()
         return self.train_loader
@@ -136,14 +138,17 @@ class CTCTrainer(Trainer):
             return False
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         self.state = state
-        self.model.load_state_dict(load_file(Path(best or checkpoint, "model.safetensors")))
+        folder = Path(checkpoint).with_name(Path(best or checkpoint).name)  # the run's folder may have been moved
+        self.model.load_state_dict(load_file(folder / "model.safetensors"))
         return True
+
+    def _position_name(self) -> str:
+        return POSITION_NAME.format(rank=self.args.process_index, world_size=self.args.world_size)
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         if self.args.learning_anneal and self.lr_scheduler is None:
             steps_per_epoch = self.steps_per_epoch
-            if not steps_per_epoch:
-                raise ValueError("learning_anneal needs a corpus of known length; use lr_scheduler_type instead")
+            assert steps_per_epoch is not None  # resolve_epochs has seen to it
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 optimizer or self.optimizer,
                 lambda step: self.args.learning_anneal ** -int(step / steps_per_epoch),
@@ -246,7 +251,7 @@ class CTCTrainer(Trainer):
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
         Path(output_dir).mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
-        torch.save(self.train_loader.state_dict(), Path(output_dir, POSITION_NAME.format(rank=self.args.process_index)))
+        torch.save(self.train_loader.state_dict(), Path(output_dir, self._position_name()))
         if self.average is not None and self.args.should_save:
             save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
 
@@ -254,13 +259,8 @@ class CTCTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        position = Path(checkpoint, POSITION_NAME.format(rank=self.args.process_index))
-        if not position.is_file():
-            raise ValueError(
-                f"{checkpoint} holds no data position of process {self.args.process_index}: it was written by fewer "
-                f"processes than the {self.args.world_size} of now; resume with as many as before"
-            )
-        self.train_loader.load_state_dict(torch.load(position, weights_only=True))
+        position = torch.load(Path(checkpoint, self._position_name()), weights_only=True)
+        self.train_loader.load_state_dict(position)
         if self.average is not None:
             # model.safetensors, which Trainer has loaded, holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())

@@ -3,18 +3,20 @@
 import json
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 import yaml
 
 from .arguments import DataArguments, ModelArguments, RecipeTrainingArguments
+from .corpora import Corpus
 from .devices import describe_device
+from .launching import launcher
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .processing_deepspeech2 import DeepSpeech2Processor
 from .reports import EvaluatedSplit, results_table, write_model_card, write_run_report
 
 Results = dict[str, dict[str, Scores]]
@@ -22,7 +24,9 @@ Results = dict[str, dict[str, Scores]]
 
 def write_up(
     results: Results,
+    splits: Mapping[str, Sequence[Corpus]],
     model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
     settings: dict[str, Any],
     command: Sequence[str],
     arguments: ModelArguments,
@@ -34,14 +38,21 @@ def write_up(
 
     Args:
         results: by stage ("before fine-tuning", ...), then by split.
+        splits: what was scored, by name.
         model: as it was saved.
+        processor: the model's.
         settings: what differs from the defaults, without tokens.
         command: the script and its arguments; how it was launched is found out.
         arguments, data, training: of the run.
     """
     folder = Path(training.output_dir or ".")
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    facts = _facts(command, model, training, state)
+    noted = folder / "run.json"  # of the training, not of a later repetition that only scores
+    if noted.is_file():
+        facts = json.loads(noted.read_text(encoding="utf-8"))
+    else:
+        facts = _facts(command, model, training, state)
+        noted.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
     stages = {stage: {split: scores.to_dict() for split, scores in splits.items()} for stage, splits in results.items()}
     (folder / "results.json").write_text(
         json.dumps({"results": stages, "run": facts}, indent=2, ensure_ascii=False), encoding="utf-8"
@@ -63,10 +74,11 @@ def write_up(
         language=arguments.language,
         license=arguments.license,
         datasets=list(dict.fromkeys(data.dataset_name)),
-        results=[(_evaluated(name, data), scores) for name, scores in after.items()],
+        results=[(_evaluated(splits[name]), scores) for name, scores in after.items()],
         training=facts | {"config": yaml.safe_dump(settings, allow_unicode=True)},
         repo_id=training.hub_model_id,
         plots=sorted((folder / "report").glob("*.png")),
+        sampling_rate=processor.feature_extractor.sampling_rate,
         limits=[
             "Greedy decoding without a language model; the text has no punctuation and one case.",
             "Rates hold for speech like that of the splits above. Other microphones, accents, languages, overlapping "
@@ -77,12 +89,12 @@ def write_up(
     print(f"\n{results_table(results)}\nModel:  {folder}\nReport: {report}")
 
 
-def _evaluated(name: str, data: DataArguments) -> EvaluatedSplit:
-    """A split as `load_eval_splits` understands its name."""
-    config, _, split = name.rpartition("/")
-    config = config or (data.dataset_config[0] if data.dataset_config else "-")
-    corpus = data.eval_dataset_name or data.dataset_name[0]
-    return EvaluatedSplit(corpus, split, None if config == "-" else config, data.dataset_revision)
+def _evaluated(corpora: Sequence[Corpus]) -> EvaluatedSplit:
+    """What a split was read from; a held-out part may be of several datasets."""
+    datasets = list(dict.fromkeys(corpus.dataset for corpus in corpora))
+    dataset = datasets[0] if len(datasets) == 1 else " and ".join(Path(name).name for name in datasets)
+    split = "+".join(dict.fromkeys(corpus.split for corpus in corpora))
+    return EvaluatedSplit(dataset, split, corpora[0].config, corpora[0].revision)
 
 
 def _facts(
@@ -91,7 +103,7 @@ def _facts(
     """What a reader needs to judge and repeat the run."""
     seconds = max(line["elapsed_s"] for line in state["log_history"])
     return {
-        "command": _without_token(shlex.join([*_launcher(command[0]), *command]), training),
+        "command": _without_token(shlex.join([*launcher(command[0]), *command]), training),
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
         "optimizer steps": f"{state['global_step']:,}",
@@ -102,24 +114,18 @@ def _facts(
     }
 
 
-def _launcher(script: str) -> list[str]:
-    """`accelerate launch` with its own options, which only our parent process knows; else plain `python`."""
-    parent = psutil.Process().parent()
-    words = parent.cmdline() if parent else []
-    starts = [place for place, word in enumerate(words) if Path(word).name in ("accelerate", "accelerate-launch")]
-    stops = [place for place, word in enumerate(words) if word.endswith(Path(script).name)]
-    if not starts or not stops:
-        return ["python"]
-    return [Path(words[starts[0]]).name, *words[starts[0] + 1 : stops[0]]]
-
-
 def _commit() -> str:
+    """Of this file's checkout; a package that was installed into somebody's repository has none."""
     try:
-        command = ["git", "rev-parse", "HEAD"]
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        tracked = _git("ls-files", Path(__file__).name)
+        return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if tracked else "no git checkout"
     except FileNotFoundError:
         return "not known: git is not installed"
-    return found.stdout.strip() or "not in a git checkout"
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def _without_token(text: str, training: RecipeTrainingArguments) -> str:

@@ -1,6 +1,7 @@
 """Configuration of DeepSpeech2 (Amodei et al., 2015, https://arxiv.org/abs/1512.02595)."""
 
 import math
+from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -80,6 +81,8 @@ class DeepSpeech2Config(PreTrainedConfig):
                 raise ValueError(f"{name} is {pairs}; expected numbers of at least {least}")
         if self.rnn_type not in ("lstm", "gru", "rnn"):
             raise ValueError(f"rnn_type is {self.rnn_type!r}; expected 'lstm', 'gru' or 'rnn'")
+        if self.activation_max <= 0:
+            raise ValueError(f"activation_max is {self.activation_max}; expected more than 0")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
         if self.ctc_loss_reduction not in ("mean", "sum", "none"):
@@ -88,9 +91,10 @@ class DeepSpeech2Config(PreTrainedConfig):
             raise ValueError(
                 f"pad_token_id, the CTC blank, is {self.pad_token_id}; expected one below vocab_size {self.vocab_size}"
             )
-        if self.rnn_input_size < 1:
+        rows = self._after_each_conv(self.num_features, axis=0)
+        if min(rows) < 1:
             raise ValueError(
-                f"the convolutions leave {self.rnn_input_size} of num_features {self.num_features}; "
+                f"the convolutions leave {', then '.join(map(str, rows))} of num_features {self.num_features}; "
                 "use smaller frequency kernels or strides, or more padding"
             )
 
@@ -107,10 +111,19 @@ class DeepSpeech2Config(PreTrainedConfig):
     @property
     def rnn_input_size(self) -> int:
         """Channels times frequency rows after the convolutions."""
-        rows = self.num_features
+        return self.conv_channels[-1] * self._after_each_conv(self.num_features, axis=0)[-1]
+
+    def lengths_after_each_conv(self, input_lengths: Any) -> list[Any]:
+        """Frames after each convolution of clips of `input_lengths` frames, an int or an integer tensor alike."""
+        return self._after_each_conv(input_lengths, axis=1)
+
+    def _after_each_conv(self, sizes: Any, axis: int) -> list[Any]:
+        after_each = []
         for kernel, stride, padding in zip(self.conv_kernel_sizes, self.conv_strides, self.conv_paddings, strict=True):
-            rows = (rows + 2 * padding[0] - kernel[0]) // stride[0] + 1
-        return self.conv_channels[-1] * rows
+            sizes = (sizes + 2 * padding[axis] - kernel[axis]) // stride[axis] + 1
+            sizes = sizes * (sizes > 0)
+            after_each.append(sizes)
+        return after_each
 
 
 __all__ = ["DeepSpeech2Config"]

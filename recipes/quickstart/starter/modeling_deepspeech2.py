@@ -189,17 +189,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
 
     def get_output_lengths(self, input_lengths: torch.Tensor | int) -> torch.Tensor | int:
         """Frames after the convolutions of clips of `input_lengths` frames; an int or an integer tensor alike."""
-        return self._lengths_after_each_conv(input_lengths)[-1]
-
-    def _lengths_after_each_conv(self, lengths: torch.Tensor | int) -> list[torch.Tensor | int]:
-        after_each = []
-        for kernel, stride, padding in zip(
-            self.config.conv_kernel_sizes, self.config.conv_strides, self.config.conv_paddings, strict=True
-        ):
-            lengths = (lengths + 2 * padding[1] - kernel[1]) // stride[1] + 1
-            lengths = lengths.clamp(min=0) if isinstance(lengths, torch.Tensor) else max(lengths, 0)
-            after_each.append(lengths)
-        return after_each
+        return self.config.lengths_after_each_conv(input_lengths)[-1]
 
 
 class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
@@ -244,7 +234,9 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
             raise ValueError(f"input_features has {input_features.shape[1]} frames; the convolutions need more of them")
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
-        all_lengths = self._lengths_after_each_conv(attention_mask.long().sum(-1))
+        elif (attention_mask[:, 1:] > attention_mask[:, :-1]).any():
+            raise ValueError("attention_mask has frames behind padded ones; expected all padding on the right")
+        all_lengths = self.config.lengths_after_each_conv(attention_mask.long().sum(-1))
 
         hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
         for layer, output_lengths in zip(self.convs, all_lengths, strict=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .bootstrap import BOOTSTRAP_SAMPLES, Interval, Unit, clusters_of, percentile_interval, rates, resample
 from .scores import ScoredUtterance, Scores
@@ -54,10 +55,14 @@ class Comparison:
 
     @property
     def p_value(self) -> float | None:
-        """Two-sided: twice the smaller share of the resamples without a difference of one sign; at most 1."""
+        """
+        Two-sided: twice the smaller share of the resamples without a difference of one sign; at most 1, and at least
+        2 / `bootstrap_samples`, since no resample can show less than one in all.
+        """
         if self.share_better is None or self.share_worse is None:
             return None
-        return min(1.0, 2 * min(1 - self.share_better, 1 - self.share_worse))
+        p_value = 2 * min(1 - self.share_better, 1 - self.share_worse)
+        return min(1.0, max(p_value, 2 / self.bootstrap_samples))
 
     def fixed_words(self) -> Counter[str]:
         return Counter(word for change in self.changes for word in change.fixed)
@@ -131,16 +136,16 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     if unit != "nothing":
         sums = np.array([(*left.error_sums(), *right.error_sums()) for left, right in pairs])
         drawn = resample(sums, clusters, bootstrap_samples, seed).T
-        wer = rates(drawn[4], drawn[5]) - rates(drawn[0], drawn[1])
-        cer = rates(drawn[6], drawn[7]) - rates(drawn[2], drawn[3])
+        wer = _differences(rates(drawn[4], drawn[5]), rates(drawn[0], drawn[1]))
+        cer = _differences(rates(drawn[6], drawn[7]), rates(drawn[2], drawn[3]))
         wer_interval, cer_interval = percentile_interval(wer), percentile_interval(cer)
         share_better, share_worse = float(np.mean(wer < 0)), float(np.mean(wer > 0))
     return Comparison(
         a=a,
         b=b,
-        wer_difference=b.wer - a.wer,
+        wer_difference=float(_differences(b.wer, a.wer)),
         wer_interval=wer_interval,
-        cer_difference=b.cer - a.cer,
+        cer_difference=float(_differences(b.cer, a.cer)),
         cer_interval=cer_interval,
         share_better=share_better,
         share_worse=share_worse,
@@ -148,6 +153,12 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
         bootstrap_samples=bootstrap_samples if unit != "nothing" else 0,
         changes=tuple(_change(left, right) for left, right in pairs),
     )
+
+
+def _differences(b: NDArray[np.float64] | float, a: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """b - a; 0 where both are infinite: both models hear words where nobody spoke."""
+    both = np.isinf(a) & np.isinf(b)
+    return np.subtract(b, a, out=np.zeros(np.shape(a)), where=~both)
 
 
 def _by_id(scores: Scores, name: str) -> dict[str, ScoredUtterance]:

@@ -25,6 +25,8 @@ Args:
     speakers (list of str, optional): one per prediction; what the intervals are resampled by. With the config
         "speakers" it is an input like the other two: it may come in batches and from several processes.
     durations (list of float, optional): seconds of audio, one per prediction; only summed.
+    groups (dict of str to list of str, optional): more columns, one value per prediction; the figures are also
+        given for each value of each.
     bootstrap_samples (int): resamples behind the intervals; 0 skips them.
     seed (int): of the resampling.
 
@@ -32,7 +34,7 @@ Returns:
     dict: wer and cer as fractions (None where infinite), wer_interval and cer_interval as [low, high] or
     None, resampled_by ("speaker", "utterance" or "nothing"), hits, substitutions, deletions, insertions,
     num_words, num_characters, num_utterances, num_speakers, audio_s, bootstrap_samples, groups (the figures
-    by speaker).
+    by speaker and by each column of `groups`).
 
 Examples:
     >>> metric = evaluate.load("src/deepspeech2/metrics")
@@ -72,12 +74,14 @@ class SpeechErrorRates(evaluate.Metric):
         references: list[str] | None = None,
         speakers: list[str] | None = None,
         durations: list[float] | None = None,
+        groups: dict[str, list[str]] | None = None,
         bootstrap_samples: int = BOOTSTRAP_SAMPLES,
         seed: int = 0,
         **unknown: Any,
     ) -> dict[str, Any]:
         if unknown:
-            raise ValueError(f"Unknown options {sorted(unknown)}; known: speakers, durations, bootstrap_samples, seed.")
+            known = "speakers, durations, groups, bootstrap_samples, seed"
+            raise ValueError(f"Unknown options {sorted(unknown)}; known: {known}.")
         heard, said = predictions or [], references or []
         speakers = [""] * len(heard) if speakers is None else [str(speaker or "") for speaker in speakers]
         durations = [0.0] * len(heard) if durations is None else durations
@@ -90,4 +94,4 @@ class SpeechErrorRates(evaluate.Metric):
         utterances = [
             Utterance(str(index), *row) for index, row in enumerate(zip(speakers, durations, said, heard, strict=True))
         ]
-        return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed).to_dict()
+        return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=groups).to_dict()

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from ..metrics import Counts, Scores
 from .plots import INK, MUTED, SERIES, Draw
 
-_MAX_NAMED_SPEAKERS = 24
+_MAX_NAMED = 24
 
 
 def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
@@ -39,30 +39,30 @@ def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
     return draw
 
 
-def wer_by_speaker(scores: Scores) -> tuple[Draw, float]:
-    """A point for each speaker, best first, and the height in inches that it needs."""
-    speakers = sorted(scores.groups["speaker"].items(), key=lambda item: (item[1].wer, item[0]))
-    named = len(speakers) <= _MAX_NAMED_SPEAKERS
+def wer_by(column: str, scores: Scores) -> tuple[Draw, float]:
+    """A point for each value of a column, best first, and the height in inches that it needs."""
+    members = sorted(scores.groups[column].items(), key=lambda item: (item[1].wer, item[0]))
+    named = len(members) <= _MAX_NAMED
 
     def draw(axes: Axes) -> None:
-        values = [_percent(group.words) for _, group in speakers]
+        values = [_percent(group.words) for _, group in members]
         positions = range(len(values))
         if named:
             axes.hlines(positions, 0, values, color=SERIES[0], linewidth=1.2)
-            axes.set_yticks(positions, [name if len(name) <= 14 else name[:13] + "…" for name, _ in speakers])
+            axes.set_yticks(positions, [name if len(name) <= 14 else name[:13] + "…" for name, _ in members])
         else:
             axes.set_yticks([])
-            axes.set_ylabel(f"{len(speakers)} speakers, best first")
+            axes.set_ylabel(f"{len(members)} values, best first")
         axes.plot(values, positions, "o", color=SERIES[1], markersize=5 if named else 2.5)
         axes.axvline(100 * scores.wer, color=SERIES[2], linewidth=1.2)
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.grid(False, axis="y")
         axes.grid(True, axis="x")
-        axes.set_title("WER by speaker, %")
+        axes.set_title(f"WER by {column}, %")
         axes.set_xlabel("vertical line: the corpus")
 
-    return draw, (max(2.7, 0.2 * len(speakers) + 0.9) if named else 2.7)
+    return draw, (max(2.7, 0.2 * len(members) + 0.9) if named else 2.7)
 
 
 def errors_per_utterance(scores: Scores, most: int = 6) -> Draw:

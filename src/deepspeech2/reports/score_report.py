@@ -1,5 +1,6 @@
 """Where one model's errors are on one split, and against a baseline: one HTML file and its pictures."""
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from markupsafe import Markup
 from ..metrics import Comparison, Scores
 from .page import interval, interval_note, percent, speakers, write_page
 from .plots import draw_figure, draw_figures, save_png, to_svg, word_and_character_bars
-from .score_plots import errors_per_utterance, wer_by_length, wer_by_speaker
+from .score_plots import errors_per_utterance, wer_by, wer_by_length
 
 _NUM_WORST = 30
 _NUM_CHANGES = 10
@@ -47,8 +48,7 @@ def write_score_report(
         ("WER by length", wer_by_length(scores), 2.7),
         ("Errors by utterance", errors_per_utterance(scores), 2.7),
     ]
-    if len(scores.groups.get("speaker", {})) > 1:
-        panels.append(("WER by speaker", *wer_by_speaker(scores)))
+    panels += [(f"WER by {column}", *wer_by(column, scores)) for column, of in scores.groups.items() if len(of) > 1]
     tallest = max(height for *_, height in panels)
     save_png(draw_figures([draw for _, draw, _ in panels], height=tallest, columns=3), folder / "errors.png")
     worst = sorted(scores.utterances, key=lambda u: (-u.words.errors, u.words.hits, u.id))
@@ -92,6 +92,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     points, bounds, unit = 100 * comparison.wer_difference, "", comparison.resampled_by
     if comparison.wer_interval is None:
         verdict = "there are too few utterances to say how much of it is luck"
+    elif not all(map(math.isfinite, comparison.wer_interval)):
+        verdict = "the interval is unbounded, for words were heard from speakers who said nothing"
     else:
         low, high = comparison.wer_interval
         bounds = f"{_signed(100 * low)} to {_signed(100 * high)}"
@@ -100,7 +102,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     p = ""
     if comparison.p_value is not None:  # no resample can show less than one in all
         least = 2 / comparison.bootstrap_samples
-        p = f"{comparison.p_value:.3f}" if comparison.p_value >= least else f"< {least:.3f}"
+        p = f"{comparison.p_value:.3f}" if comparison.p_value > least else f"≤ {least:.3f}"
     changed = sorted(comparison.changes, key=lambda change: change.a.words.errors - change.b.words.errors)
     ends = changed[-_NUM_CHANGES // 2 :][::-1] + changed[: _NUM_CHANGES // 2]
     return {

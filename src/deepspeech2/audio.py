@@ -1,0 +1,104 @@
+"""One recording: fetched where it lies on a server, measured, decoded. Never by `datasets`, which would want FFmpeg."""
+
+import io
+import logging
+import math
+import time
+from typing import Any
+
+import fsspec
+import numpy as np
+import soundfile
+import soxr
+
+logger = logging.getLogger(__name__)
+
+FETCH_ATTEMPTS = 6
+FIRST_PAUSE_S = 1.0  # doubled after each attempt: half a minute in all
+
+
+class AudioError(ValueError):
+    """A recording that cannot be read."""
+
+
+def is_remote(audio: dict[str, Any]) -> bool:
+    """Whether a recording is still to be fetched from a server."""
+    return audio["bytes"] is None and "://" in (audio["path"] or "")
+
+
+def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
+    """
+    A recording on a server with its bytes; any other as it is.
+
+    Raises:
+        AudioError: the server has no such file.
+        ConnectionError: the server cannot be reached or refuses, several times on end. That is no fault of the
+            recording, which must not be left out for it.
+    """
+    if not is_remote(audio):
+        return audio
+    path = audio["path"]
+    for attempt in range(FETCH_ATTEMPTS):
+        try:
+            with fsspec.open(path, "rb") as file:
+                return {"bytes": file.read(), "path": path}
+        except FileNotFoundError as error:
+            raise AudioError(f"{_describe(audio)} does not exist") from error
+        except Exception as error:  # each protocol's client has errors of its own
+            if attempt == FETCH_ATTEMPTS - 1:
+                raise ConnectionError(
+                    f"{_describe(audio)} could not be fetched, {FETCH_ATTEMPTS} times on end: {error}. "
+                    "Once the server answers, the same command goes on from the last checkpoint"
+                ) from error
+            pause_s = FIRST_PAUSE_S * 2**attempt
+            logger.warning("%s could not be fetched, trying again in %.0f s: %s", _describe(audio), pause_s, error)
+            time.sleep(pause_s)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
+    """
+    Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
+
+    Raises:
+        AudioError: no such file, not audio, no samples, or samples that are not finite.
+    """
+    try:
+        samples, rate = soundfile.read(_source(audio), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if rate != sampling_rate:
+        samples = soxr.resample(samples, rate, sampling_rate)
+    if samples.size == 0:
+        raise AudioError(f"{_describe(audio)} holds no samples")
+    if not math.isfinite(float(np.dot(samples, samples))):
+        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers")
+    return samples
+
+
+def audio_duration_s(audio: dict[str, Any]) -> float:
+    """
+    Seconds of a recording, from its header.
+
+    Raises:
+        AudioError: no such file, or not audio.
+    """
+    try:
+        info = soundfile.info(_source(audio))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    return info.frames / info.samplerate
+
+
+def _source(audio: dict[str, Any]) -> Any:
+    if audio["bytes"] is not None:
+        return io.BytesIO(audio["bytes"])
+    if audio["path"] is None:
+        raise AudioError("a row holds neither the bytes nor the path of a recording")
+    return audio["path"]
+
+
+def _describe(audio: dict[str, Any]) -> str:
+    size = "" if audio["bytes"] is None else f" ({len(audio['bytes'])} bytes)"
+    return f"the recording {audio['path']!r}{size}"

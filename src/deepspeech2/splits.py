@@ -1,0 +1,144 @@
+"""From arguments to corpora: what is trained on, what is held out of it, and what is scored."""
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from .arguments import DataArguments
+from .corpora import Corpus, load_corpus
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = "held-out"
+
+
+def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
+    """
+    The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
+
+    Without the utterances that `held_out_share` keeps for scoring.
+    """
+    corpora = _load_named_corpora(data)
+    if data.held_out_share:
+        return [[_part(corpus, data.held_out_share, held_out=False) for corpus in joined] for joined in corpora]
+    return corpora
+
+
+def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
+    """
+    The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
+
+    A split is named `split` or `config/split`; `held-out` is what `held_out_share` keeps. One that the model is trained
+    on is loaded with a warning.
+
+    Raises:
+        ValueError: no such split, or the held-out part is empty.
+    """
+    tested = data.test_split or [data.eval_split]
+    loaded = {split: load_split(data, split) for split in dict.fromkeys([data.eval_split, *tested])}
+    for split in loaded:
+        _warn_if_trained_on(data, split)
+    return loaded[data.eval_split], {split: loaded[split] for split in tested}
+
+
+def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()) -> list[Corpus]:
+    """
+    The corpora of a `split` or `config/split` to score on, or what `held_out_share` keeps of the training corpora.
+
+    Args:
+        data: which corpora, as `dataset_name` or `eval_dataset_name`.
+        split: its name, or `held-out`.
+        kept_columns: more columns that the streams keep.
+
+    Raises:
+        ValueError: no such split or column, or the held-out part is empty.
+    """
+    if split == HELD_OUT:
+        joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
+        parts = [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
+        if all(next(iter(part.stream), None) is None for part in parts):
+            counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
+            raise ValueError(
+                f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
+                "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
+            )
+        return parts
+    return _load(data, *_named_eval(data, split), kept_columns)
+
+
+def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
+    """
+    Name, config and split of a corpus to score on. Without a config of its own it is that of the first training
+    corpus, if it is the same one.
+    """
+    config, _, split = split.rpartition("/")
+    name = data.eval_dataset_name or data.dataset_name[0]
+    if not config and data.dataset_config and name == data.dataset_name[0]:
+        config = data.dataset_config[0]
+    return name, config or "-", split
+
+
+def _warn_if_trained_on(data: DataArguments, split: str) -> None:
+    if split == HELD_OUT:
+        return
+    name, config, split = _named_eval(data, split)
+    one_split = Path(name).is_file()  # a manifest is one split, whatever the split is called
+    for train_name, train_config, train_split in _named(data):
+        if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
+            logger.warning(
+                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
+                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
+                "0.1 with eval_split %s",
+                name,
+                split,
+                HELD_OUT,
+            )
+
+
+def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
+    return [_load(data, *named, kept_columns) for named in _named(data)]
+
+
+def _named(data: DataArguments) -> list[tuple[str, str, str]]:
+    """Name, config and split of each training corpus."""
+    count = len(data.dataset_name)
+    configs = _one_each(data.dataset_config or ["-"], count)
+    splits = _one_each(data.train_split, count)
+    return list(zip(data.dataset_name, configs, splits, strict=True))
+
+
+def _load(data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str]) -> list[Corpus]:
+    revisions = dict(zip(data.dataset_name, _one_each(data.dataset_revision, len(data.dataset_name)), strict=False))
+    return load_corpus(
+        name,
+        None if config == "-" else config,
+        split,
+        revision=revisions.get(name),
+        text_column=data.text_column,
+        audio_column=data.audio_column,
+        kept_columns=kept_columns,
+    )
+
+
+def _part(corpus: Corpus, share: float, *, held_out: bool) -> Corpus:
+    """The utterances whose id falls, by its hash, into the held-out share, or the others."""
+    count = corpus.num_examples
+    part = f"({'held-out' if held_out else 'training'} part)"
+    return replace(
+        corpus,
+        name=f"{corpus.name} {part}",
+        split=f"{corpus.split} {part}",
+        stream=corpus.stream.filter(partial(_belongs, share=share, held_out=held_out), input_columns=["id"]),
+        num_examples=None if count is None else round(count * (share if held_out else 1 - share)),
+    )
+
+
+def _belongs(id_: str, *, share: float, held_out: bool) -> bool:
+    return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
+
+
+def _one_each(values: Sequence[str], count: int) -> list[str]:
+    return list(values) * count if len(values) == 1 else list(values)
