@@ -145,6 +145,7 @@ def test_order_of_a_list_is_shuffled_once(tmp_path):
             "audio,text\nnot/there.wav,x\n",
             r"not/there.wav', which is not a file; relative paths start",
         ),
+        ("comma.csv", "audio,text\na.wav,one\nb.wav,one, two\n", r"line 3 has 3 cells.*quotation marks"),
         ("notes.txt", "hello", r"is no manifest: expected a name that ends in .csv"),
     ],
 )
@@ -217,6 +218,18 @@ def test_audio_folder_with_splits(wavs):
     assert texts(rows_of(wavs, split="wavs")) == ["uno"]
 
 
+def test_a_folder_of_test_recordings_is_not_trained_on(wavs):
+    (wavs / "metadata.csv").write_text("file_name,text\nwavs/a.wav,one\ntest/b.wav,two\n")
+    with pytest.raises(ValueError, match=r"no recording in a folder 'train', but some in test.*meant for scoring"):
+        load_corpus(str(wavs), split="train")
+
+
+def test_more_columns_are_kept(wavs):
+    (wavs / "m.csv").write_text("audio,text,room\nwavs/a.wav,one,7\nwavs/b.wav,two,8\n")
+    (corpus,) = load_corpus(str(wavs / "m.csv"), kept_columns=["room"])
+    assert {row["id"]: row["room"] for row in corpus.stream} == {"wavs/a.wav": "7", "wavs/b.wav": "8"}
+
+
 def test_hub_layout_without_card(tmp_path):
     write_parquet(tmp_path / "clean/train.100/0000.parquet", ["x", "y"])
     write_parquet(tmp_path / "clean/train.100/0001.parquet", ["z"])
@@ -277,30 +290,6 @@ def test_synthetic(tmp_path, monkeypatch):
     module.synthesize_commands = lambda root: tmp_path / "made"
     monkeypatch.setitem(sys.modules, "deepspeech2.synthesis", module)
     assert [row["id"] for row in rows_of("synthetic", split="test")] == ["x"]
-
-
-def test_open_audio():
-    stereo = {"bytes": encoded(0.5, 8000, "WAV", channels=2), "path": None}
-    samples = open_audio(stereo, 16000)
-    assert samples.dtype == np.float32 and samples.shape == (8000,)
-    np.testing.assert_allclose(samples[1000:7000], tone(0.5)[1000:7000, 0], atol=1e-3)
-    assert audio_duration_s(stereo) == 0.5
-    assert audio_duration_s({"bytes": encoded(1.25, kind="OGG"), "path": None}) == 1.25
-
-
-def test_audio_errors(tmp_path):
-    nan = io.BytesIO()
-    soundfile.write(nan, np.full(100, np.nan), 16000, format="WAV", subtype="FLOAT")
-    for audio, message in [
-        ({"bytes": b"no sound", "path": "x.flac"}, r"'x.flac' \(8 bytes\) cannot be decoded"),
-        ({"bytes": b"", "path": None}, "cannot be decoded"),
-        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' cannot be decoded"),
-        ({"bytes": None, "path": None}, "neither the bytes nor the path"),
-        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "holds no samples"),
-        ({"bytes": nan.getvalue(), "path": None}, "not finite"),
-    ]:
-        with pytest.raises(AudioError, match=message):
-            open_audio(audio, 16000)
 
 
 def test_real_librispeech(librispeech_root):

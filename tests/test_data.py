@@ -120,6 +120,15 @@ def test_each_example_once_an_epoch_whoever_reads(tmp_path, processor, num_shard
         reference = batches
 
 
+@pytest.mark.parametrize("num_shards, num_readers", [(3, 2), (5, 4), (7, 12)])
+def test_readers_come_to_the_end_of_an_epoch_together(tmp_path, processor, num_shards, num_readers):
+    """Shards that cannot be dealt evenly: all processes together have seen each example once, not some twice."""
+    corpora = corpus_of(tmp_path, varied_rows(), num_shards, row_group_size=100)
+    dealt = first_epochs(corpora, num_readers)
+    assert sorted(name for part in dealt for name in part) == [f"u{i:03d}" for i in range(NUM_ROWS)]
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+
+
 def test_later_epochs_are_complete_and_in_another_order(parquet, processor):
     batches = ids(islice(stream_of(parquet, processor), 40))
     found = [name for batch in batches for name in batch]

@@ -181,6 +181,7 @@ def test_an_impossible_rate_is_refused(sampling_rate: int) -> None:
         ({"normalization": "none"}, "normalization is 'none'"),
         ({"pad_mode": "edge"}, "pad_mode is 'edge'"),
         ({"feature_size": 80}, "feature_size is 80; a linear spectrogram of n_fft 320 has 161 bins"),
+        ({"padding_side": "left"}, "padding_side is 'left'; the model knows padding on the right alone"),
         ({"win_length": 400}, "win_length 400 is longer than n_fft 320"),
     ],
 )

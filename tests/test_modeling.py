@@ -291,6 +291,13 @@ def test_mask_and_labels_are_optional() -> None:
     torch.testing.assert_close(outputs.logits, model(features, torch.ones(1, 12, dtype=torch.bool)).logits)
 
 
+def test_padding_on_the_left_is_refused() -> None:
+    model = DeepSpeech2ForCTC(tiny_config()).eval()
+    features = torch.randn(1, 9, model.config.num_features)
+    with pytest.raises(ValueError, match="expected all padding on the right"):
+        model(features, attention_mask=torch.tensor([[0, 0, 1, 1, 1, 1, 1, 1, 1]]))
+
+
 def test_training_and_evaluation_return_the_same_things() -> None:
     model = tiny_model()
     features, mask = padded(clips())
@@ -377,6 +384,11 @@ def test_trainer_scales_the_loss_itself() -> None:
         ({"ctc_loss_reduction": "batch"}, "ctc_loss_reduction is 'batch'"),
         ({"pad_token_id": 6}, "pad_token_id, the CTC blank, is 6; .* vocab_size 6"),
         ({"pad_token_id": None}, "pad_token_id, the CTC blank, is None"),
+        ({"activation_max": 0}, "activation_max is 0; expected more than 0"),
+        (
+            {"conv_kernel_sizes": [[400, 3], [3, 3]], "conv_paddings": [[0, 1], [9, 1]]},
+            "leave 0, then .* of num_features",
+        ),
         ({"num_features": 1, "conv_paddings": [[0, 0], [0, 0]]}, "of num_features 1; use smaller frequency kernels"),
     ],
 )

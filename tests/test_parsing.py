@@ -153,6 +153,15 @@ def test_all_faults_at_once(config):
     assert str(RecipeError(found[:1])).startswith("the configuration has 1 fault:\n")
 
 
+def test_one_kind_of_fault_does_not_hide_another(config):
+    """TrainingArguments refuses values by itself; a key without a value stops argparse."""
+    found = faults(config({"window_size": 0, "eval_strategy": "monthly"}))
+    assert any("window_size is 0" in fault for fault in found) and any("monthly" in fault for fault in found)
+    found = faults(config({"sed": 1}), "--lerning_rate", "3", "--logging_steps")
+    for part in ("unknown key 'sed'", "unknown key 'lerning_rate'", "expected one argument"):
+        assert sum(part in fault for fault in found) == 1, (part, found)
+
+
 @pytest.mark.parametrize(
     "given, parts",
     [
@@ -181,6 +190,14 @@ def test_all_faults_at_once(config):
         ({"learning_anneal": -1}, ["learning_anneal is -1.0"]),
         ({"learning_anneal": 1.1, "lr_scheduler_type": "linear"}, ["lr_scheduler_type has no effect"]),
         ({"hub_strategy": "checkpoint"}, ["hub_strategy is 'checkpoint'", "every_save"]),
+        ({"learning_anneal": 1.1, "warmup_steps": 100}, ["warmup_steps has no effect"]),
+        ({"label_smoothing_factor": 0.1}, ["label_smoothing_factor has no effect"]),
+        ({"save_only_model": True}, ["save_only_model has no effect", "cannot be resumed"]),
+        ({"time_mask_max_frames": -5}, ["time_mask_max_frames is -5"]),
+        ({"num_readers": 3, "dataloader_num_workers": 2}, ["num_readers is 3", "2 data workers"]),
+        ({"language": "english"}, ["language is 'english'", "ISO 639"]),
+        ({"license": "CC BY 4.0"}, ["license is 'CC BY 4.0'", "cc-by-4.0"]),
+        ({"held_out_share": 0.1, "eval_split": "held-out", "eval_dataset_name": "b"}, ["'b' has no effect"]),
         ({"resume_from_checkpoint": "x"}, ["resume_from_checkpoint has no effect", "output_dir"]),
         ({"per_device_train_batch_size": 4}, ["per_device_train_batch_size has no effect", "batch_seconds"]),
         ({"model_name_or_path": "x", "characters": "ab"}, ["characters has no effect", "checkpoint brings its own"]),

@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -371,6 +372,16 @@ def test_a_started_run_is_held_to_its_settings(tmp_path):
     hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
     with pytest.raises(ValueError, match=r"learning_rate was 'the default' and is 0\.1; seed was 1 and is 2"):
         hold_to_recipe(training, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
+
+
+def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
+    """Two machines, each with a folder of its own by the same name."""
+    training = SimpleNamespace(output_dir=str(tmp_path), process_index=0, world_size=2)
+    monkeypatch.setattr(runs, "gather_object", lambda own: [*own, ("nothing", [])])
+    with pytest.raises(ValueError, match=r"process\(es\) 1 find another content.*file system that they share"):
+        hold_to_recipe(training, {"seed": 1})
+    monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
+    hold_to_recipe(training, {"seed": 1})
 
 
 def test_an_error_of_ours_is_a_message_and_another_a_traceback():

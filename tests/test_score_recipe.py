@@ -3,6 +3,8 @@
 import csv
 import json
 import runpy
+import shutil
+import zlib
 
 import numpy as np
 import pytest
@@ -34,10 +36,10 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     with open(folder / "manifest.csv", "w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["id", "audio", "text", "speaker_id"])
+        rows.writerow(["id", "audio", "text", "speaker_id", "room"])
         for index, text in enumerate(TEXTS):
             soundfile.write(folder / f"{index}.wav", rng.normal(0, 0.1, 8000 * (1 + index)), 16000)
-            rows.writerow([index, f"{index}.wav", text, "anna" if index < 2 else "ben"])
+            rows.writerow([index, f"{index}.wav", text, "anna" if index < 2 else "ben", index % 3])
     return folder
 
 
@@ -62,6 +64,30 @@ def test_scores_one_model(folder, main, tmp_path, capsys):
     assert results["comparison"] is None and results["rtfx"] > 0
     assert f"a: WER {100 * results['scores']['wer']:.2f} %" in capsys.readouterr().out
     assert "python recipes/score.py" in (tmp_path / "index.html").read_text()
+
+
+def test_the_held_out_part_and_groups(folder, main, tmp_path):
+    """A fifth of the ids by their hash; one speaker each value of the column."""
+    argv = [str(folder / "a"), "--dataset_name", str(folder / "manifest.csv"), "--output_dir", str(tmp_path)]
+    assert main([*argv, "--split", "held-out", "--held_out_share", "0.6", "--group_by", "room"]) == 0
+    scores = json.loads((tmp_path / "results.json").read_text())["scores"]
+    held_out = sum(zlib.crc32(str(index).encode()) / 2**32 < 0.6 for index in range(4))
+    assert 0 < scores["num_utterances"] == held_out < 4
+    assert sum(group["num_utterances"] for group in scores["groups"]["room"].values()) == held_out
+    with pytest.raises(ValueError, match=r"held_out_share 0\.0 keeps none"):
+        main([*argv, "--split", "held-out"])
+
+
+def test_faults_come_before_anything_is_scored(folder, main, tmp_path):
+    argv = [str(folder / "a"), "--dataset_name", str(folder / "manifest.csv"), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="'nowhere' is no model"):
+        main([*argv, "--baseline", "nowhere"])
+    shutil.copytree(folder / "a", tmp_path / "upper")
+    config = json.loads((tmp_path / "upper" / "processor_config.json").read_text())
+    (tmp_path / "upper" / "processor_config.json").write_text(json.dumps(config | {"text_case": "upper"}))
+    with pytest.raises(ValueError, match="normalise text in different ways"):
+        main([*argv, "--baseline", str(tmp_path / "upper")])
+    assert not (tmp_path / "out").exists()
 
 
 def test_compares_with_a_baseline(folder, main, tmp_path):

@@ -42,9 +42,11 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
         try:
             with fsspec.open(path, "rb") as file:
                 return {"bytes": file.read(), "path": path}
-        except FileNotFoundError as error:
-            raise AudioError(f"{_describe(audio)} does not exist") from error
         except Exception as error:  # each protocol's client has errors of its own
+            # fsspec takes every unhappy answer of a web server for a missing file.
+            status = getattr(error.__cause__, "status", 404)
+            if isinstance(error, FileNotFoundError) and status in (404, 410):
+                raise AudioError(f"{_describe(audio)} does not exist") from error
             if attempt == FETCH_ATTEMPTS - 1:
                 raise ConnectionError(
                     f"{_describe(audio)} could not be fetched, {FETCH_ATTEMPTS} times on end: {error}. "

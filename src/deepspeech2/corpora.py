@@ -196,6 +196,8 @@ def _canonical(
         text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
     text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
+    if own := [column for column in kept_columns if column in FEATURES]:
+        raise ValueError(f"{', '.join(own)} is part of every corpus: name other columns to keep")
     if missing := [column for column in kept_columns if column not in columns]:
         raise ValueError(f"{title} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
     if stream.features and isinstance(stream.features[audio], Audio):
