@@ -9,6 +9,8 @@ import pytest
 from huggingface_hub.utils import _http, close_session
 
 import tiny
+from deepspeech2.audio import audio_duration_s
+from deepspeech2.corpora import load_corpus
 from deepspeech2.hub import LEFT_BEHIND, open_repository, push_run
 from hub_server import HubServer
 from test_runs import finetune, write_inputs
@@ -197,3 +199,11 @@ def test_a_name_that_no_repository_can_have(run_folder, endpoint):
     with HubServer() as hub:
         endpoint(hub.url)
         check_failure(run_folder, "some body/mod el", "some body/mod el")
+
+
+@pytest.mark.hub
+def test_librispeech_streams_from_the_real_hub():
+    (corpus,) = load_corpus("openslr/librispeech_asr", "clean", "validation")
+    row = next(iter(corpus.stream))
+    assert row["text"].isupper() and audio_duration_s(row["audio"]) > 1
+    assert corpus.num_examples == 2703 and len(corpus.revision) == 40

@@ -56,6 +56,16 @@ MODELING = {
     "test_torch_compile_for_training": "wants one unbroken graph: packed sequences need their lengths on the host",
 }
 
+# Skipped by transformers' own decorators where there is no accelerator, only one, or no package `kernels`.
+MODELING_BY_HARDWARE = (
+    "test_can_load_with_device_context_manager",
+    "test_can_load_with_global_device_set",
+    "test_cpu_offload",
+    "test_disk_offload_*",
+    "test_kernels_can_load_without_crashing",
+    "test_model_parallelism",
+)
+
 NO_IMAGES = "the processor takes audio and text, neither images nor videos"
 NO_CHAT = "the processor has no chat template: speech in, a transcript out"
 NO_PLACEHOLDERS = "the text is the transcript: it holds no placeholder tokens for the audio"

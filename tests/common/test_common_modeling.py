@@ -44,7 +44,7 @@ class ModelTester:
         return config, {"input_features": features, "attention_mask": mask}
 
 
-@upstream.skipping(skips.MODELING)
+@upstream.skipping(skips.MODELING, skips.MODELING_BY_HARDWARE)
 class CommonModelTest(upstream.NamedSkips, common.ModelTesterMixin, unittest.TestCase):
     all_model_classes = (DeepSpeech2Model, DeepSpeech2ForCTC)
     has_attentions = False

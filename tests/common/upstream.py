@@ -6,7 +6,7 @@ They import a few modules that the source distribution leaves out; small stand-i
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatch
 from types import ModuleType
 from typing import Any
@@ -37,16 +37,22 @@ def load(name: str) -> ModuleType:
         return importlib.import_module(f"{PACKAGE}.{name}")
 
 
-def skipping(reasons: Mapping[str, str]) -> Callable[[type], type]:
+def skipping(reasons: Mapping[str, str], by_hardware: Collection[str] = ()) -> Callable[[type], type]:
     """
-    Class decorator: skips the inherited tests whose names match, each with its reason.
+    Class decorator: skips the inherited tests whose names match, each with its reason. Those `by_hardware` are left to
+    their own decorators, which skip them where there is no GPU, say.
 
     Raises:
-        LookupError: a pattern that matches no test: the table is out of date.
+        LookupError: a pattern that matches no test, or a test that a decorator skips and no pattern names: the table
+            is out of date.
     """
 
     def decorate(cls: type) -> type:
         tests = [name for name in dir(cls) if name.startswith("test_")]
+        named = [name for name in tests for pattern in (*reasons, *by_hardware) if fnmatch(name, pattern)]
+        skipped = [name for name in tests if getattr(getattr(cls, name), "__unittest_skip__", False)]
+        if unnamed := sorted(set(skipped) - set(named)):
+            raise LookupError(f"{cls.__name__}: {', '.join(unnamed)} are skipped without being named")
         for pattern, reason in reasons.items():
             matches = [name for name in tests if fnmatch(name, pattern)]
             if not matches:
