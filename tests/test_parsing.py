@@ -129,6 +129,12 @@ def test_a_wrong_type_is_named_with_what_was_expected(config, key, written, part
         assert part in fault
 
 
+def test_an_object_on_the_command_line_wins_key_by_key(config):
+    path = config({"dataset_name": "a.csv", "model_config": {"hidden_size": 16, "dropout": 0.2}})
+    model, *_ = parse(path, "--model_config", '{"dropout": 0.0, "num_hidden_layers": 1}')
+    assert model.model_config == {"hidden_size": 16, "dropout": 0.0, "num_hidden_layers": 1}
+
+
 def test_an_empty_value_is_none_where_none_is_allowed(config):
     model, _, _, training, _ = parse(config("dataset_name: a.csv\nremoved_characters:\nsave_total_limit: null\n"))
     assert model.removed_characters is None and training.save_total_limit is None

@@ -65,7 +65,7 @@ class _Parser(HfArgumentParser):
 
 def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
     """
-    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins.
+    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins, in objects key by key.
 
     Args:
         argv: the command line without the program's name.
@@ -92,8 +92,12 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     parser.words, parser.known = list(argv), known | {"help"} | {f"no_{name}" for name in known}
     named = bool(argv) and not argv[0].startswith("-")
     config_path = Path(argv[0]) if named else default_config
-    parser.set_defaults(**_read_yaml(config_path, actions, known, parser.faults))
+    written = _read_yaml(config_path, actions, known, parser.faults)
+    parser.set_defaults(**written)
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
+    for name, value in written.items():
+        if isinstance(value, dict):
+            setattr(namespace, name, value | getattr(namespace, name))
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be what an unknown key was given
