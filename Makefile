@@ -22,7 +22,7 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 
 # OMP_NUM_THREADS is set only because accelerate would remark that it is not.
 quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, under 5 minutes
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
 transformers-tests: .venv/.installed ## fetch the common tests of the installed transformers release, once

@@ -78,5 +78,7 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("finetune.py: stopped by Ctrl-C; the same command goes on from the last checkpoint")
     except (ValueError, ConnectionError) as error:
         end_run("finetune.py", error)
