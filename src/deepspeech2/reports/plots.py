@@ -195,6 +195,7 @@ def _lines(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Dr
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if title == "Learning rate":
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1e}" if value else "0"))
+        axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
 
     return draw
