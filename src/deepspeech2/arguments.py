@@ -137,6 +137,9 @@ class RecipeTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = field(  # noqa: RUF036
         default="tensorboard", metadata={"help": "Where the curves go."}
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Search each step for parameters without gradient; this model has none."}
+    )
     learning_anneal: float = field(
         default=0.0, metadata={"help": "Divide the learning rate by this after each epoch, instead of a schedule."}
     )
