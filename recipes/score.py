@@ -19,7 +19,8 @@ from pathlib import Path
 from accelerate import PartialState
 
 from deepspeech2.arguments import DataArguments
-from deepspeech2.data import EvaluationStream
+from deepspeech2.data import EvaluationStream, build_loader
+from deepspeech2.devices import set_cpu_threads
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_models
 from deepspeech2.metrics import compare
@@ -55,6 +56,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
     parser.add_argument(
+        "--cpu_threads",
+        type=int,
+        default=1,
+        help="of the model on a CPU, beside one that decodes (default: %(default)s)",
+    )
+    parser.add_argument(
         "--output_dir", type=Path, help="where to write (default: outputs/score-MODEL-SPLIT, with the names in it)"
     )
     return parser
@@ -81,6 +88,7 @@ def main(argv: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
 
     state = PartialState()
+    set_cpu_threads(args.cpu_threads)
     scored = {}
     for name, (model, processor) in models.items():
         stream = EvaluationStream(
@@ -91,7 +99,7 @@ def main(argv: list[str]) -> int:
             world_size=state.num_processes,
             drops_dir=folder / "drops",
         )
-        scored[name] = score_model(model.to(state.device), processor, stream)
+        scored[name] = score_model(model.to(state.device), processor, build_loader(stream, num_workers=1))
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
             kind = "utterances" if name == args.model else "utterances-baseline"
