@@ -13,6 +13,7 @@ import copy
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import set_seed
 
 from deepspeech2 import DeepSpeech2ForCTC
@@ -73,6 +74,7 @@ def main(argv: list[str]) -> None:
         write_up(results, splits, model, processor, settings, command, model_arguments, data, training)
         if training.push_to_hub:
             push_run(output_dir, training.hub_model_id, **account)
+    PartialState().destroy_process_group()  # a process that ends without it can abort, its work done
 
 
 if __name__ == "__main__":

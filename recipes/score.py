@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="of the model on a CPU, beside one that decodes (default: %(default)s)",
     )
     parser.add_argument(
-        "--output_dir", type=Path, help="where to write (default: outputs/score-MODEL-SPLIT, with the names in it)"
+        "--output_dir", type=Path, help="where to write (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)"
     )
     return parser
 
@@ -83,8 +83,8 @@ def main(argv: list[str]) -> int:
     )
     corpora = load_split(data, args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
-    split = "-".join(part for part in (args.dataset_config, args.split.replace("/", "-")) if part)
-    folder = args.output_dir or Path("outputs", f"score-{Path(args.model).name}-{split}")
+    parts = (Path(args.model).name, Path(args.dataset_name).stem, args.dataset_config, args.split.replace("/", "-"))
+    folder = args.output_dir or Path("outputs", "-".join(["score", *filter(None, parts)]))
     folder.mkdir(parents=True, exist_ok=True)
 
     state = PartialState()
@@ -104,6 +104,7 @@ def main(argv: list[str]) -> int:
         if state.is_main_process:
             kind = "utterances" if name == args.model else "utterances-baseline"
             write_utterances(scored[name][0], folder / f"{kind}.jsonl")
+    state.destroy_process_group()
     if not state.is_main_process:
         return 0
     scores, rtfx = scored[args.model]

@@ -155,6 +155,15 @@ def test_wrong_manifests(tmp_path, name, content, message):
         load_corpus(str(tmp_path / name))
 
 
+def test_a_mistyped_folder_is_not_sought_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: pytest.fail("the Hub was asked"))
+    (tmp_path / "outputs").mkdir()
+    for name in ("my_recording", "outputs/run"):
+        with pytest.raises(ValueError, match=f"no file or folder '{name}'.*on the Hub is named owner/name"):
+            load_corpus(name)
+
+
 def test_wrong_names(tmp_path):
     with pytest.raises(ValueError, match="no file or folder '/no/such/folder'"):
         load_corpus("/no/such/folder")

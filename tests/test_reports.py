@@ -131,7 +131,7 @@ def test_score_report_with_a_comparison(tmp_path):
 def test_score_report_without_speakers_errors_or_speed(tmp_path):
     perfect = score([Utterance(str(n), "", 0.0, "a b", "a b") for n in range(3)])
     text = page(write_score_report(tmp_path, perfect, title="Perfect", command="x"))
-    assert "unknown speakers" in text and "resampled by utterance" in text
+    assert "speakers not told apart" in text and "resampled by utterance" in text
     assert "RTFx" not in text and "Against the baseline" not in text
     assert "WER by speaker" not in text
 

@@ -160,6 +160,7 @@ trainer.is_fsdp_enabled = True  # in step: the rank with a batch less repeats it
 found.append(trainer.evaluate())
 if rank == 0:
     (folder / "evaluations.json").write_text(json.dumps([trainer.args.world_size, found]))
+torch.distributed.destroy_process_group()
 """
 
 

@@ -101,13 +101,23 @@ def load_corpus(
             stream, count = _manifest(path, text_column, audio_column, kept_columns)
         elif path.is_dir():
             stream, count = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
-        elif path.suffix in MANIFEST_SUFFIXES or dataset_name.startswith((".", "/", "~")):
-            raise ValueError(f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r})")
+        elif _means_a_path(dataset_name):
+            raise ValueError(
+                f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r}); a dataset on "
+                "the Hub is named owner/name"
+            )
         else:
             stream, count, commit = _hub_layout(dataset_name, dataset_config, name, revision=revision)
         stream = _canonical(stream, title, text_column, audio_column, kept_columns)
         corpora.append(Corpus(title, stream, count, dataset_name, dataset_config, name, commit))
     return corpora
+
+
+def _means_a_path(name: str) -> bool:
+    """Whether a name that is not here cannot be or will not be that of a dataset on the Hub."""
+    path = Path(name)
+    local = path.suffix in MANIFEST_SUFFIXES or name.startswith((".", "/", "~")) or path.parts[0] == name
+    return local or path.parent.is_dir()
 
 
 def _synthetic_folder() -> Path:
@@ -197,7 +207,7 @@ def _canonical(
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
     text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
     if own := [column for column in kept_columns if column in FEATURES]:
-        raise ValueError(f"{', '.join(own)} is part of every corpus: name other columns to keep")
+        raise ValueError(f"{', '.join(own)} is part of every corpus; rates by speaker come by themselves")
     if missing := [column for column in kept_columns if column not in columns]:
         raise ValueError(f"{title} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
     if stream.features and isinstance(stream.features[audio], Audio):

@@ -36,7 +36,8 @@ def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpe
             are missing, out of reach or damaged.
     """
     path = Path(model_name_or_path)
-    if not (path / "config.json").is_file() and (path.exists() or model_name_or_path.count("/") != 1):
+    here = path.exists() or path.parent.is_dir()  # "outputs/misspelt" is no id on the Hub
+    if not (path / "config.json").is_file() and (here or model_name_or_path.count("/") != 1):
         raise ValueError(
             f"model_name_or_path {model_name_or_path!r} is no model: expected a folder with config.json, or a Hub id "
             "such as 'user/model'"

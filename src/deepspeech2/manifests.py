@@ -166,7 +166,8 @@ def read_metadata(
     if not of_split and split != "train":
         raise ValueError(
             f"{str(metadata)!r} names no recording in a folder {split!r}; expected file names such as "
-            f"'{split}/recording.wav', or a folder {split!r} with a metadata file of its own"
+            f"'{split}/recording.wav', or a folder {split!r} with a metadata file of its own. A folder without such "
+            "parts is the split 'train', and what held_out_share keeps of it the split 'held-out'"
         )
     if not of_split:
         tops = {str(row["audio"]).removeprefix(f"{root.absolute()}/").split("/")[0] for row in rows}

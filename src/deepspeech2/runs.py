@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback, TrainerState, set_seed
 
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
@@ -102,6 +102,8 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
 
 def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     output_dir = path.parent
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE}
     started = (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
     if not started or not path.is_file():  # also over the note of a run that failed before its first checkpoint
@@ -200,10 +202,18 @@ def train(
     trainer.save_model()
     trainer.save_state()
     if training.process_index == 0:
+        _say_how_it_ended(trainer.state)
         logger.info("training data: %s", plan.stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
     trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]
+
+
+def _say_how_it_ended(state: TrainerState) -> None:
+    if state.global_step < state.max_steps:
+        logger.info("stopped early, at step %d of %d: the WER did not get better", state.global_step, state.max_steps)
+    if state.best_global_step:
+        logger.info("kept the best checkpoint, that of step %d", state.best_global_step)
 
 
 def _last_complete_checkpoint(output_dir: Path, world_size: int) -> str | None:

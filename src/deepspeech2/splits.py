@@ -57,6 +57,10 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
         ValueError: no such split or column, or the held-out part is empty.
     """
     if split == HELD_OUT:
+        if not data.held_out_share:
+            raise ValueError(
+                "the split 'held-out' needs held_out_share, the same as in training: recipe.json of the run has it"
+            )
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
         parts = [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
         if all(next(iter(part.stream), None) is None for part in parts):

@@ -83,6 +83,11 @@ def write_up(
             "Greedy decoding without a language model; the text has no punctuation and one case.",
             "Rates hold for speech like that of the splits above. Other microphones, accents, languages, overlapping "
             "speakers and long recordings were not measured.",
+            *(
+                [f"{data.eval_split} also picked the checkpoint: its rate is lower than new speech would give."]
+                if training.load_best_model_at_end and data.eval_split in after
+                else []
+            ),
             *([arguments.credit] if arguments.credit else []),
         ],
     )
@@ -106,7 +111,8 @@ def _facts(
         "command": _without_token(shlex.join([*launcher(command[0]), *command]), training),
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
-        "optimizer steps": f"{state['global_step']:,}",
+        "optimizer steps": f"{state['global_step']:,} of {state['max_steps']:,}",
+        **({"kept": f"step {state['best_global_step']:,}, lowest WER"} if state["best_global_step"] else {}),
         "training time": f"{seconds / 60:.1f} min, evaluations included",
         "hardware": f"{training.world_size} process(es) on {describe_device(training.device)}",
         "seed": str(training.seed),

@@ -157,12 +157,13 @@ class Scores(_Rates):
 
     def summary(self) -> str:
         """One line for a log."""
+        speakers = f"{self.num_speakers} speakers" if self.num_speakers else "no speaker ids"
         parts = [
             f"WER {_percent(self.wer, self.wer_interval)}",
             f"CER {_percent(self.cer, self.cer_interval)}",
             f"{self.substitutions} substituted, {self.deletions} deleted, {self.insertions} inserted"
             f" of {self.num_words} words",
-            f"{self.num_utterances} utterances, {self.num_speakers or 'unknown'} speakers, {self.audio_s / 60:.1f} min",
+            f"{self.num_utterances} utterances, {speakers}, {self.audio_s / 60:.1f} min",
         ]
         if self.wer_interval:
             parts.append(f"95 % intervals by {self.resampled_by}")

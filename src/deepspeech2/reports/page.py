@@ -69,7 +69,7 @@ def interval_note(scored: Iterable[Scores]) -> str:
 
 def speakers(scores: Scores) -> str:
     count = scores.num_speakers
-    return f"{count:,} speaker{'' if count == 1 else 's'}" if count else "unknown speakers"
+    return f"{count:,} speaker{'' if count == 1 else 's'}" if count else "speakers not told apart"
 
 
 def _where(utterance: ScoredUtterance) -> str:

@@ -196,6 +196,6 @@ def _lines(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Dr
         if title == "Learning rate":
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1e}" if value else "0"))
         axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(value for points in lines.values() for _, value in points) or None)
 
     return draw

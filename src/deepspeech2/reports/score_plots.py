@@ -32,7 +32,7 @@ def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
             axes.text(index, value, f"{value:.0f}", ha="center", va="bottom", color=INK, size=8.5)
         axes.set_xticks(range(len(values)), labels)
         axes.set_title("WER by length, %")
-        axes.set_xlabel(f"{unit}; utterances a bar: {len(groups[0])}")
+        axes.set_xlabel(f"{unit}; about {len(order) / len(groups):.0f} utterances a bar")
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.15)
 
