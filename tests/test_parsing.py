@@ -135,6 +135,13 @@ def test_an_object_on_the_command_line_wins_key_by_key(config):
     assert model.model_config == {"hidden_size": 16, "dropout": 0.0, "num_hidden_layers": 1}
 
 
+def test_what_was_given_is_noted_even_where_it_is_the_default(config):
+    path = config({"dataset_name": "a.csv", "learning_rate": 1e-3, "learning_anneal": 0, "lr_scheduler_type": "linear"})
+    *_, settings = parse(path, "--seed", "42", "--hub_token", "hf_x")
+    given = {"dataset_name": ["a.csv"], "learning_rate": 1e-3, "learning_anneal": 0.0, "lr_scheduler_type": "linear"}
+    assert settings == given | {"seed": 42}
+
+
 def test_an_empty_value_is_none_where_none_is_allowed(config):
     model, _, _, training, _ = parse(config("dataset_name: a.csv\nremoved_characters:\nsave_total_limit: null\n"))
     assert model.removed_characters is None and training.save_total_limit is None

@@ -373,7 +373,7 @@ def test_a_started_run_is_held_to_its_settings(tmp_path):
     assert not (tmp_path / "drops").exists()
     (tmp_path / "checkpoint-2").mkdir()
     hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
-    with pytest.raises(ValueError, match=r"learning_rate was 'the default' and is 0\.1; seed was 1 and is 2"):
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.001 and is 0\.1; seed was 1 and is 2"):
         hold_to_recipe(training, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
 
 

@@ -72,7 +72,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         default_config: the YAML file that is read when none is named.
 
     Returns:
-        One instance of each of `RECIPE_ARGUMENTS`, then what differs from the defaults, as one dict without tokens.
+        One instance of each of `RECIPE_ARGUMENTS`, then what was given or is no default, as one dict without tokens.
 
     Raises:
         RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
@@ -114,16 +114,22 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         except (ValueError, TypeError, ImportError) as error:
             groups.append(None)
             parser.faults.append(str(error))
+    given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
     settings = {
         name: getattr(namespace, name)
         for name in sorted(known)
-        if not name.endswith("token") and getattr(namespace, name) != defaults[name]
+        if not name.endswith("token") and (name in given or getattr(namespace, name) != defaults[name])
     }
-    parser.faults += _without_effect(settings)
+    parser.faults += _without_effect({name: value for name, value in settings.items() if value != defaults[name]})
     parser.faults += _contradictions(*groups)
     if parser.faults:
         raise RecipeError(parser.faults)
     return (*groups, settings)
+
+
+def default_settings() -> dict[str, Any]:
+    """Every key of a recipe with its default."""
+    return vars(_Parser(RECIPE_ARGUMENTS).parse_known_args([])[0])
 
 
 def _json_object(text: str) -> dict:

@@ -24,6 +24,7 @@ from .launching import asked_processes, launcher
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .parsing import default_settings
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .scoring import score_model, write_utterances
 from .trainer import POSITION_NAME, CTCTrainer, resolve_epochs
@@ -112,12 +113,10 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
         (output_dir / "run.json").unlink(missing_ok=True)
         path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = [
-        f"{name} was {before.get(name, 'the default')!r} and is {settings.get(name, 'the default')!r}"
-        for name in sorted(before.keys() | settings.keys())
-        if before.get(name) != settings.get(name)
-    ]
+    defaults = default_settings()
+    written = json.loads(path.read_text(encoding="utf-8"))
+    before, now = ({name: defaults.get(name) for name in written | settings} | one for one in (written, settings))
+    changed = [f"{name} was {before[name]!r} and is {now[name]!r}" for name in sorted(now) if before[name] != now[name]]
     if changed:
         raise ValueError(
             f"{output_dir} holds a run with other settings: {'; '.join(changed)}. "
