@@ -65,7 +65,9 @@ def write_run_report(
         table_rows=rows,
         curves=[Markup(to_svg(draw_figure(draw), f"Training: {name}")) for name, draw in curves.items()],
         examples=_examples({stage: of[split] for stage, of in results.items() if split in of}),
-        examples_note=f"From {split}, chosen by how much changed from the first stage to the second.",
+        examples_note=f"From {split}, chosen by how much changed from the first stage to the second."
+        if len(results) > 1
+        else f"From {split}: two with the fewest errors, two in the middle, one with the most.",
         config=config,
         facts=facts or {},
     )

@@ -21,12 +21,10 @@ def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
     groups = [group for group in np.array_split(order, min(bins, len(order))) if len(group)]
 
     def draw(axes: Axes) -> None:
-        labels, values = [], []
-        for group in groups:
-            words = sum((scores.utterances[index].words for index in group), Counts())
-            values.append(_percent(words))
-            low, high = lengths[group[0]], lengths[group[-1]]
-            labels.append(f"{low:.0f}–{high:.0f}" if round(low) != round(high) else f"{low:.0f}")
+        values = [_percent(sum((scores.utterances[index].words for index in group), Counts())) for group in groups]
+        ends = [(lengths[group[0]], lengths[group[-1]]) for group in groups]
+        digits = 1 if timed and any(round(low) == round(high) for low, high in ends) else 0
+        labels = [f"{low:.{digits}f}–{high:.{digits}f}" if low != high else f"{low:.{digits}f}" for low, high in ends]
         axes.bar(range(len(values)), values, width=0.72, color=SERIES[1])
         for index, value in enumerate(values):
             axes.text(index, value, f"{value:.0f}", ha="center", va="bottom", color=INK, size=8.5)
