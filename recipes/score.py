@@ -140,5 +140,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except ValueError as error:
+    except (ValueError, ConnectionError) as error:
         end_run("score.py", error)

@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech2 import audio
+import tiny
+from deepspeech2 import audio, examples
 from deepspeech2.audio import AudioError, audio_duration_s, fetch_audio, open_audio
+from deepspeech2.batching import Row
+from deepspeech2.drops import DropLog
+from deepspeech2.examples import Examples
 from test_corpora import encoded, tone
 
 
@@ -80,6 +84,23 @@ def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
     server.answers = [500]
     with pytest.raises(ConnectionError, match=r"could not be fetched, 6 times on end.*the same command goes on"):
         fetch_audio({"bytes": None, "path": server.url})
+
+
+def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, monkeypatch):
+    """Of 60 recordings no more are asked for than the fetchers had in hand."""
+    monkeypatch.setattr(audio, "FETCH_ATTEMPTS", 2)
+    server.answers = [500]
+    asked = []
+    fetch = audio.fetch_audio
+    monkeypatch.setattr(examples, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
+    rows = [
+        Row({"audio": {"bytes": None, "path": server.url}, "text": "a", "id": str(index), "speaker_id": ""}, "c")
+        for index in range(60)
+    ]
+    processor = tiny.new_model()[1]
+    with pytest.raises(ConnectionError):
+        Examples(processor).items(rows, [0], DropLog(None, "log", resume=False))
+    assert len(asked) <= 3 * examples.FETCHERS
 
 
 def test_a_recording_that_is_gone_is_left_out(server):

@@ -40,15 +40,23 @@ class EpochClock(TrainerCallback):
 
 
 class DropReport(TrainerCallback):
-    """Says what training leaves out as soon as it is known, not when all is over."""
+    """Says what training leaves out: the first drops at the next line of the log, more of them at each evaluation."""
 
     def __init__(self, stream):
         self.stream = stream
         self.said = stream.drop_summary()
+        self.dropped = bool(stream.drop_counts())
 
     def on_log(self, args, state, control, **kwargs):
+        if not self.dropped:  # the records are short as long as nothing was said
+            self._say(state)
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self._say(state)
+
+    def _say(self, state):
         if state.is_world_process_zero and (summary := self.stream.drop_summary()) != self.said:
-            self.said = summary
+            self.said, self.dropped = summary, True
             logger.warning("training data: %s", summary)
 
 

@@ -292,6 +292,7 @@ class EvaluationStream(_Stream):
                 ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
             )
             unknown.clear()
+            self._examples.unknown_ids.clear()
 
 
 def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:

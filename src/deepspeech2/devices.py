@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 
 import torch
 
@@ -27,7 +28,7 @@ def set_cpu_threads(threads: int = 0, num_workers: int = 0) -> int:
 
 def _cores() -> int:
     """Those that this process may run on, where the system tells; a job of a cluster has few of many."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def describe_device(device: torch.device) -> str:

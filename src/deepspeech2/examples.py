@@ -103,11 +103,14 @@ class Examples:
                 for place, row in enumerate(rows)
                 if is_remote(row.example["audio"])
             }
-            for place, row in enumerate(rows):
-                try:
-                    items.append(self._item(row, fetched.get(place), np.random.default_rng([*key, place])))
-                except DroppedError as dropped:
-                    log.add(dropped.reason, row, dropped.detail, **dropped.more)
+            try:
+                for place, row in enumerate(rows):
+                    try:
+                        items.append(self._item(row, fetched.get(place), np.random.default_rng([*key, place])))
+                    except DroppedError as dropped:
+                        log.add(dropped.reason, row, dropped.detail, **dropped.more)
+            finally:
+                pool.shutdown(cancel_futures=True)  # else a server that is gone is waited for once for each recording
         return items
 
     def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:

@@ -87,7 +87,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         actions.setdefault(action.dest, action)  # the first of --key and --no_key
     known = set(actions) - {"config", "help"}
 
-    defaults = vars(parser.parse_known_args([])[0])
+    defaults = default_settings()
 
     parser.words, parser.known = list(argv), known | {"help"} | {f"no_{name}" for name in known}
     named = bool(argv) and not argv[0].startswith("-")
