@@ -47,6 +47,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="with --split held-out: the share of --train_split that finetune.py kept for scoring",
     )
+    parser.add_argument(
+        "--held_out_speakers",
+        nargs="+",
+        default=[],
+        metavar="SPEAKER",
+        help="with --split held-out: the speakers of --train_split that finetune.py kept for scoring",
+    )
     parser.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
     parser.add_argument("--dataset_revision", help="revision of a Hub dataset")
     parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
@@ -77,6 +84,7 @@ def main(argv: list[str]) -> int:
         dataset_config=[args.dataset_config] if args.dataset_config else [],
         train_split=[args.train_split],
         held_out_share=args.held_out_share,
+        held_out_speakers=args.held_out_speakers,
         dataset_revision=[args.dataset_revision] if args.dataset_revision else [],
         text_column=args.text_column,
         audio_column=args.audio_column,

@@ -19,6 +19,7 @@ from deepspeech2.augmentation import (
     limit_peak,
     reverberate,
     room_impulse_response,
+    warp_frequencies,
 )
 
 RATE = 16000
@@ -208,3 +209,29 @@ def test_masks_keep_their_limits() -> None:
 def test_masks_on_tiny_features(shape: tuple[int, int]) -> None:
     augmentation = Augmentation(AugmentationArguments(spec_augment=True), RATE)
     assert augmentation.features(np.ones(shape, np.float32), np.random.default_rng(0)).shape == shape
+
+
+def test_a_shorter_vocal_tract_moves_resonances_up() -> None:
+    """A peak at 2000 Hz goes to 2000 * 1.1; the highest frequency stays; a factor of 1 changes nothing."""
+    bins_hz = np.linspace(0, 8000, 161)
+    features = np.exp(-(((bins_hz - 2000) / 300) ** 2)).astype(np.float32)[None].repeat(3, axis=0)
+    for factor in (0.9, 1.1):
+        warped = warp_frequencies(features, factor, bins_hz)
+        assert warped.shape == (3, 161) and warped.dtype == np.float32
+        assert bins_hz[warped[0].argmax()] == pytest.approx(2000 * factor, abs=50)
+    assert np.allclose(warp_frequencies(features, 1.0, bins_hz), features, atol=1e-6)
+    edge = np.where(bins_hz == 8000, 1, 0).astype(np.float32)[None]
+    assert warp_frequencies(edge, 1.2, bins_hz)[0, -1] == warp_frequencies(edge, 0.8, bins_hz)[0, -1] == 1
+
+
+def test_the_vocal_tract_is_drawn_before_the_masks() -> None:
+    bins_hz = np.linspace(0, 8000, 80)
+    args = AugmentationArguments(vocal_tract_perturbation=0.2)
+    features = np.random.default_rng(1).standard_normal((50, 80)).astype(np.float32)
+    augmentation = Augmentation(args, RATE, bins_hz)
+    drawn = [augmentation.features(features, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(drawn[0], drawn[1]) and not np.allclose(drawn[0], drawn[2])
+    with pytest.raises(ValueError, match="needs the frequencies"):
+        Augmentation(args, RATE)
+    with pytest.raises(ValueError, match="vocal_tract_perturbation is 0.7; expected a share between 0 and 0.5"):
+        Augmentation(AugmentationArguments(vocal_tract_perturbation=0.7), RATE, bins_hz)

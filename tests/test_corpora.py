@@ -295,9 +295,9 @@ def test_hub_id_streams_by_name(tmp_path, monkeypatch):
 
 def test_synthetic(tmp_path, monkeypatch):
     write_parquet(tmp_path / "made/test/0000.parquet", ["x"])
-    module = types.ModuleType("deepspeech2.synthesis")
+    module = types.ModuleType("deepspeech2.commands")
     module.synthesize_commands = lambda root: tmp_path / "made"
-    monkeypatch.setitem(sys.modules, "deepspeech2.synthesis", module)
+    monkeypatch.setitem(sys.modules, "deepspeech2.commands", module)
     assert [row["id"] for row in rows_of("synthetic", split="test")] == ["x"]
 
 

@@ -74,7 +74,7 @@ def test_the_held_out_part_and_groups(folder, main, tmp_path):
     held_out = sum(zlib.crc32(str(index).encode()) / 2**32 < 0.6 for index in range(4))
     assert 0 < scores["num_utterances"] == held_out < 4
     assert sum(group["num_utterances"] for group in scores["groups"]["room"].values()) == held_out
-    with pytest.raises(ValueError, match="needs held_out_share"):
+    with pytest.raises(ValueError, match="needs held_out_share or held_out_speakers"):
         main([*argv, "--split", "held-out"])
 
 

@@ -82,7 +82,7 @@ def test_a_split_alone_and_its_columns(root):
         load_split(data, "test", ["speaker_id"])
     with pytest.raises(ValueError, match="has no column mood; its columns are"):
         load_split(data, "test", ["mood"])
-    with pytest.raises(ValueError, match="needs held_out_share"):
+    with pytest.raises(ValueError, match="needs held_out_share or held_out_speakers"):
         load_split(data, "held-out")
 
 
@@ -105,3 +105,42 @@ def test_a_held_out_part_names_what_it_is_of(root):
     (corpus, *_) = one_split(hub(root, held_out_share=0.4), "held-out")
     assert (corpus.dataset, corpus.config) == (str(root / "hub"), "clean")
     assert corpus.split == "train (held-out part)"
+
+
+def test_speakers_held_out_are_never_trained_on(root):
+    everyone = [row for corpora in load_train_corpora(hub(root)) for corpus in corpora for row in corpus.stream]
+    (speaker, *_) = sorted({row["speaker_id"] for row in everyone})
+    data = hub(root, held_out_speakers=[speaker])
+    training = [row for corpora in load_train_corpora(data) for corpus in corpora for row in corpus.stream]
+    held_out = [row for corpus in one_split(data, "held-out") for row in corpus.stream]
+    assert {row["speaker_id"] for row in held_out} == {speaker}
+    assert speaker not in {row["speaker_id"] for row in training} and training
+    assert sorted(row["id"] for row in training + held_out) == sorted(row["id"] for row in everyone)
+    with pytest.raises(ValueError, match=r"held_out_speakers nobody: none of the .* is theirs"):
+        one_split(hub(root, held_out_speakers=["nobody"]), "held-out")
+
+
+def test_a_table_gives_the_texts(root, tmp_path):
+    first, second, *_ = names("clean-train", 12)
+    table = tmp_path / "pseudo.csv"
+    table.write_text(f"id,text\n{first},a guess\n{second},another\n", encoding="utf-8")
+    clean, other = load_train_corpora(hub(root, transcripts=[str(table), "-"]))
+    assert sorted((row["id"], row["text"]) for row in clean[0].stream) == [(first, "a guess"), (second, "another")]
+    assert clean[0].num_examples == 2 and str(table) in clean[0].name
+    assert ids(other) == names("other-train", 6) and "a guess" not in {row["text"] for row in other[0].stream}
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("id,words\na,b\n", "columns id and text"),
+        ("id,text\na,b\na,c\n", "2 rows, but 1 different ids"),
+        (None, "no .csv"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused(root, tmp_path, content, message):
+    table = tmp_path / "pseudo.csv"
+    if content is not None:
+        table.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_train_corpora(hub(root, transcripts=[str(table)]))

@@ -68,6 +68,17 @@ class DataArguments:
         default=0.0,
         metadata={"help": "Share of the training corpora's utterances kept for scoring, by id: the split 'held-out'."},
     )
+    held_out_speakers: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Speaker ids of the training corpora kept for scoring, instead: the split 'held-out'."},
+    )
+    transcripts: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Table (.csv .tsv; columns id and text) with the texts of each dataset_name ('-' for its own), "
+            "such as pseudo-labels; what it lacks is left out."
+        },
+    )
     text_column: str = field(default="text", metadata={"help": "Column of the transcripts."})
     audio_column: str = field(default="audio", metadata={"help": "Column of the audio."})
     batch_seconds: float = field(
@@ -93,6 +104,9 @@ class AugmentationArguments:
     noise_snr_db_min: float = field(default=5.0, metadata={"help": "Lowest signal-to-noise ratio, dB."})
     noise_snr_db_max: float = field(default=30.0, metadata={"help": "Highest signal-to-noise ratio, dB."})
     reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with a room's echo."})
+    vocal_tract_perturbation: float = field(
+        default=0.0, metadata={"help": "Largest relative change of the vocal tract's resonances."}
+    )
     spec_augment: bool = field(default=False, metadata={"help": "Mask spans of time and bands of frequency."})
     num_time_masks: int = field(default=2, metadata={"help": "Time masks a clip."})
     time_mask_max_frames: int = field(default=40, metadata={"help": "Longest time mask, input frames."})
@@ -102,10 +116,11 @@ class AugmentationArguments:
 
     def faults(self) -> list[str]:
         """What is out of its range, a sentence each."""
+        changes = ("speed_perturbation", "vocal_tract_perturbation")
         shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
         faults = [
             f"{name} is {getattr(self, name)}; expected a share between 0 and {most}"
-            for name, most in (("speed_perturbation", 0.5), *((name, 1.0) for name in shares))
+            for name, most in (*((name, 0.5) for name in changes), *((name, 1.0) for name in shares))
             if not 0 <= getattr(self, name) <= most
         ]
         counts = ("num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins")

@@ -1,4 +1,4 @@
-"""Change training speech on the fly: speed, room, noise, gain, SpecAugment.
+"""Change training speech on the fly: speed, room, noise, gain, vocal tract, SpecAugment.
 
 Every function is pure in (input, rng), so that a resumed run hears what an uninterrupted one would:
 
@@ -24,19 +24,27 @@ if TYPE_CHECKING:
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
+WARPED_BELOW_HZ = 4800.0
 
 
 class Augmentation:
     """The changes that `args` asks for, at `sampling_rate` Hz. Everything is off at 0.
 
+    `bin_frequencies_hz` are the centres of the features' bins, rising; only the vocal tract needs them.
+
     Raises ValueError where an argument is out of its range, or the noise folder holds no audio.
     """
 
-    def __init__(self, args: AugmentationArguments, sampling_rate: int) -> None:
+    def __init__(
+        self, args: AugmentationArguments, sampling_rate: int, bin_frequencies_hz: np.ndarray | None = None
+    ) -> None:
         if faults := args.faults():
             raise ValueError("; ".join(faults))
         self.args = args
+        if args.vocal_tract_perturbation and bin_frequencies_hz is None:
+            raise ValueError("vocal_tract_perturbation needs the frequencies of the features' bins")
         self.sampling_rate = sampling_rate
+        self.bin_frequencies_hz = bin_frequencies_hz
         self.noise_files = find_audio_files(Path(args.noise_folder)) if args.noise_folder else []
 
     def speed_factor(self, rng: np.random.Generator) -> float:
@@ -61,11 +69,15 @@ class Augmentation:
         return limit_peak(samples)
 
     def features(self, input_features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """SpecAugment (Park et al. 2019, arXiv:1904.08779, without warping) on a copy of (frames, bins).
+        """Another vocal tract, then SpecAugment (Park et al. 2019, arXiv:1904.08779, without warping of time).
 
-        Masks are 0, the mean of normalised features. A mask covers 0 to its maximal width, drawn uniformly.
+        (frames, bins) -> a copy. Masks are 0, the mean of normalised features. A mask covers 0 to its maximal width,
+        drawn uniformly.
         """
         args = self.args
+        if args.vocal_tract_perturbation and self.bin_frequencies_hz is not None:
+            factor = float(rng.uniform(1 - args.vocal_tract_perturbation, 1 + args.vocal_tract_perturbation))
+            input_features = warp_frequencies(input_features, factor, self.bin_frequencies_hz)
         if not args.spec_augment:
             return input_features
         masked = input_features.copy()
@@ -90,6 +102,22 @@ def _mask_span(rng: np.random.Generator, size: int, widest: int) -> tuple[int, i
     width = int(rng.integers(widest + 1))
     start = int(rng.integers(size - width + 1))
     return start, start + width
+
+
+def warp_frequencies(input_features: np.ndarray, factor: float, bin_frequencies_hz: np.ndarray) -> np.ndarray:
+    """Move what is at f Hz to f * factor, as a vocal tract `factor` times as short would: (frames, bins) -> the same.
+
+    Vocal tract length perturbation (Jaitly and Hinton 2013): linear up to about 4.8 kHz, from there on such that the
+    highest frequency stays where it is.
+    """
+    highest = float(bin_frequencies_hz[-1])
+    # At most three quarters, so that features of narrow-band audio have room for the way back.
+    knee = min(WARPED_BELOW_HZ, 0.75 * highest) * min(factor, 1.0)
+    source_hz = np.interp(bin_frequencies_hz, [0.0, knee, highest], [0.0, knee / factor, highest])
+    position = np.interp(source_hz, bin_frequencies_hz, np.arange(bin_frequencies_hz.size))
+    below = np.minimum(position.astype(np.int64), bin_frequencies_hz.size - 2)
+    share = (position - below).astype(np.float32)
+    return input_features[:, below] * (1 - share) + input_features[:, below + 1] * share
 
 
 def find_audio_files(folder: Path) -> list[Path]:

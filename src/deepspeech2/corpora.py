@@ -121,7 +121,7 @@ def _means_a_path(name: str) -> bool:
 
 
 def _synthetic_folder() -> Path:
-    from .synthesis import synthesize_commands
+    from .commands import synthesize_commands
 
     return synthesize_commands(Path(datasets.config.HF_DATASETS_CACHE) / "deepspeech2-synthetic")
 

@@ -156,7 +156,7 @@ def build_train_stream(
         world_size=training.world_size,
         min_duration_s=data.min_duration_s,
         max_duration_s=data.max_duration_s,
-        augmentation=Augmentation(augmentation, extractor.sampling_rate),
+        augmentation=Augmentation(augmentation, extractor.sampling_rate, extractor.bin_frequencies_hz),
         drops_dir=_drops_dir(training),
     )
 

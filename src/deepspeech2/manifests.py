@@ -76,6 +76,27 @@ def read_manifest(
     return entries
 
 
+def read_transcripts(path: Path) -> dict[str, str]:
+    """
+    Texts by utterance id, of a .csv or .tsv with the columns `id` and `text`.
+
+    Raises:
+        ValueError: no such file, a malformed one, a missing column, or an id twice.
+    """
+    if path.suffix not in (".csv", ".tsv") or not path.is_file():
+        raise ValueError(
+            f"transcripts {str(path)!r} is no .csv or .tsv file (the current folder is {str(Path.cwd())!r})"
+        )
+    rows, _ = _manifest_rows(path)
+    columns = list(rows[0]) if rows else []
+    if "id" not in columns or "text" not in columns:
+        raise ValueError(f"transcripts {str(path)!r} must have the columns id and text, and rows; it has {columns}")
+    texts = {row["id"]: row.get("text") or "" for row in rows}
+    if len(texts) < len(rows):
+        raise ValueError(f"transcripts {str(path)!r} has {len(rows)} rows, but {len(texts)} different ids")
+    return texts
+
+
 def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
     root = path.parent
     try:

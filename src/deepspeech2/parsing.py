@@ -255,7 +255,12 @@ def _contradictions_of_data(data: DataArguments) -> list[str]:
     faults = []
     if not data.dataset_name:
         faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
-    for name, expected in (("dataset_config", "config"), ("train_split", "split"), ("dataset_revision", "revision")):
+    for name, expected in (
+        ("dataset_config", "config"),
+        ("train_split", "split"),
+        ("dataset_revision", "revision"),
+        ("transcripts", "table"),
+    ):
         given = len(getattr(data, name))
         if given not in (0, 1, len(data.dataset_name)):
             count = len(data.dataset_name)
@@ -279,10 +284,12 @@ def _contradictions_of_data(data: DataArguments) -> list[str]:
     if not 0 <= data.held_out_share < 1:
         faults.append(f"held_out_share is {data.held_out_share}; expected a share in [0, 1)")
     held_out = "held-out" in [data.eval_split, *data.test_split]
-    if held_out != bool(data.held_out_share):
+    if data.held_out_share and data.held_out_speakers:
+        faults.append("held_out_share and held_out_speakers are both given; one of them makes the split 'held-out'")
+    elif held_out != bool(data.held_out_share) and not data.held_out_speakers:
         faults.append(
             f"held_out_share is {data.held_out_share} and eval_split {data.eval_split!r}; "
-            "a share above 0 and the split 'held-out' go together"
+            "a share above 0 (or held_out_speakers) and the split 'held-out' go together"
         )
     if data.eval_dataset_name and {data.eval_split, *data.test_split} == {"held-out"}:
         faults.append(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .arguments import DataArguments
 from .corpora import Corpus, load_corpus
+from .manifests import read_transcripts
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +21,11 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     """
     The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
 
-    Without the utterances that `held_out_share` keeps for scoring.
+    Without the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
     """
     corpora = _load_named_corpora(data)
-    if data.held_out_share:
-        return [[_part(corpus, data.held_out_share, held_out=False) for corpus in joined] for joined in corpora]
+    if data.held_out_share or data.held_out_speakers:
+        return [[_part(corpus, data, held_out=False) for corpus in joined] for joined in corpora]
     return corpora
 
 
@@ -31,8 +33,8 @@ def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[
     """
     The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
 
-    A split is named `split` or `config/split`; `held-out` is what `held_out_share` keeps. One that the model is trained
-    on is loaded with a warning.
+    A split is named `split` or `config/split`; `held-out` is what `held_out_share` or `held_out_speakers` keep. One
+    that the model is trained on is loaded with a warning.
 
     Raises:
         ValueError: no such split, or the held-out part is empty.
@@ -46,7 +48,7 @@ def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[
 
 def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()) -> list[Corpus]:
     """
-    The corpora of a `split` or `config/split` to score on, or what `held_out_share` keeps of the training corpora.
+    The corpora of a `split` or `config/split` to score on, or what is held out of the training corpora.
 
     Args:
         data: which corpora, as `dataset_name` or `eval_dataset_name`.
@@ -57,14 +59,18 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
         ValueError: no such split or column, or the held-out part is empty.
     """
     if split == HELD_OUT:
-        if not data.held_out_share:
+        if not data.held_out_share and not data.held_out_speakers:
             raise ValueError(
-                "the split 'held-out' needs held_out_share, the same as in training: recipe.json of the run has it"
+                "the split 'held-out' needs held_out_share or held_out_speakers, the same as in training: recipe.json "
+                "of the run has it"
             )
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
-        parts = [_part(corpus, data.held_out_share, held_out=True) for corpus in joined]
+        parts = [_part(corpus, data, held_out=True) for corpus in joined]
         if all(next(iter(part.stream), None) is None for part in parts):
             counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
+            if data.held_out_speakers:
+                speakers = ", ".join(data.held_out_speakers)
+                raise ValueError(f"held_out_speakers {speakers}: none of the {counts} is theirs; give their speaker_id")
             raise ValueError(
                 f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
                 "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
@@ -103,7 +109,31 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
 
 
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
-    return [_load(data, *named, kept_columns) for named in _named(data)]
+    tables = _one_each(data.transcripts or ["-"], len(data.dataset_name))
+    return [
+        _load(data, *named, kept_columns) if table == "-" else _transcribe(_load(data, *named, kept_columns), table)
+        for named, table in zip(_named(data), tables, strict=True)
+    ]
+
+
+def _transcribe(corpora: Sequence[Corpus], table: str) -> list[Corpus]:
+    """The corpora with the texts of a table, without the utterances that it lacks."""
+    texts = read_transcripts(Path(table))
+    return [
+        replace(
+            corpus,
+            name=f"{corpus.name} (texts of {table})",
+            stream=corpus.stream.filter(texts.__contains__, input_columns=["id"]).map(
+                partial(_with_text, texts=texts), features=corpus.stream.features
+            ),
+            num_examples=None if corpus.num_examples is None else min(corpus.num_examples, len(texts)),
+        )
+        for corpus in corpora
+    ]
+
+
+def _with_text(row: dict[str, Any], *, texts: dict[str, str]) -> dict[str, Any]:
+    return row | {"text": texts[row["id"]]}
 
 
 def _named(data: DataArguments) -> list[tuple[str, str, str]]:
@@ -127,10 +157,21 @@ def _load(data: DataArguments, name: str, config: str, split: str, kept_columns:
     )
 
 
-def _part(corpus: Corpus, share: float, *, held_out: bool) -> Corpus:
-    """The utterances whose id falls, by its hash, into the held-out share, or the others."""
-    count = corpus.num_examples
+def _part(corpus: Corpus, data: DataArguments, *, held_out: bool) -> Corpus:
+    """The utterances whose speaker is held out, or whose id falls, by its hash, into the held-out share; or the others.
+
+    Only reading would tell how many a speaker has: of those, `num_examples` is an upper bound.
+    """
+    count, share, speakers = corpus.num_examples, data.held_out_share, frozenset(data.held_out_speakers)
     part = f"({'held-out' if held_out else 'training'} part)"
+    if speakers:
+        belongs = partial(_is_said_by, speakers=speakers, held_out=held_out)
+        return replace(
+            corpus,
+            name=f"{corpus.name} {part}",
+            split=f"{corpus.split} {part}",
+            stream=corpus.stream.filter(belongs, input_columns=["speaker_id"]),
+        )
     return replace(
         corpus,
         name=f"{corpus.name} {part}",
@@ -142,6 +183,10 @@ def _part(corpus: Corpus, share: float, *, held_out: bool) -> Corpus:
 
 def _belongs(id_: str, *, share: float, held_out: bool) -> bool:
     return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
+
+
+def _is_said_by(speaker_id: str, *, speakers: frozenset[str], held_out: bool) -> bool:
+    return (speaker_id in speakers) == held_out
 
 
 def _one_each(values: Sequence[str], count: int) -> list[str]:

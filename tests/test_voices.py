@@ -1,0 +1,74 @@
+"""A voice says the words, and others differ as they should."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from deepspeech2 import voices
+from deepspeech2.voices import SAMPLING_RATE, Voice, speak, spread_voices
+
+SENTENCE = "Turn on the kitchen light."
+
+
+def pitches_hz(samples: np.ndarray, size: int = 800) -> np.ndarray:
+    """Of frames of 50 ms, by the first strong peak of the autocorrelation; NaN where there is none."""
+    lags = np.arange(SAMPLING_RATE // 400, SAMPLING_RATE // 70)
+    pitches = []
+    for frame in samples[: samples.size // size * size].reshape(-1, size):
+        frame = frame + 1e-6 * np.cos(np.arange(size) ** 2)  # not all zero
+        correlation = np.array([np.corrcoef(frame[lag:], frame[:-lag])[0, 1] for lag in lags])
+        inner = correlation[1:-1]
+        peaks = np.flatnonzero((inner > correlation[:-2]) & (inner > correlation[2:]) & (inner > 0.8)) + 1
+        pitches.append(SAMPLING_RATE / lags[peaks[0]] if peaks.size else np.nan)
+    return np.array(pitches)
+
+
+def spectral_centre_hz(samples: np.ndarray) -> float:
+    power = np.abs(np.fft.rfft(samples)) ** 2
+    return float(np.sum(power * np.linspace(0, SAMPLING_RATE / 2, power.size)) / np.sum(power))
+
+
+def test_the_built_in_voice_is_the_package_s_own() -> None:
+    from hibari import dsp
+
+    engine = voices._engine(os.getpid())
+    ids = engine.ids(engine.phonemize(SENTENCE)[0])
+    outputs = engine.sess.run(None, {"ids": np.asarray([ids], np.int64), "speed": np.asarray([1.0], np.float32)})
+    theirs = dsp.synth(*(output[0] for output in outputs), np.random.default_rng(0))  # 24 kHz
+    ours = speak(SENTENCE)
+    assert ours.dtype == np.float32 and ours.size / SAMPLING_RATE == theirs.size / 24000
+    theirs_16k = np.fft.irfft(np.fft.rfft(theirs)[: ours.size // 2 + 1], ours.size) * 2 / 3
+    assert np.corrcoef(ours, theirs_16k)[0, 1] > 0.98
+    assert ours.std() == pytest.approx(theirs_16k.std(), rel=0.05)
+
+
+def test_each_property_of_a_voice_is_heard() -> None:
+    plain = speak(SENTENCE)
+    ratios = pitches_hz(speak(SENTENCE, Voice(pitch=0.7))) / pitches_hz(plain)
+    assert np.isfinite(ratios).sum() >= 5 and np.nanmedian(ratios) == pytest.approx(0.7, rel=0.03)
+    assert speak(SENTENCE, Voice(rate=0.7)).size > 1.2 * plain.size
+    assert spectral_centre_hz(speak(SENTENCE, Voice(formant=0.82))) < 0.95 * spectral_centre_hz(plain)
+    assert spectral_centre_hz(speak(SENTENCE, Voice(tilt_db=-6))) < 0.95 * spectral_centre_hz(plain)
+    assert not np.allclose(speak(SENTENCE, Voice(breath_db=12)), plain, atol=1e-3)
+    assert not np.allclose(speak(SENTENCE, Voice(intonation=0.2)), plain, atol=1e-3)
+
+
+def test_speech_is_repeatable_and_unsayable_text_is_refused() -> None:
+    assert np.array_equal(speak(SENTENCE), speak(SENTENCE))
+    two = speak(f"{SENTENCE} {SENTENCE}")
+    assert two.size == pytest.approx(2 * speak(SENTENCE).size, rel=0.1)
+    with pytest.raises(ValueError, match="nothing can be said of the text"):
+        speak("  ")
+
+
+def test_voices_differ_and_fill_the_range() -> None:
+    drawn = spread_voices(56)
+    assert len(set(drawn)) == 56 and drawn == spread_voices(56) != spread_voices(56, seed=1)
+    pitches = np.sort([voice.pitch for voice in drawn])
+    assert 0.5 <= pitches[0] < 0.55 and 1.1 < pitches[-1] <= 1.2
+    assert all(0.82 <= voice.formant <= 1.08 for voice in drawn)
+    low, high = ([v.formant for v in drawn if (v.pitch < 0.8) == is_low] for is_low in (True, False))
+    assert np.mean(low) < np.mean(high) - 0.05
