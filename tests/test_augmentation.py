@@ -233,5 +233,5 @@ def test_the_vocal_tract_is_drawn_before_the_masks() -> None:
     assert np.array_equal(drawn[0], drawn[1]) and not np.allclose(drawn[0], drawn[2])
     with pytest.raises(ValueError, match="needs the frequencies"):
         Augmentation(args, RATE)
-    with pytest.raises(ValueError, match="vocal_tract_perturbation is 0.7; expected a share between 0 and 0.5"):
+    with pytest.raises(ValueError, match=r"vocal_tract_perturbation is 0\.7; expected a share between 0 and 0.5"):
         Augmentation(AugmentationArguments(vocal_tract_perturbation=0.7), RATE, bins_hz)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
-from transformers.audio_utils import mel_filter_bank
+from transformers.audio_utils import hertz_to_mel, mel_filter_bank, mel_to_hertz
 from transformers.utils import TensorType
 
 MAX_CHANNELS = 8
@@ -78,6 +78,15 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
     def get_num_frames(self, num_samples: int) -> int:
         """Frames of a clip of `num_samples` samples."""
         return num_samples // self.hop_length + 1
+
+    @property
+    def bin_frequencies_hz(self) -> np.ndarray:
+        """(feature_size,), the centre of each bin."""
+        highest_hz = self.sampling_rate / 2
+        if self.features == "linear":
+            return np.linspace(0.0, highest_hz, self.feature_size)
+        highest_mel = hertz_to_mel(highest_hz, mel_scale="slaney")
+        return mel_to_hertz(np.linspace(0.0, highest_mel, self.feature_size + 2)[1:-1], mel_scale="slaney")
 
     def __call__(
         self,
