@@ -96,8 +96,17 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     parser.set_defaults(**written)
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
     for name, value in written.items():
-        if isinstance(value, dict):
-            setattr(namespace, name, value | getattr(namespace, name))
+        given_now = getattr(namespace, name)
+        if isinstance(value, dict) and isinstance(given_now, str):  # a field that may be a string too
+            try:
+                given_now = {} if given_now == "null" else value | _json_object(given_now)
+            except ValueError:
+                parser.faults.append(
+                    f"the command line: {name} is {given_now!r}; expected a JSON object, or null for none"
+                )
+            setattr(namespace, name, given_now)
+        elif isinstance(value, dict):
+            setattr(namespace, name, value | given_now)
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be what an unknown key was given
