@@ -18,15 +18,7 @@ from deepspeech2.reading import read_sentences, synthesize_reading
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the corpus")
-    parser.add_argument("text_files", type=Path, nargs="+", metavar="TEXT_FILE", help="plain English text, UTF-8")
-    parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
-    parser.add_argument("--test_minutes", type=float, default=20, help="speech of 20 others (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
-    parser.add_argument("--num_proc", type=int, default=2, help="processes (default: %(default)s)")
-    args = parser.parse_args(argv)
+    args = make_parser().parse_args(argv)
     sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
         args.folder,
@@ -38,6 +30,18 @@ def main(argv: list[str]) -> None:
         num_proc=args.num_proc,
     )
     print((folder / "README.md").read_text(encoding="utf-8").split("\n\n", 1)[1])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the corpus")
+    parser.add_argument("text_files", type=Path, nargs="+", metavar="TEXT_FILE", help="plain English text, UTF-8")
+    parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
+    parser.add_argument("--test_minutes", type=float, default=20, help="speech of 20 others (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
+    parser.add_argument("--num_proc", type=int, default=2, help="processes (default: %(default)s)")
+    return parser
 
 
 if __name__ == "__main__":

@@ -90,6 +90,16 @@ def test_mel_bins_follow_the_pitch() -> None:
     assert low < high
 
 
+def test_bins_are_where_a_tone_of_their_frequency_peaks() -> None:
+    for options in ({"features": "mel", "feature_size": 40}, {}):
+        extractor = DeepSpeech2FeatureExtractor(**options)
+        centres_hz = extractor.bin_frequencies_hz
+        assert centres_hz.shape == (extractor.feature_size,) and (np.diff(centres_hz) > 0).all()
+        for place in (12, 20, 30):
+            samples = tone(8_000, float(centres_hz[place])) + 1e-3 * noise(8_000)
+            assert features_of(samples, **options).mean(0).argmax() == place
+
+
 def test_batch_and_mask() -> None:
     extractor = DeepSpeech2FeatureExtractor()
     clips = [noise(16_000), tone(4_321), noise(1)]

@@ -283,3 +283,24 @@ def test_every_key_of_ours_says_what_it_is():
         for name in group.__annotations__:
             (own,) = [field for field in fields(group) if field.name == name]
             assert own.metadata["help"].endswith("."), name
+
+
+def test_a_field_that_may_be_a_string_too_is_merged_or_cleared(config):
+    """lr_scheduler_kwargs, which transformers lets be JSON."""
+    written = {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"num_decay_steps": 5}}
+    path = config(written)
+    *_, training, _ = parse(path, "--lr_scheduler_kwargs", '{"min_lr_ratio": 0.1}')
+    assert training.lr_scheduler_kwargs == {"num_decay_steps": 5, "min_lr_ratio": 0.1}
+    *_, training, _ = parse(path, "--lr_scheduler_type", "cosine", "--lr_scheduler_kwargs", "null")
+    assert training.lr_scheduler_kwargs == {}
+    assert (
+        "lr_scheduler_kwargs is 'nonsense'; expected a JSON object"
+        in faults(path, "--lr_scheduler_kwargs", "nonsense")[0]
+    )
+
+
+def test_a_share_or_speakers_are_held_out(config):
+    held_out = {"held_out_share": 0.1, "held_out_speakers": ["ann"], "eval_split": "held-out"}
+    assert "held_out_share and held_out_speakers are both given" in faults(config(held_out))[0]
+    parse(config({"held_out_speakers": ["ann"]}))
+    assert "transcripts has 2 entries for 1 dataset_name" in faults(config({"transcripts": ["a.csv", "b.csv"]}))[0]

@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
+from deepspeech2.commands import plan_commands
 from deepspeech2.reading import plan_reading, read_sentences, synthesize_reading, transcript
 
 BOOK = """\
@@ -71,6 +72,9 @@ def test_a_plan_keeps_speakers_and_sentences_apart():
     assert spoken == sentences[: len(spoken)] and len({clip.id for clips in plan.values() for clip in clips}) == len(
         spoken
     )
+    commands = plan_commands({"train": 1, "test": 1}, {"train": 40, "test": 10})
+    voices = {clip.speaker.voice for clips in commands.values() for clip in clips}
+    assert voices.isdisjoint(clip.speaker.voice for clips in plan.values() for clip in clips)
     people = [{clip.speaker for clip in clips} for clips in plan.values()]
     assert len(set.union(*people)) == sum(map(len, people))
     with pytest.raises(ValueError, match="16 sentences have run out after 0 of the 5 minutes of train"):

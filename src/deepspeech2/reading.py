@@ -17,6 +17,7 @@ from .synthesis import Clip, check_amounts, estimate_duration_s, name_speakers, 
 from .voices import spread_voices
 
 WORDS_A_CLIP = (4, 36)
+VOICES_SEED = 1000  # the voices of the commands, of seeds from 0 on, are not among those of the readers
 CARD = (
     "Synthetic read speech",
     "Sentences and parts of sentences from plain text",
@@ -62,7 +63,7 @@ def plan_reading(
 ) -> dict[str, list[Clip]]:
     """Who reads what in which split, in the order of `sentences`; no sound is made."""
     unused = iter(sentences)
-    unused_voices = iter(spread_voices(sum(num_speakers.values()), seed))
+    unused_voices = iter(spread_voices(sum(num_speakers.values()), VOICES_SEED + seed))
     plan: dict[str, list[Clip]] = {}
     for split_number, (split, minutes_wanted) in enumerate(minutes.items()):
         speakers = name_speakers(split, split_number, num_speakers[split], unused_voices, seed)

@@ -86,7 +86,7 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         if self.features == "linear":
             return np.linspace(0.0, highest_hz, self.feature_size)
         highest_mel = hertz_to_mel(highest_hz, mel_scale="slaney")
-        return mel_to_hertz(np.linspace(0.0, highest_mel, self.feature_size + 2)[1:-1], mel_scale="slaney")
+        return np.asarray(mel_to_hertz(np.linspace(0.0, highest_mel, self.feature_size + 2)[1:-1], mel_scale="slaney"))
 
     def __call__(
         self,
