@@ -121,7 +121,7 @@ def test_imports_are_declared_dependencies(path: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)
 def test_recipes_compose_public_names(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert f"recipes/{path.name}" in (ast.get_docstring(tree) or ""), "the docstring must hold a command to paste"
+    assert name_of(path) in (ast.get_docstring(tree) or ""), "the docstring must hold a command to paste"
     defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     assert "main" in defined and set(defined) <= {"main", "make_parser"}
     library = importlib.util.find_spec(path.stem)
