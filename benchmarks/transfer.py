@@ -112,13 +112,18 @@ def write_speaker_corpus(mini: Path, folder: Path, minutes: int, seed: int) -> N
     pool = take(clips, max(SPEAKER_MINUTES))
     chosen = take([pool[place] for place in np.random.default_rng(seed).permutation(len(pool))], minutes)
     write_split(folder, "train", chosen, SAMPLING_RATE, "PCM_16")
-    write_split(folder, "test", clips[len(pool) :], SAMPLING_RATE, "PCM_16")
+    held = {row["id"] for _, row in pool}
+    write_split(folder, "test", [clip for clip in clips if clip[1]["id"] not in held], SAMPLING_RATE, "PCM_16")
 
 
 def take(clips: list[Clip], minutes: float) -> list[Clip]:
-    """The first clips that make up `minutes` or a little more."""
-    ends_s = np.cumsum([samples.size / SAMPLING_RATE for samples, _ in clips])
-    return clips[: int(np.searchsorted(ends_s, 60 * minutes)) + 1]
+    """Clips, in order, each of which still fits in `minutes`."""
+    taken, left_s = [], 60.0 * minutes
+    for samples, row in clips:
+        if samples.size / SAMPLING_RATE <= left_s:
+            taken.append((samples, row))
+            left_s -= samples.size / SAMPLING_RATE
+    return taken
 
 
 def write_telephone_corpus(mini: Path, folder: Path) -> None:
