@@ -1,12 +1,14 @@
 # `make` alone prints the targets. All of them work from a clean clone: the first one makes .venv.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
 PYTHON ?= python3
 PYTEST := .venv/bin/pytest
 
 cores := $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help venv quickstart test transformers-tests test-slow test-gpu lint report clean
+.PHONY: help venv quickstart starter test transformers-tests test-slow test-gpu lint report clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,30 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, under 5 minutes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
+
+# Public-domain text by package: apt-get install bible-kjv fortunes
+STARTER := outputs/starter
+FORTUNES := cookie education fortunes food humorists kids law literature love medicine men-women news people pets \
+  platitudes politics riddles science songs-poems sports wisdom work zippy
+
+starter: .venv/.installed $(STARTER)/librispeech_mini $(STARTER)/reading ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu_ddp.yaml \
+	recipes/finetune.py recipes/starter/config.yaml --use_cpu true
+
+$(STARTER)/librispeech_mini:
+	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "make starter LIBRISPEECH_MINI=FOLDER, with clean/train.100/*.parquet in it"; exit 1; }
+	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
+
+$(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.installed
+	.venv/bin/python recipes/synthesize.py $@ $^ --hours 20
+
+$(STARTER)/bible.txt:
+	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes"; exit 1; }
+	mkdir -p $(STARTER) && bible -f gen1:1-rev22:21 | sed 's/^[^ ]* //; G' > $@
+
+$(STARTER)/fortunes.txt:
+	@test -d /usr/share/games/fortunes || { echo "the text is that of the package fortunes: apt-get install bible-kjv fortunes"; exit 1; }
+	mkdir -p $(STARTER) && cd /usr/share/games/fortunes && cat $(FORTUNES) | iconv -c -f utf-8 -t utf-8 > $(CURDIR)/$@
 
 transformers-tests: .venv/.installed ## fetch the common tests of the installed transformers release, once
 	@.venv/bin/python tests/common/fetch.py
