@@ -14,15 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from deepspeech2.exits import end_run
+from deepspeech2.kokoro import blend_voices
 from deepspeech2.reading import read_sentences, synthesize_reading
 
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
+    voices = (lambda count: blend_voices(args.kokoro, count, args.seed)) if args.kokoro else None
     sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
         args.folder,
         sentences,
+        voices,
         minutes_train=60 * args.hours,
         minutes_test=args.test_minutes,
         num_train_speakers=args.speakers,
@@ -39,6 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
     parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
     parser.add_argument("--test_minutes", type=float, default=20, help="speech of 20 others (default: %(default)s)")
+    parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
     parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
     parser.add_argument("--num_proc", type=int, default=2, help="processes (default: %(default)s)")
     return parser

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from deepspeech2.commands import plan_commands
-from deepspeech2.reading import plan_reading, read_sentences, synthesize_reading, transcript
+from deepspeech2.reading import VOICES_SEED, plan_reading, read_sentences, synthesize_reading, transcript
+from deepspeech2.voices import spread_voices
 
 BOOK = """\
 It was a "dull" morning, and the LORD of the house (an old man) went down
@@ -67,18 +68,18 @@ def test_text_without_sentences_is_refused(tmp_path, content, message):
 def test_a_plan_keeps_speakers_and_sentences_apart():
     sentences = [f"The number {number} is said by one of the many speakers." for number in "abcdefghijklmnop"]
     minutes, speakers = {"test": 0.1, "validation": 0.1, "train": 0.3}, {"test": 2, "validation": 1, "train": 3}
-    plan = plan_reading(sentences, minutes, speakers)
+    voices = spread_voices(6, VOICES_SEED)
+    plan = plan_reading(sentences, voices, minutes, speakers)
     spoken = [clip.spoken for clips in plan.values() for clip in clips]
     assert spoken == sentences[: len(spoken)] and len({clip.id for clips in plan.values() for clip in clips}) == len(
         spoken
     )
     commands = plan_commands({"train": 1, "test": 1}, {"train": 40, "test": 10})
-    voices = {clip.speaker.voice for clips in commands.values() for clip in clips}
-    assert voices.isdisjoint(clip.speaker.voice for clips in plan.values() for clip in clips)
+    assert {clip.speaker.voice for clips in commands.values() for clip in clips}.isdisjoint(voices)
     people = [{clip.speaker for clip in clips} for clips in plan.values()]
     assert len(set.union(*people)) == sum(map(len, people))
     with pytest.raises(ValueError, match="16 sentences have run out after 0 of the 5 minutes of train"):
-        plan_reading(sentences, minutes | {"train": 5}, speakers)
+        plan_reading(sentences, voices, minutes | {"train": 5}, speakers)
 
 
 def test_a_corpus_of_read_speech(tmp_path):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from .synthesis import Clip, check_amounts, estimate_duration_s, name_speakers, write_corpus
+from .synthesis import Clip, Speaking, check_amounts, estimate_duration_s, name_speakers, write_corpus
 from .voices import spread_voices
 
 WORDS_A_CLIP = (4, 36)
@@ -31,6 +31,7 @@ _ABBREVIATION = re.compile(r"\b(?:[A-Za-z]\.)+|\b(?:Mr|Mrs|Dr|St|etc|vs|Jr|Sr|Co
 def synthesize_reading(
     folder: Path,
     sentences: Sequence[str],
+    voices: Callable[[int], Sequence[Speaking]] | None = None,
     *,
     minutes_train: float = 600,
     minutes_validation: float = 10,
@@ -46,6 +47,8 @@ def synthesize_reading(
     Columns: audio (FLAC bytes, 16 kHz), text (lower-case, without punctuation but the apostrophe), id, speaker_id. No
     speaker and no sentence is in two splits. A split comes within some ten per cent of its minutes.
 
+    `voices` gives as many as asked for; without it they are hibari-tts's.
+
     Raises ImportError without hibari-tts, ValueError where the folder is there already, or the sentences run out.
     """
     minutes = {"test": minutes_test, "validation": minutes_validation, "train": minutes_train}
@@ -53,17 +56,23 @@ def synthesize_reading(
     check_amounts(minutes, num_speakers)
     if folder.exists():
         raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
-    plan = plan_reading(sentences, minutes, num_speakers, seed)
+    count = sum(num_speakers.values())
+    chosen = voices(count) if voices else spread_voices(count, VOICES_SEED + seed)
+    plan = plan_reading(sentences, chosen, minutes, num_speakers, seed)
     write_corpus(folder, plan, CARD, {"minutes": minutes, "num_speakers": num_speakers, "seed": seed}, num_proc)
     return folder
 
 
 def plan_reading(
-    sentences: Sequence[str], minutes: dict[str, float], num_speakers: dict[str, int], seed: int = 0
+    sentences: Sequence[str],
+    voices: Sequence[Speaking],
+    minutes: dict[str, float],
+    num_speakers: dict[str, int],
+    seed: int = 0,
 ) -> dict[str, list[Clip]]:
     """Who reads what in which split, in the order of `sentences`; no sound is made."""
     unused = iter(sentences)
-    unused_voices = iter(spread_voices(sum(num_speakers.values()), VOICES_SEED + seed))
+    unused_voices = iter(voices)
     plan: dict[str, list[Clip]] = {}
     for split_number, (split, minutes_wanted) in enumerate(minutes.items()):
         speakers = name_speakers(split, split_number, num_speakers[split], unused_voices, seed)

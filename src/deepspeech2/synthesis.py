@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import datasets
 import numpy as np
@@ -26,9 +27,14 @@ from tqdm.auto import tqdm
 
 from . import augmentation
 from .augmentation import add_noise, generate_noise, limit_peak, reverberate, room_impulse_response
-from .voices import SAMPLING_RATE, Voice, hibari_version, speak
+from .voices import SAMPLING_RATE, hibari_version
 
 TRAIN_SHARDS = 4
+VOICES_OF = {
+    "Voice": "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is warped "
+    "into many speakers",
+    "BlendedVoice": "Kokoro-82M (Apache-2.0), whose voices are blended into more",
+}
 CLIPS_PER_SHARD = 200
 FEATURES = datasets.Features(
     {
@@ -40,12 +46,21 @@ FEATURES = datasets.Features(
 )
 
 
+class Speaking(Protocol):
+    """A voice: `voices.Voice` or `kokoro.BlendedVoice`."""
+
+    @property
+    def rate(self) -> float: ...
+
+    def speak(self, text: str, rng: np.random.Generator) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Speaker:
     """Somebody with a voice, who lives in one room with one kind of noise, both drawn from `seed`."""
 
     id: str
-    voice: Voice
+    voice: Speaking
     seed: tuple[int, ...]
 
 
@@ -70,7 +85,7 @@ def check_amounts(minutes: dict[str, float], num_speakers: dict[str, int]) -> No
 
 
 def name_speakers(
-    split: str, split_number: int, count: int, unused_voices: Iterator[Voice], seed: int
+    split: str, split_number: int, count: int, unused_voices: Iterator[Speaking], seed: int
 ) -> list[Speaker]:
     """`count` speakers of a split, with the next of the voices."""
     return [
@@ -110,7 +125,7 @@ def record(clip: Clip) -> bytes:
     """The clip as the FLAC file of a microphone in the speaker's room: voice, echo, noise, level."""
     rng = np.random.default_rng(clip.seed)
     home = np.random.default_rng(clip.speaker.seed)
-    samples = speak(clip.spoken, clip.speaker.voice, rng)
+    samples = clip.speaker.voice.speak(clip.spoken, rng)
     samples = np.pad(_trim(samples), rng.integers(SAMPLING_RATE // 10, SAMPLING_RATE // 3, 2))
     room = room_impulse_response(home, SAMPLING_RATE, rt60_s=home.uniform(0.1, 0.5))
     if rng.random() < 0.6:
@@ -196,6 +211,7 @@ def _dataset_card(
     plan: dict[str, list[Clip]], minutes: dict[str, float], card: tuple[str, str, str], arguments: dict
 ) -> str:
     title, what, which = card
+    first = next(clip for clips in plan.values() for clip in clips)
     configs = "\n".join(f"      - split: {split}\n        path: {split}/*.parquet" for split in plan)
     table = "\n".join(
         f"| {split} | {len(clips)} | {minutes[split]:.1f} | {len({clip.speaker.id for clip in clips})} "
@@ -216,9 +232,8 @@ configs:
 
 # {title}
 
-{what} and said by [hibari-tts](https://pypi.org/project/hibari-tts/)
-{hibari_version()}, whose one voice (code and voice Apache-2.0) is warped into many speakers, in generated rooms and
-noise. No human being was recorded. Made by deepspeech2 from
+{what} and said by {VOICES_OF[type(first.speaker.voice).__name__]}, in generated rooms and noise. No human being was
+recorded. Made by deepspeech2 from
 
 ```json
 {json.dumps(arguments)}

