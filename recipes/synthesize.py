@@ -8,6 +8,7 @@ two of them. The same text and options give the same bytes.
 """
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -27,8 +28,11 @@ def main(argv: list[str]) -> None:
         sentences,
         voices,
         minutes_train=60 * args.hours,
+        minutes_validation=args.test_minutes / 2,
         minutes_test=args.test_minutes,
         num_train_speakers=args.speakers,
+        num_validation_speakers=math.ceil(args.test_minutes / 2),
+        num_test_speakers=math.ceil(args.test_minutes),
         seed=args.seed,
         num_proc=args.num_proc,
     )
@@ -41,7 +45,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("text_files", type=Path, nargs="+", metavar="TEXT_FILE", help="plain English text, UTF-8")
     parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
     parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
-    parser.add_argument("--test_minutes", type=float, default=20, help="speech of 20 others (default: %(default)s)")
+    parser.add_argument(
+        "--test_minutes", type=float, default=20, help="speech of others, a speaker a minute (default: %(default)s)"
+    )
     parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
     parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
     parser.add_argument("--num_proc", type=int, default=2, help="processes (default: %(default)s)")
