@@ -44,7 +44,7 @@ $(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.instal
 	.venv/bin/python recipes/synthesize.py $@ $^ --hours 12 --num_proc $(cores)
 
 $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/kokoro
-	.venv/bin/python recipes/synthesize.py $@ $^ --kokoro $(STARTER)/kokoro/package/voices --hours 3 --speakers 200 \
+	.venv/bin/python recipes/synthesize.py $@ $^ --kokoro $(STARTER)/kokoro/package/voices --hours 1.2 --speakers 200 \
 	--test_minutes 1 --seed 1 --num_proc $(cores)
 
 $(STARTER)/kokoro: | .venv/.installed
