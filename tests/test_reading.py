@@ -78,7 +78,7 @@ def test_a_plan_keeps_speakers_and_sentences_apart():
     assert {clip.speaker.voice for clips in commands.values() for clip in clips}.isdisjoint(voices)
     people = [{clip.speaker for clip in clips} for clips in plan.values()]
     assert len(set.union(*people)) == sum(map(len, people))
-    with pytest.raises(ValueError, match="16 sentences have run out after 0 of the 5 minutes of train"):
+    with pytest.raises(ValueError, match=r"16 passages are enough for 0\.\d minutes of speech, but 5\.2 are asked"):
         plan_reading(sentences, voices, minutes | {"train": 5}, speakers)
 
 

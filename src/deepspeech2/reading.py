@@ -82,16 +82,22 @@ def plan_reading(
             number = len(clips)
             spoken = next(unused, None)
             if spoken is None:
+                enough_s = planned_s + sum(clip_s(clip) for earlier in plan.values() for clip in earlier)
                 raise ValueError(
-                    f"the text's {len(sentences)} sentences have run out after {planned_s / 60:.0f} of the "
-                    f"{minutes_wanted:g} minutes of {split}; give more text or ask for fewer minutes"
+                    f"the text's {len(sentences)} passages are enough for {enough_s / 60:.1f} minutes of speech, but "
+                    f"{sum(minutes.values()):g} are asked for, validation and test included; give more text or ask for less"
                 )
             speaker = speakers[number % len(speakers)]
             text = transcript(spoken)
             clips.append(Clip(f"{split}-{number:05}", text, spoken, speaker, (seed, 12, split_number, number)))
-            planned_s += estimate_duration_s(text, speaker.voice.rate)
+            planned_s += clip_s(clips[-1])
         plan[split] = clips
     return plan
+
+
+def clip_s(clip: Clip) -> float:
+    """What the clip is going to last, about."""
+    return estimate_duration_s(clip.text, clip.speaker.voice.rate)
 
 
 def transcript(spoken: str) -> str:

@@ -108,7 +108,7 @@ def write_corpus(
         num_proc: processes; the bytes do not depend on it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f"{folder.name}.lock"):
+    with FileLock(folder.parent / f".{folder.name}.lock"):
         if not folder.is_dir():  # another process may have made it while this one waited
             partial = folder.parent / f"{folder.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
