@@ -45,7 +45,7 @@ def synthesize_reading(
     """Say sentences by many speakers in noisy rooms; give the `folder`, in the Hub's layout, for training and tests.
 
     Columns: audio (FLAC bytes, 16 kHz), text (lower-case, without punctuation but the apostrophe), id, speaker_id. No
-    speaker and no sentence is in two splits. A split comes within some ten per cent of its minutes.
+    speaker and no sentence is in two splits. A split comes within some twenty per cent of its minutes.
 
     `voices` gives as many as asked for; without it they are hibari-tts's.
 
@@ -85,7 +85,7 @@ def plan_reading(
                 enough_s = planned_s + sum(clip_s(clip) for earlier in plan.values() for clip in earlier)
                 raise ValueError(
                     f"the text's {len(sentences)} passages are enough for {enough_s / 60:.1f} minutes of speech, but "
-                    f"{sum(minutes.values()):g} are asked for, validation and test included; give more text or ask for less"
+                    f"{sum(minutes.values()):g} are asked for, tests included; give more text or ask for less"
                 )
             speaker = speakers[number % len(speakers)]
             text = transcript(spoken)
