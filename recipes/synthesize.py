@@ -14,19 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from deepspeech2 import kokoro
 from deepspeech2.exits import end_run
-from deepspeech2.kokoro import blend_voices
 from deepspeech2.reading import read_sentences, synthesize_reading
+from deepspeech2.voices import CREDIT
 
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    voices = (lambda count: blend_voices(args.kokoro, count, args.seed)) if args.kokoro else None
+    voices = (lambda count: kokoro.blend_voices(args.kokoro, count, args.seed)) if args.kokoro else None
     sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
         args.folder,
         sentences,
         voices,
+        kokoro.CREDIT if args.kokoro else CREDIT,
         minutes_train=60 * args.hours,
         minutes_validation=args.test_minutes / 2,
         minutes_test=args.test_minutes,

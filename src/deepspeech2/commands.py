@@ -17,15 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from . import augmentation, synthesis, voices
-from .synthesis import Clip, check_amounts, estimate_duration_s, name_speakers, write_corpus
+from .synthesis import Clip, Description, check_amounts, estimate_duration_s, name_speakers, write_corpus
 from .voices import hibari_version, spread_voices
 
 GRAMMAR_FILE = Path(__file__).with_name("home_commands.txt")
-CARD = (
-    "Synthetic home voice commands",
-    "Commands to a home, made from a grammar",
-    "In validation and test, sentences of clips named `-unseen-` never occur in train; those named `-seen-` do, by "
-    "other speakers.",
+DESCRIPTION = Description(
+    title="Synthetic home voice commands",
+    what="Commands to a home, made from a grammar",
+    voices=voices.CREDIT,
+    division="In validation and test, sentences of clips named `-unseen-` never occur in train; those named `-seen-` "
+    "do, by other speakers.",
 )
 
 
@@ -60,7 +61,7 @@ def synthesize_commands(
     check_amounts(minutes, num_speakers)
     folder = Path(root) / _cache_key(arguments)
     if not folder.is_dir():
-        write_corpus(folder, plan_commands(minutes, num_speakers, seed), CARD, arguments, num_proc)
+        write_corpus(folder, plan_commands(minutes, num_speakers, seed), DESCRIPTION, arguments, num_proc)
     return folder
 
 

@@ -21,6 +21,7 @@ import soxr
 
 from .voices import SAMPLING_RATE, phonemize
 
+CREDIT = "Kokoro-82M (Apache-2.0), whose voices are blended into more"
 STYLE_SIZE = 256
 _RATE = 24000
 

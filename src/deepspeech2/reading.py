@@ -13,16 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .synthesis import Clip, Speaking, check_amounts, estimate_duration_s, name_speakers, write_corpus
-from .voices import spread_voices
+from .synthesis import Clip, Description, Speaking, check_amounts, estimate_duration_s, name_speakers, write_corpus
+from .voices import CREDIT, spread_voices
 
 WORDS_A_CLIP = (4, 36)
 VOICES_SEED = 1000  # the voices of the commands, of seeds from 0 on, are not among those of the readers
-CARD = (
-    "Synthetic read speech",
-    "Sentences and parts of sentences from plain text",
-    "No sentence is said twice.",
-)
 # What a synthesiser says differently from how it is written is left out: digits, abbreviations, foreign letters.
 _SAYABLE = re.compile(r"[A-Za-z][A-Za-z' ,;:.?!-]*")
 _ABBREVIATION = re.compile(r"\b(?:[A-Za-z]\.)+|\b(?:Mr|Mrs|Dr|St|etc|vs|Jr|Sr|Co|Inc|Prof|Rev|Gen)\.")
@@ -32,6 +27,7 @@ def synthesize_reading(
     folder: Path,
     sentences: Sequence[str],
     voices: Callable[[int], Sequence[Speaking]] | None = None,
+    credit: str = CREDIT,
     *,
     minutes_train: float = 600,
     minutes_validation: float = 10,
@@ -47,7 +43,7 @@ def synthesize_reading(
     Columns: audio (FLAC bytes, 16 kHz), text (lower-case, without punctuation but the apostrophe), id, speaker_id. No
     speaker and no sentence is in two splits. A split comes within some twenty per cent of its minutes.
 
-    `voices` gives as many as asked for; without it they are hibari-tts's.
+    `voices` gives as many as asked for, and `credit` names them in the card; without them they are hibari-tts's.
 
     Raises ImportError without hibari-tts, ValueError where the folder is there already, or the sentences run out.
     """
@@ -59,7 +55,14 @@ def synthesize_reading(
     count = sum(num_speakers.values())
     chosen = voices(count) if voices else spread_voices(count, VOICES_SEED + seed)
     plan = plan_reading(sentences, chosen, minutes, num_speakers, seed)
-    write_corpus(folder, plan, CARD, {"minutes": minutes, "num_speakers": num_speakers, "seed": seed}, num_proc)
+    description = Description(
+        title="Synthetic read speech",
+        what="Sentences and parts of sentences from plain text",
+        voices=credit,
+        division="No sentence is said twice.",
+    )
+    arguments = {"minutes": minutes, "num_speakers": num_speakers, "seed": seed}
+    write_corpus(folder, plan, description, arguments, num_proc)
     return folder
 
 

@@ -30,11 +30,6 @@ from .augmentation import add_noise, generate_noise, limit_peak, reverberate, ro
 from .voices import SAMPLING_RATE
 
 TRAIN_SHARDS = 4
-VOICES_OF = {
-    "Voice": "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is "
-    "warped into many speakers",
-    "BlendedVoice": "Kokoro-82M (Apache-2.0), whose voices are blended into more",
-}
 CLIPS_PER_SHARD = 200
 FEATURES = datasets.Features(
     {
@@ -75,6 +70,16 @@ class Clip:
     seed: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Description:
+    """What the card of a corpus says: its title, what is said, by which voices, how sentences are divided by split."""
+
+    title: str
+    what: str
+    voices: str
+    division: str
+
+
 def check_amounts(minutes: dict[str, float], num_speakers: dict[str, int]) -> None:
     """Raises ValueError for a split without minutes or speakers."""
     for split in minutes:
@@ -95,7 +100,7 @@ def name_speakers(
 
 
 def write_corpus(
-    folder: Path, plan: dict[str, list[Clip]], card: tuple[str, str, str], arguments: dict, num_proc: int
+    folder: Path, plan: dict[str, list[Clip]], description: Description, arguments: dict, num_proc: int
 ) -> None:
     """
     Records the clips of each split into a new `folder`, which is whole or not there.
@@ -103,7 +108,7 @@ def write_corpus(
     Args:
         folder: where to; left as it is if another process makes it meanwhile.
         plan: the clips by split.
-        card: of the dataset: its title, what is said, and how sentences are divided between the splits.
+        description: for the card.
         arguments: what the plan was made from, for the card.
         num_proc: processes; the bytes do not depend on it.
     """
@@ -112,7 +117,7 @@ def write_corpus(
         if not folder.is_dir():  # another process may have made it while this one waited
             partial = folder.parent / f"{folder.name}.partial"
             shutil.rmtree(partial, ignore_errors=True)
-            _write_shards(partial, plan, card, arguments, num_proc)
+            _write_shards(partial, plan, description, arguments, num_proc)
             partial.rename(folder)
 
 
@@ -149,7 +154,7 @@ def _trim(samples: np.ndarray) -> np.ndarray:
 
 
 def _write_shards(
-    folder: Path, plan: dict[str, list[Clip]], card: tuple[str, str, str], arguments: dict, num_proc: int
+    folder: Path, plan: dict[str, list[Clip]], description: Description, arguments: dict, num_proc: int
 ) -> None:
     shards_of = {
         split: _shards(clips, max(TRAIN_SHARDS, len(clips) // CLIPS_PER_SHARD) if split == "train" else 1)
@@ -172,7 +177,7 @@ def _write_shards(
                 # Not by datasets, which would want torchcodec to write audio.
                 table = pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
                 pyarrow.parquet.write_table(table, folder / split / f"{number:04}.parquet", row_group_size=100)
-    (folder / "README.md").write_text(_dataset_card(plan, minutes, card, arguments), encoding="utf-8")
+    (folder / "README.md").write_text(_dataset_card(plan, minutes, description, arguments), encoding="utf-8")
 
 
 def _shards(clips: list[Clip], count: int) -> list[list[Clip]]:
@@ -208,10 +213,8 @@ def _end_with_parent() -> None:
 
 
 def _dataset_card(
-    plan: dict[str, list[Clip]], minutes: dict[str, float], card: tuple[str, str, str], arguments: dict
+    plan: dict[str, list[Clip]], minutes: dict[str, float], description: Description, arguments: dict
 ) -> str:
-    title, what, which = card
-    first = next(clip for clips in plan.values() for clip in clips)
     configs = "\n".join(f"      - split: {split}\n        path: {split}/*.parquet" for split in plan)
     table = "\n".join(
         f"| {split} | {len(clips)} | {minutes[split]:.1f} | {len({clip.speaker.id for clip in clips})} "
@@ -222,7 +225,7 @@ def _dataset_card(
 license: apache-2.0
 language: [en]
 task_categories: [automatic-speech-recognition]
-pretty_name: {title}
+pretty_name: {description.title}
 tags: [synthetic]
 configs:
   - config_name: default
@@ -230,9 +233,9 @@ configs:
 {configs}
 ---
 
-# {title}
+# {description.title}
 
-{what} and said by {VOICES_OF[type(first.speaker.voice).__name__]}, in generated rooms and noise. No human being was
+{description.what}, said by {description.voices}, in generated rooms and noise. No human being was
 recorded. Made by deepspeech2 from
 
 ```json
@@ -244,5 +247,5 @@ recorded. Made by deepspeech2 from
 {table}
 
 Columns: `audio` (16 kHz FLAC), `text` (lower-case), `id`, `speaker_id`. No speaker is in two splits.
-{which}
+{description.division}
 """

@@ -18,6 +18,10 @@ import numpy as np
 import scipy.fft
 
 SAMPLING_RATE = 16000
+CREDIT = (
+    "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is warped into "
+    "many speakers"
+)
 
 # The network's frames are 12.5 ms; its spectra have bins of 20 Hz up to 12 kHz, of which 8 kHz are kept, so that
 # the inverse transform gives 16 kHz without a resampling.
