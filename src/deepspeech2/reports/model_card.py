@@ -51,6 +51,7 @@ def write_model_card(
     tags: Sequence[str] = (),
     sampling_rate: int = 16000,
     description: str | None = None,
+    origin: str | None = None,
 ) -> Path:
     """Write `folder`/README.md, a model card that `ModelCard.load` reads back.
 
@@ -62,7 +63,8 @@ def write_model_card(
         language: ISO 639-1 code or codes.
         license: the Hub's identifier, such as "apache-2.0".
         datasets: trained on; Hub ids go into the metadata, the others into the text.
-        results: every split scored, of the model as it is saved; the first one is the headline.
+        results: every split scored, of the model as it is saved; the first one is the headline. Of a model with an
+            `origin` there may be none.
         training: facts by name: command, commit, config, hyper-parameters, hardware, time, hours of audio.
             Values of several lines become folded blocks.
         plots: PNG files, copied into `folder`/plots; the first is shown on top, the others with the training.
@@ -72,14 +74,15 @@ def write_model_card(
         tags: more of them.
         sampling_rate: Hz, of the usage example.
         description: the sentence under the title.
+        origin: where the weights are from, if this package did not train them.
 
     Returns:
         The path of README.md.
 
     Raises:
-        ValueError: no results, or no limits.
+        ValueError: no results of a model that was trained here, or no limits.
     """
-    if not results:
+    if not results and origin is None:
         raise ValueError("A model card needs results: score a split and pass (EvaluatedSplit, Scores).")
     if not limits:
         raise ValueError("A model card needs limits: say on what speech the model is known or bound to fail.")
@@ -96,7 +99,7 @@ def write_model_card(
         datasets=[name for name in datasets if _is_repo_id(name)] or None,
         metrics=["wer", "cer"],
         tags=["automatic-speech-recognition", "ctc", "deepspeech2", "speech", *tags],
-        eval_results=[result for split, scores in results for result in _eval_results(split, scores)],
+        eval_results=[result for split, scores in results for result in _eval_results(split, scores)] or None,
     )
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("deepspeech2.reports"), undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -106,11 +109,11 @@ def write_model_card(
         model_name=model_name,
         description=description or _description(languages, results),
         plots=[_copy_plot(Path(plot), folder) for plot in plots],
-        results=results_table({"this model": {split.label: scores for split, scores in results}}),
+        results=results_table({"this model": {split.label: scores for split, scores in results}}) if results else "",
         repo_id=repo_id or f"path/to/{model_name}",
         revision_argument=f', revision="{revision}"' if revision else "",
         sampling_rate=sampling_rate,
-        origin=_origin(base_model, datasets),
+        origin=origin or _origin(base_model, datasets),
         facts=[(name, _code(name, value.strip())) for name, value in training.items() if "\n" not in value.strip()],
         blocks=[
             (name, value.strip(), "yaml" if "config" in name.lower() else "")
