@@ -5,22 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+import tiny
 from deepspeech2 import commands
 from deepspeech2.commands import command_sentences, plan_commands, read_grammar, synthesize_commands
-
-TINY: dict[str, Any] = {
-    "minutes_train": 0.15,
-    "minutes_validation": 0.03,
-    "minutes_test": 0.06,
-    "num_train_speakers": 3,
-    "num_validation_speakers": 1,
-    "num_test_speakers": 2,
-}
 
 
 def test_sentences_are_many_distinct_and_plain() -> None:
@@ -73,13 +64,13 @@ def test_plan_keeps_speakers_and_sentences_apart() -> None:
 
 def test_corpus_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
-    folder = synthesize_commands(tmp_path, **TINY)
+    folder = synthesize_commands(tmp_path, **tiny.COMMANDS)
     monkeypatch.setattr(commands, "write_corpus", lambda *_: pytest.fail("made again"))
-    assert synthesize_commands(tmp_path, **TINY) == folder
+    assert synthesize_commands(tmp_path, **tiny.COMMANDS) == folder
 
 
 def test_other_arguments_other_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
-    folders = {synthesize_commands(tmp_path, **TINY, seed=seed) for seed in (0, 1)}
-    folders |= {synthesize_commands(tmp_path, **{**TINY, "num_test_speakers": 3})}
+    folders = {synthesize_commands(tmp_path, **tiny.COMMANDS, seed=seed) for seed in (0, 1)}
+    folders |= {synthesize_commands(tmp_path, **{**tiny.COMMANDS, "num_test_speakers": 3})}
     assert len(folders) == 3

@@ -12,23 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
+import tiny
 from deepspeech2 import synthesis, voices
 from deepspeech2.commands import synthesize_commands
 from deepspeech2.voices import SAMPLING_RATE
 
-TINY: dict[str, Any] = {
-    "minutes_train": 0.15,
-    "minutes_validation": 0.03,
-    "minutes_test": 0.06,
-    "num_train_speakers": 3,
-    "num_validation_speakers": 1,
-    "num_test_speakers": 2,
-}
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return synthesize_commands(tmp_path_factory.mktemp("synthetic"), **TINY, num_proc=2)
+    return synthesize_commands(tmp_path_factory.mktemp("synthetic"), **tiny.COMMANDS, num_proc=2)
 
 
 def rows(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -54,7 +46,7 @@ def test_corpus_loads_from_its_folder(corpus: Path) -> None:
 
 
 def test_the_number_of_processes_changes_nothing(corpus: Path, tmp_path: Path) -> None:
-    alone = synthesize_commands(tmp_path, **TINY, num_proc=1)
+    alone = synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
     assert alone.name == corpus.name
     for split in ("train", "validation", "test"):
         assert rows(alone, split) == rows(corpus, split)
@@ -74,9 +66,9 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(
     with monkeypatch.context() as patch:
         patch.setattr(synthesis, "record", record_three)
         with pytest.raises(KeyboardInterrupt):
-            synthesize_commands(tmp_path, **TINY, num_proc=1)
+            synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
     assert len(made) == 3 and not (tmp_path / corpus.name).exists()
-    again = synthesize_commands(tmp_path, **TINY, num_proc=1)
+    again = synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
     assert rows(again, "train") == rows(corpus, "train")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [again.name]
 
@@ -95,11 +87,11 @@ def test_without_the_package_the_command_that_installs_it_is_named(
 
     monkeypatch.setattr(voices, "version", missing)
     with pytest.raises(ImportError, match=r'pip install "hibari-tts==0\.2\.1"'):
-        synthesize_commands(tmp_path, **TINY)
+        synthesize_commands(tmp_path, **tiny.COMMANDS)
 
 
 @pytest.mark.parametrize("change", [{"minutes_test": 0}, {"num_train_speakers": 0}])
 def test_an_empty_split_is_refused(change: dict[str, int], tmp_path: Path) -> None:
     split = "test" if "minutes_test" in change else "train"
     with pytest.raises(ValueError, match=f"split '{split}' needs minutes above 0 and at least one speaker"):
-        synthesize_commands(tmp_path, **{**TINY, **change})
+        synthesize_commands(tmp_path, **{**tiny.COMMANDS, **change})

@@ -3,6 +3,7 @@
 import csv
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,16 @@ from deepspeech2.arguments import (
 )
 from deepspeech2.loading import build_eval_stream, build_model, build_train_stream
 from deepspeech2.splits import load_eval_splits, load_train_corpora
+
+# Arguments of synthesize_commands, for some 14 s of speech.
+COMMANDS: dict[str, Any] = {
+    "minutes_train": 0.15,
+    "minutes_validation": 0.03,
+    "minutes_test": 0.06,
+    "num_train_speakers": 3,
+    "num_validation_speakers": 1,
+    "num_test_speakers": 2,
+}
 
 RATE = 8000
 LETTER_S = 0.12

@@ -61,7 +61,10 @@ def from_deepspeech_pytorch(path: str | Path) -> tuple[DeepSpeech2ForCTC, DeepSp
         ValueError: no checkpoint of deepspeech.pytorch, or one that cannot be had exactly; says what came.
         RefusedError: the file asks for code that no such checkpoint needs; it was not run.
     """
-    origin = read_origin(Path(path))
+    return _build(read_origin(Path(path)), str(path))
+
+
+def _build(origin: Origin, path: str) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     config = _config(origin)
     processor = DeepSpeech2Processor(_extractor(origin), _tokenizer(origin.labels), **_text_rules(origin.labels))
     model = DeepSpeech2ForCTC(config)
@@ -72,7 +75,7 @@ def from_deepspeech_pytorch(path: str | Path) -> tuple[DeepSpeech2ForCTC, DeepSp
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if missing or unexpected:
         raise ValueError(
-            f"{str(path)!r} is no checkpoint that can be converted whole: it lacks {_some(missing)} and has "
+            f"{path!r} is no checkpoint that can be converted whole: it lacks {_some(missing)} and has "
             f"{_some(unexpected)} that is not known"
         )
     return model.eval(), processor
@@ -94,12 +97,13 @@ def convert_deepspeech_pytorch(checkpoint: Path, folder: Path) -> str:
     """
     if folder.exists():
         raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
-    model, processor = from_deepspeech_pytorch(checkpoint)
+    origin = read_origin(checkpoint)
+    model, processor = _build(origin, str(checkpoint))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     config = model.config
     direction = "bidirectional" if config.bidirectional else "unidirectional, with a lookahead convolution"
-    version = VERSION_NAMES[read_origin(checkpoint).version]
+    version = VERSION_NAMES[origin.version]
     what = f"{config.num_hidden_layers} x {config.hidden_size} {config.rnn_type.upper()}, {direction}"
     write_model_card(
         folder,
@@ -189,12 +193,16 @@ def _config(origin: Origin) -> DeepSpeech2Config:
         conv_paddings=paddings,
         rnn_type=GATES[recurrent[0] // hidden_size],
         hidden_size=hidden_size,
-        num_hidden_layers=1 + max(int(name.split(".")[1]) for name in weights if name.startswith("rnns.")),
+        num_hidden_layers=_num_layers(weights),
         bidirectional=bidirectional,
         rnn_bias="rnns.0.rnn.bias_ih_l0" in weights,
         ctc_loss_reduction="sum",
         **lookahead,
     )
+
+
+def _num_layers(weights: Mapping[str, torch.Tensor]) -> int:
+    return 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("rnns."))
 
 
 def _lookahead(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -234,11 +242,7 @@ def _tokenizer(labels: list[str]) -> Any:
 
 def _text_rules(labels: list[str]) -> dict[str, str]:
     letters = "".join(labels)
-    case = (
-        "keep"
-        if letters.upper() == letters.lower()
-        else {letters.upper(): "upper", letters.lower(): "lower"}.get(letters, "keep")
-    )
+    case = "upper" if letters.isupper() else "lower" if letters.islower() else "keep"
     return {"text_case": case, "removed_characters": "".join(mark for mark in PUNCTUATION if mark not in labels[1:])}
 
 
@@ -254,7 +258,7 @@ _NAMES = (
 
 def _rename(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Names of deepspeech.pytorch -> ours; one that is not known stays as it is."""
-    last = max(int(name.split(".")[1]) for name in weights if name.startswith("rnns."))
+    last = _num_layers(weights) - 1
     renamed = {}
     for name, tensor in weights.items():
         if name.startswith("rnns.0.batch_norm."):  # stray: the first layer's is never used
