@@ -44,7 +44,9 @@ def main(argv: list[str]) -> None:
     eval_corpora, splits = load_eval_splits(data)
 
     if model_arguments.model_name_or_path:
-        model, processor = load_model(model_arguments.model_name_or_path, model_arguments.model_revision)
+        model, processor = load_model(
+            model_arguments.model_name_or_path, model_arguments.model_revision, **model_arguments.model_config
+        )
     else:
         model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
     plan = plan_training(corpora, model, processor, data, augmentation, training)

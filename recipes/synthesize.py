@@ -10,6 +10,7 @@ two of them. The same text and options give the same bytes.
 import argparse
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +23,20 @@ from deepspeech2.voices import CREDIT
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    voices = (lambda count: kokoro.blend_voices(args.kokoro, count, args.seed)) if args.kokoro else None
+    num_validation, num_test = math.ceil(args.test_minutes / 2), math.ceil(args.test_minutes)
+    blend = partial(kokoro.blend_voices, args.kokoro, seed=args.seed, num_held_out=num_validation + num_test)
     sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
         args.folder,
         sentences,
-        voices,
+        blend if args.kokoro else None,
         kokoro.CREDIT if args.kokoro else CREDIT,
         minutes_train=60 * args.hours,
         minutes_validation=args.test_minutes / 2,
         minutes_test=args.test_minutes,
         num_train_speakers=args.speakers,
-        num_validation_speakers=math.ceil(args.test_minutes / 2),
-        num_test_speakers=math.ceil(args.test_minutes),
+        num_validation_speakers=num_validation,
+        num_test_speakers=num_test,
         seed=args.seed,
         num_proc=args.num_proc,
     )

@@ -76,6 +76,21 @@ def test_a_checkpoint_and_its_processor(tmp_path):
     assert its_processor.feature_extractor.to_dict() == processor.feature_extractor.to_dict()
 
 
+def test_a_checkpoint_with_another_dropout(tmp_path):
+    model, processor = tiny.new_model()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    changed, _ = load_model(str(tmp_path), dropout=0.25)
+    assert {layer.dropout.p for layer in changed.model.layers} == {changed.config.dropout} == {0.25}
+    assert changed.ctc_head.weight.equal(model.ctc_head.weight)
+    with pytest.raises(ValueError, match=r"model_config: dropout is 1\.5; expected a share in"):
+        load_model(str(tmp_path), dropout=1.5)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"dropout": 1.5}))
+    with pytest.raises(ValueError, match=r"its config.json: dropout is 1\.5"):
+        load_model(str(tmp_path))
+
+
 def test_what_is_no_checkpoint(tmp_path):
     model, processor = tiny.new_model()
     with pytest.raises(ValueError, match=r"is no model: expected a folder with config.json, or a Hub id"):

@@ -135,6 +135,12 @@ def test_an_object_on_the_command_line_wins_key_by_key(config):
     assert model.model_config == {"hidden_size": 16, "dropout": 0.0, "num_hidden_layers": 1}
 
 
+def test_a_checkpoint_can_have_another_dropout(config):
+    path = config({"dataset_name": "a.csv", "model_name_or_path": "x"})
+    model, *_ = parse(path, "--model_config", '{"dropout": 0.2}')
+    assert (model.model_name_or_path, model.model_config) == ("x", {"dropout": 0.2})
+
+
 def test_what_was_given_is_noted_even_where_it_is_the_default(config):
     path = config({"dataset_name": "a.csv", "learning_rate": 1e-3, "learning_anneal": 0, "lr_scheduler_type": "linear"})
     *_, settings = parse(path, "--seed", "42", "--hub_token", "hf_x")
@@ -214,6 +220,10 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"resume_from_checkpoint": "x"}, ["resume_from_checkpoint has no effect", "output_dir"]),
         ({"per_device_train_batch_size": 4}, ["per_device_train_batch_size has no effect", "batch_seconds"]),
         ({"model_name_or_path": "x", "characters": "ab"}, ["characters has no effect", "checkpoint brings its own"]),
+        (
+            {"model_name_or_path": "x", "model_config": {"dropout": 0.1, "hidden_size": 8}},
+            ["model_config 'hidden_size' has no effect", "only dropout"],
+        ),
         ({"ema_decay": 0.9, "push_to_hub": True, "hub_token": "hf_x", "eval_strategy": "no"}, ["load_best"]),
     ],
 )

@@ -87,6 +87,16 @@ def test_kokoro_s_voices_are_blended(tmp_path: Path) -> None:
     assert len(set(blends)) == 20
 
 
+def test_held_out_voices_are_in_no_blend(tmp_path: Path) -> None:
+    for name in "abcd":
+        np.zeros((510, 256), np.float32).tofile(tmp_path / f"{name}.bin")
+    blends = blend_voices(tmp_path, 30, num_held_out=2)
+    assert [blend.first.stem for blend in blends[:2]] == ["a", "b"]
+    assert {file.stem for blend in blends[2:] for file in (blend.first, blend.second)} == {"c", "d"}
+    with pytest.raises(ValueError, match=r"4 voices, of which 3 are for validation and test.*lower --test_minutes"):
+        blend_voices(tmp_path, 30, num_held_out=3)
+
+
 @pytest.mark.parametrize("content", [None, b"12345"])
 def test_a_folder_without_voices_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:

@@ -14,7 +14,8 @@ class ModelArguments:
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
     model_config: dict = field(
-        default_factory=dict, metadata={"help": "Sizes of a model from random weights: fields of DeepSpeech2Config."}
+        default_factory=dict,
+        metadata={"help": "Of a model from random weights: fields of DeepSpeech2Config. Of a checkpoint: dropout."},
     )
     feature_config: dict = field(
         default_factory=dict,

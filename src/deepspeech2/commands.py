@@ -1,6 +1,6 @@
 """Voice commands made at run time: a corpus for a quickstart without a download.
 
->>> folder = synthesize_commands(Path("data"), minutes_train=15)
+>>> folder = synthesize_commands(Path("data"), minutes_train=30)
 >>> datasets.load_dataset(str(folder), split="train", streaming=True)
 """
 
@@ -33,10 +33,10 @@ DESCRIPTION = Description(
 def synthesize_commands(
     root: Path,
     *,
-    minutes_train: float = 15,
+    minutes_train: float = 30,
     minutes_validation: float = 2,
     minutes_test: float = 5,
-    num_train_speakers: int = 40,
+    num_train_speakers: int = 80,
     num_validation_speakers: int = 6,
     num_test_speakers: int = 10,
     seed: int = 0,

@@ -63,10 +63,12 @@ class BlendedVoice:
         return soxr.resample(np.concatenate(parts), _RATE, SAMPLING_RATE)
 
 
-def blend_voices(folder: Path, count: int, seed: int = 0) -> list[BlendedVoice]:
+def blend_voices(folder: Path, count: int, seed: int = 0, num_held_out: int = 0) -> list[BlendedVoice]:
     """`count` speakers of the voices of a folder (*.bin): each alone at first, then blends of two drawn at random.
 
-    Raises ValueError for a folder without voices.
+    The first `num_held_out` are in no blend, so that they can be test speakers.
+
+    Raises ValueError for a folder without voices, or with too few to hold so many out.
     """
     files = sorted(folder.glob("*.bin"))
     if not files or any(file.stat().st_size % (4 * STYLE_SIZE) for file in files):
@@ -74,10 +76,16 @@ def blend_voices(folder: Path, count: int, seed: int = 0) -> list[BlendedVoice]:
             f"{str(folder)!r} holds no Kokoro voices (*.bin, float32, {STYLE_SIZE} numbers a row): npm pack "
             "kokoro-js@1.2.1, unpack it, and name its folder voices"
         )
+    blended = files[num_held_out:]
+    if len(blended) < 2:
+        raise ValueError(
+            f"{str(folder)!r} holds {len(files)} voices, of which {num_held_out} are for validation and test; at least "
+            "2 must be left for training: lower --test_minutes"
+        )
     rng = np.random.default_rng([seed, 21])
     blends = []
     for number in range(count):
-        first, second = (files[place] for place in rng.permutation(len(files))[[0, -1]])
+        first, second = (blended[place] for place in rng.permutation(len(blended))[[0, -1]])
         rate = float(rng.uniform(0.85, 1.15))
         if number < len(files):
             blends.append(BlendedVoice(files[number], files[number], 0.0, rate))

@@ -27,13 +27,18 @@ logger = logging.getLogger(__name__)
 VOCABULARY_UTTERANCES = 20_000
 
 
-def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
+def load_model(
+    model_name_or_path: str, revision: str = "main", dropout: float | None = None
+) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """
     A checkpoint and its processor, from a folder or the Hub, in float32.
 
+    Args:
+        dropout: to train with, instead of the checkpoint's own.
+
     Raises:
-        ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, or files that
-            are missing, out of reach or damaged.
+        ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, files that
+            are missing, out of reach or damaged, or a dropout out of its range.
     """
     path = Path(model_name_or_path)
     here = path.exists() or path.parent.is_dir()  # "outputs/misspelt" is no id on the Hub
@@ -46,8 +51,14 @@ def load_model(model_name_or_path: str, revision: str = "main") -> tuple[DeepSpe
         config = AutoConfig.from_pretrained(model_name_or_path, revision=revision)
         if not isinstance(config, DeepSpeech2Config):
             raise ValueError(f"{model_name_or_path} holds a {config.model_type} model; expected a deepspeech2 one")
+        if dropout is not None:
+            config.dropout = dropout
+            config.validate()
         processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
-        model = AutoModelForCTC.from_pretrained(model_name_or_path, revision=revision, dtype="float32")
+        model = AutoModelForCTC.from_pretrained(model_name_or_path, config=config, revision=revision, dtype="float32")
+    except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
+        where = "its config.json" if dropout is None else "model_config"
+        raise ValueError(f"model_name_or_path {model_name_or_path!r}, {where}: {error.__cause__ or error}") from error
     except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
         cause = " ".join(str(error).split())
         raise ValueError(f"model_name_or_path {model_name_or_path!r} cannot be loaded: {cause}") from error
@@ -93,7 +104,7 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
     }
     try:
         config = DeepSpeech2Config(**(sizes | arguments.model_config))
-    except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
+    except StrictDataclassError as error:  # as above
         raise ValueError(f"model_config: {error.__cause__ or error}") from error
     return DeepSpeech2ForCTC(config), processor
 

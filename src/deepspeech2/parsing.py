@@ -209,11 +209,17 @@ def _without_effect(settings: dict[str, Any]) -> list[str]:
     """A key that would be read and then ignored is a fault too."""
     faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
     if "model_name_or_path" in settings:
-        brought = ("model_config", "feature_config", "characters", "text_case", "removed_characters")
+        brought = ("feature_config", "characters", "text_case", "removed_characters")
         faults += [
             f"{name} has no effect with model_name_or_path: the checkpoint brings its own; remove the key"
             for name in brought
             if name in settings
+        ]
+        faults += [
+            f"model_config {name!r} has no effect with model_name_or_path: the checkpoint's weights have their sizes; "
+            "only dropout can be another"
+            for name in settings.get("model_config", {})
+            if name != "dropout"
         ]
     if "per_device_train_batch_size" in settings and settings.get("batch_seconds", True):
         faults.append("per_device_train_batch_size has no effect with batch_seconds; set that to 0 to count clips")
