@@ -135,6 +135,12 @@ def test_an_object_on_the_command_line_wins_key_by_key(config):
     assert model.model_config == {"hidden_size": 16, "dropout": 0.0, "num_hidden_layers": 1}
 
 
+def test_null_on_the_command_line_clears_an_object(config):
+    path = config({"dataset_name": "a.csv", "model_config": {"hidden_size": 16}})
+    model, *_ = parse(path, "--model_config", "null", "--feature_config", "null", "--model_name_or_path", "x")
+    assert model.model_config == model.feature_config == {}
+
+
 def test_a_checkpoint_can_have_another_dropout(config):
     path = config({"dataset_name": "a.csv", "model_name_or_path": "x"})
     model, *_ = parse(path, "--model_config", '{"dropout": 0.2}')

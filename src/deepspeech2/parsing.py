@@ -95,18 +95,19 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     written = _read_yaml(config_path, actions, known, parser.faults)
     parser.set_defaults(**written)
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
-    for name, value in written.items():
+    objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
+    for name, value in (objects | written).items():
         given_now = getattr(namespace, name)
         if isinstance(value, dict) and isinstance(given_now, str):  # a field that may be a string too
             try:
-                given_now = {} if given_now == "null" else value | _json_object(given_now)
+                given_now = _json_object(given_now)
             except ValueError:
                 parser.faults.append(
                     f"the command line: {name} is {given_now!r}; expected a JSON object, or null for none"
                 )
-            setattr(namespace, name, given_now)
-        elif isinstance(value, dict):
-            setattr(namespace, name, value | given_now)
+                continue
+        if isinstance(value, dict):
+            setattr(namespace, name, {} if given_now is None else value | given_now)
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be what an unknown key was given
@@ -141,10 +142,10 @@ def default_settings() -> dict[str, Any]:
     return vars(_Parser(RECIPE_ARGUMENTS).parse_known_args([])[0])
 
 
-def _json_object(text: str) -> dict:
+def _json_object(text: str) -> dict | None:
     value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("not a JSON object")
+    if not (value is None or isinstance(value, dict)):
+        raise ValueError("neither a JSON object nor null")
     return value
 
 
