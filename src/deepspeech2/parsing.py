@@ -259,7 +259,7 @@ def _contradictions(
     if training.learning_anneal < 0:
         faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
     if training.early_stopping_patience and not training.load_best_model_at_end:
-        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER so far")
+        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER; 0 turns it off")
     if training.hub_strategy not in ("end", "every_save"):
         faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
     if training.compare_with_scratch and not model.model_name_or_path:

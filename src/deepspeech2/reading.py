@@ -88,7 +88,8 @@ def plan_reading(
                 enough_s = planned_s + sum(clip_s(clip) for earlier in plan.values() for clip in earlier)
                 raise ValueError(
                     f"the text's {len(sentences)} passages are enough for {enough_s / 60:.1f} minutes of speech, but "
-                    f"{sum(minutes.values()):g} are asked for, tests included; give more text or ask for less"
+                    f"{sum(minutes.values()):g} are asked for; give more text, or ask for fewer minutes of training, "
+                    "test and validation"
                 )
             speaker = speakers[number % len(speakers)]
             text = transcript(spoken)
