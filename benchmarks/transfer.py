@@ -93,6 +93,8 @@ def clips_of(mini: Path, split: str) -> Iterator[Clip]:
 
 def write_speaker_corpus(mini: Path, folder: Path, minutes: int, seed: int) -> None:
     """`minutes` of the speaker for training, drawn from five by the seed; all but those five for the test."""
+    if (folder / "test").is_dir():
+        return
     clips = [clip for clip in clips_of(mini, "train.100") if clip[1]["speaker_id"] == SPEAKER]
     clips = [clips[place] for place in np.random.default_rng(0).permutation(len(clips))]
     pool = take(clips, max(SPEAKER_MINUTES))
