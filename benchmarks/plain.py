@@ -1,0 +1,87 @@
+"""The plain way, to compare with: DeepSpeech2 as deepspeech.pytorch runs it, written anew.
+
+Masks by a Python loop over the clips, packed bidirectional LSTMs, batch norm over padding and all, features by librosa
+file by file, batches of clips as they come.
+"""
+
+from collections.abc import Sequence
+
+import librosa
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from deepspeech2.modeling_deepspeech2 import DeepSpeech2ForCTC
+
+
+class PlainDeepSpeech2(nn.Module):
+    """The layers of a bidirectional `model` with a linear spectrogram, run the plain way; the weights are shared."""
+
+    def __init__(self, model: DeepSpeech2ForCTC) -> None:
+        super().__init__()
+        self.convs, self.norms, self.head = model.model.convs, model.model.norms, model.ctc_head
+        self.rnns = nn.ModuleList(layer.rnn for layer in model.model.layers)
+        for rnn in self.rnns:
+            rnn.flatten_parameters()
+        self.output_lengths = model.get_output_lengths
+
+    def forward(self, spectrograms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(batch, frames, bins), longest clip first -> log probabilities (frames', batch, labels), lengths."""
+        x = spectrograms.transpose(1, 2)[:, None]
+        lengths = self.output_lengths(lengths)
+        for layer in self.convs:
+            for module in (layer.conv, layer.batch_norm, layer.activation):
+                x = _mask(module(x), lengths)
+        x = x.flatten(1, 2).permute(2, 0, 1).contiguous()
+        for index, rnn in enumerate(self.rnns):
+            if index > 0:
+                x = self._norm(self.norms[index - 1], x)
+            packed, _ = rnn(pack_padded_sequence(x.transpose(0, 1), lengths, batch_first=True))
+            x, _ = pad_packed_sequence(packed, batch_first=True)
+            x = x.transpose(0, 1)
+            x = x.view(x.shape[0], x.shape[1], 2, -1).sum(2)
+        x = self.head(self._norm(self.norms[-1], x))
+        return x.log_softmax(-1), lengths
+
+    @staticmethod
+    def _norm(norm: nn.BatchNorm1d, x: torch.Tensor) -> torch.Tensor:
+        return norm(x.reshape(-1, x.shape[-1])).view_as(x)
+
+    def loss(self, spectrograms: torch.Tensor, lengths: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The CTC loss, summed over the batch; `targets` are the label ids of each clip."""
+        log_probs, output_lengths = self(spectrograms, lengths)
+        sizes = torch.tensor([len(target) for target in targets])
+        return nn.functional.ctc_loss(
+            log_probs, torch.cat(list(targets)), output_lengths, sizes, reduction="sum", zero_infinity=True
+        )
+
+
+def _mask(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Zeroes (batch, channels, rows, frames) behind each clip's end, clip by clip."""
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    for i, length in enumerate(lengths.tolist()):
+        if x.shape[-1] > length:
+            mask[i].narrow(2, length, x.shape[-1] - length).fill_(True)
+    return x.masked_fill(mask, 0)
+
+
+def plain_features(path: str) -> np.ndarray:
+    """A file of 16 kHz -> (frames, 161)."""
+    return plain_spectrogram(librosa.load(path, sr=None)[0])
+
+
+def plain_spectrogram(samples: np.ndarray) -> np.ndarray:
+    """(samples,) at 16 kHz -> (frames, 161): librosa's log spectrogram, normalised over the clip."""
+    spectrum = librosa.stft(samples, n_fft=320, hop_length=160, win_length=320, window="hamming", pad_mode="reflect")
+    values = np.log1p(np.abs(spectrum)).T
+    return (values - values.mean()) / values.std(ddof=1)
+
+
+def pad(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(frames, bins) each -> (batch, frames, bins), longest first, copied clip by clip; and the lengths."""
+    ordered = sorted(clips, key=len, reverse=True)
+    batch = torch.zeros(len(ordered), len(ordered[0]), ordered[0].shape[1])
+    for row, clip in zip(batch, ordered, strict=True):
+        row.narrow(0, 0, len(clip)).copy_(torch.from_numpy(clip))
+    return batch, torch.tensor([len(clip) for clip in ordered])

@@ -1,0 +1,153 @@
+"""
+Measures batches from a stream: the share of them that is padding, and of a training's time that is waiting for data.
+
+    python benchmarks/streaming.py
+    python benchmarks/streaming.py LIBRISPEECH --utterances 1308 --batches 120
+
+Padding: frames of the features behind the end of their clips, in batches from windows of 512 utterances against random
+batches of 8, the plain way; of durations as LibriSpeech has them and, with LIBRISPEECH (a folder in the layout of
+openslr/librispeech_asr), of its clean/train.100, read as in training. Waiting: the model, batches, augmentation and
+data worker of recipes/librispeech/mini.yaml on the same speech; the steps have one thread, the worker another. A window
+is some 115 of its batches: with more, reading the next one is among what is measured.
+"""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import draw_durations_s, write_table
+
+from deepspeech2.batching import cut_batches
+from deepspeech2.corpora import load_corpus
+from deepspeech2.data import SpeechStream, build_loader
+from deepspeech2.loading import build_model, build_train_stream
+from deepspeech2.parsing import parse_recipe
+from deepspeech2.splits import load_train_corpora
+
+ROOT = Path(__file__).parents[1]
+OUTPUTS = ROOT / "outputs" / "benchmarks"
+MINI = ROOT / "recipes" / "librispeech" / "mini.yaml"
+WINDOW_SIZE, PLAIN_BATCH_SIZE, DRAWN_WINDOWS = 512, 8, 20
+FRAMES_PER_S = 100
+WAYS: dict[str, dict[str, float | None]] = {
+    "45 s": {"batch_seconds": 45, "batch_size": None},
+    "320 s": {"batch_seconds": 320, "batch_size": None},
+    "8 clips": {"batch_seconds": None, "batch_size": 8},
+}
+PLAIN = f"{PLAIN_BATCH_SIZE} random clips"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", metavar="LIBRISPEECH", help="real speech")
+    parser.add_argument("--utterances", type=int, default=5120, help="padded of it, at most (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=120, help="trained on (default: %(default)s)")
+    args = parser.parse_args()
+    shares = {"drawn durations": padding_of_drawn(DRAWN_WINDOWS)}
+    if args.folder:
+        shares[Path(args.folder).name] = padding_of_corpus(args.folder, "clean", "train.100", args.utterances)
+    rows = [[way, *(f"{own[way]:.1%}" for own in shares.values())] for way in (*WAYS, PLAIN)]
+    write_table(["batches of", *(f"padding, {name}" for name in shares)], rows, OUTPUTS / "padding.md")
+    if args.folder:
+        waits_s, steps_s, audio_s = wait_and_step(args.folder, args.batches)
+        total_s = sum(waits_s) + sum(steps_s)
+        row = [args.batches, f"{audio_s / total_s:.0f}", f"{sum(waits_s) / total_s:.2%}", f"{max(waits_s):.2f}"]
+        write_table(["batches", "audio-s per s", "time waiting", "longest wait, s"], [row], OUTPUTS / "waiting.md")
+
+
+def padding(batches: Iterable[list[int]]) -> float:
+    """The share of frames that are padding, in batches of clips of so many frames each."""
+    batches = list(batches)
+    frames = sum(max(batch) * len(batch) for batch in batches)
+    return 1 - sum(map(sum, batches)) / frames
+
+
+def random_batches(frames: list[int]) -> Iterator[list[int]]:
+    order = np.random.default_rng(0).permutation(len(frames)).tolist()
+    for first in range(0, len(order), PLAIN_BATCH_SIZE):
+        yield [frames[place] for place in order[first : first + PLAIN_BATCH_SIZE]]
+
+
+def padding_of_drawn(num_windows: int) -> dict[str, float]:
+    """By way, over windows of durations as LibriSpeech has them."""
+    windows = [draw_durations_s(WINDOW_SIZE, seed) for seed in range(num_windows)]
+    shares = {}
+    for way, limits in WAYS.items():
+        batches = []
+        for seed, durations_s in enumerate(windows):
+            for places in cut_batches(durations_s, **limits, rng=np.random.default_rng(seed)):
+                batches.append([to_frames(durations_s[place]) for place in places])
+        shares[way] = padding(batches)
+    return shares | {PLAIN: padding(random_batches([to_frames(s) for s in itertools.chain(*windows)]))}
+
+
+def to_frames(duration_s: float) -> int:
+    return int(duration_s * FRAMES_PER_S) + 1
+
+
+def padding_of_corpus(name: str, config: str | None, split: str, max_utterances: int) -> dict[str, float]:
+    """By way, over the first epoch of a stream, at most so many utterances."""
+    corpora = load_corpus(name, config, split)
+    model_arguments, *_ = parse_recipe([str(MINI), "--dataset_name", name], MINI)
+    model, processor = build_model(model_arguments, [])
+    extractor = processor.feature_extractor
+
+    def output_frames(num_samples: int) -> int:
+        return model.config.lengths_after_each_conv(extractor.get_num_frames(num_samples))[-1]
+
+    count = min(max_utterances, *(corpus.num_examples or max_utterances for corpus in corpora))
+    shares = {}
+    for way, limits in WAYS.items():
+        stream = SpeechStream(corpora, None, processor, output_frames, seed=1, window_size=WINDOW_SIZE, **limits)
+        batches = list(frames_of(stream, count))
+        shares[way] = padding(batches)
+    return shares | {PLAIN: padding(random_batches(list(itertools.chain(*batches))))}
+
+
+def frames_of(stream: Iterable[dict], num_utterances: int) -> Iterator[list[int]]:
+    """The frames of the clips of each batch, until so many utterances have come."""
+    seen = 0
+    for batch in stream:
+        yield batch["attention_mask"].sum(1).tolist()
+        seen += len(batch["ids"])
+        if seen >= num_utterances:
+            return
+
+
+def wait_and_step(name: str, num_batches: int, num_warm: int = 3) -> tuple[list[float], list[float], float]:
+    """Seconds of waiting for each batch and of each step of mini.yaml's training, after some; seconds of audio."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [str(MINI), "--dataset_name", name, "--output_dir", folder, "--use_cpu", "true"]
+        model_arguments, data, augmentation, training, _ = parse_recipe(words, MINI)
+        model, processor = build_model(model_arguments, [])
+        stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+        optimizer = torch.optim.AdamW(model.train().parameters(), lr=training.learning_rate)
+        batches = iter(build_loader(stream, training.dataloader_num_workers))
+        waits_s, steps_s, audio_s = [], [], 0.0
+        for index in range(num_warm + num_batches):
+            asked = time.perf_counter()
+            batch = next(batches)
+            came = time.perf_counter()
+            step(model, optimizer, batch, training.max_grad_norm)
+            if index >= num_warm:
+                waits_s.append(came - asked)
+                steps_s.append(time.perf_counter() - came)
+                audio_s += sum(batch["durations_s"])
+    return waits_s, steps_s, audio_s
+
+
+def step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict, max_grad_norm: float) -> None:
+    optimizer.zero_grad()
+    model(batch["input_features"], batch["attention_mask"], labels=batch["labels"]).loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm)
+    optimizer.step()
+
+
+if __name__ == "__main__":
+    main()
