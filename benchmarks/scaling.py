@@ -1,0 +1,88 @@
+"""
+Measures how a training scales over processes: audio-seconds per second of one process against two, a core each.
+
+    python benchmarks/scaling.py LIBRISPEECH_MINI
+
+The training of recipes/librispeech/mini.yaml, one thread a process, which also decodes; the same global batches: two
+processes take one each, one process accumulates two. In turn, several rounds; the first log of each run, the warm-up,
+does not count. The cores must be quiet: two processes wait for the slower one at each step.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measuring import write_table
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "outputs" / "benchmarks" / "scaling.md"
+LOGGING_STEPS = 10
+COMMON = {
+    "num_readers": 2,
+    "logging_steps": LOGGING_STEPS,
+    "cpu_threads": 1,
+    "dataloader_num_workers": 0,
+    "eval_strategy": "no",
+    "save_strategy": "steps",
+    "load_best_model_at_end": "false",
+    "test_split": "clean/validation",
+}
+WAYS = {
+    "1 process": ["cpu.yaml", "--gradient_accumulation_steps", "2"],
+    "2 processes": ["cpu_ddp.yaml", "--use_cpu", "true"],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="real speech")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
+    parser.add_argument("--max_steps", type=int, default=40, help="of each run (default: %(default)s)")
+    args = parser.parse_args()
+    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for round_ in range(1, args.repeats + 1):
+        for way in WAYS:
+            print(f"round {round_} of {args.repeats}: {way}", file=sys.stderr, flush=True)
+            speeds[way].append(train(args.folder, way, args.max_steps))
+    ratios = sorted(two / one for one, two in zip(*speeds.values(), strict=True))
+    rows = [[way, f"{statistics.median(values):.0f}"] for way, values in speeds.items()]
+    rows.append(["times one process", f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"])
+    write_table(["way", "audio-s per s"], rows, OUTPUT)
+
+
+def train(folder: str, way: str, max_steps: int) -> float:
+    """Audio-seconds per second of a short training, the median of its logs but the first."""
+    with tempfile.TemporaryDirectory() as output_dir:
+        subprocess.run(
+            [str(Path(sys.executable).with_name("accelerate")), *make_command(folder, way, max_steps, output_dir)],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+        state = Path(output_dir, f"checkpoint-{max_steps}", "trainer_state.json")
+        return median_speed(json.loads(state.read_text(encoding="utf-8"))["log_history"])
+
+
+def make_command(folder: str, way: str, max_steps: int, output_dir: str) -> list[str]:
+    """`accelerate` and its arguments, without the program."""
+    config, *options = WAYS[way]
+    settings = COMMON | {"dataset_name": folder, "max_steps": max_steps, "save_steps": max_steps}
+    settings["output_dir"] = output_dir
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    launcher = ["launch", "--config_file", str(ROOT / "accelerate_configs" / config)]
+    return [*launcher, "recipes/finetune.py", "recipes/librispeech/mini.yaml", *words, *options]
+
+
+def median_speed(log_history: list[dict]) -> float:
+    return statistics.median(entry["audio_s_per_s"] for entry in log_history[1:] if "audio_s_per_s" in entry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""
+Times greedy transcription on a CPU against the plain way: librosa, packed LSTMs, a Python loop over the labels.
+
+    python benchmarks/transcription.py
+    python benchmarks/transcription.py --sizes 5x1024 --clips 16
+
+From samples to text, of made-up clips of LibriSpeech's durations drawn anew in each round, by made-up weights: one clip
+after another, and in batches: 8 as they come the plain way, neighbours in length of at most 60 s here. One thread each,
+in turn. `recipes/score.py` gives the speed of a real checkpoint on a real split.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import draw_durations_s, median, peak_memory_mb, ratios, rounds, write_table
+from plain import PlainDeepSpeech2, pad, plain_spectrogram
+from training_step import new_model
+
+from deepspeech2.batching import cut_batches
+from deepspeech2.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from deepspeech2.processing_deepspeech2 import DeepSpeech2Processor
+
+OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "transcription.md"
+RATE, PLAIN_BATCH_SIZE, BATCH_SECONDS = 16_000, 8, 60
+LABELS = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "
+WAYS = ("plain, one by one", "this, one by one", "plain, batches of 8", "this, batches of 60 s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=["3x512", "5x1024"], help="layers x units (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=24, help="of a round (default: %(default)s)")
+    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help='one measurement: 3x512 "plain, one by one"')
+    parser.add_argument("--seed", type=int, default=1, help="of --case (default: %(default)s)")
+    args = parser.parse_args()
+    if args.case:
+        print(json.dumps(measure(*args.case, args.seed, args.clips)))
+        return
+    rows = []
+    for size in args.sizes:
+        cases = {way: ["--case", size, way, "--clips", str(args.clips)] for way in WAYS}
+        results = rounds(__file__, cases, args.repeats)
+        for way, own in results.items():
+            baseline = results[way.replace("this", "plain").replace("60 s", "8")]
+            row = [size, way, f"{median(own, 'rtfx'):.1f}", ratios(own, baseline, "rtfx")]
+            rows.append([*row, f"{median(own, 'peak_mb'):,.0f}"])
+    write_table(["size", "way", "RTFx", "times plain", "peak MB"], rows, OUTPUT)
+
+
+@torch.inference_mode()
+def measure(size: str, way: str, seed: int, num_clips: int) -> dict:
+    """Transcribes some clips one way, after a short one that does not count."""
+    rng = np.random.default_rng(seed)
+    durations_s = draw_durations_s(num_clips, seed)
+    clips = [rng.standard_normal(int(s * RATE), dtype=np.float32) * 0.05 for s in durations_s]
+    transcribe = plain_way(size) if way.startswith("plain") else this_way(size)
+    transcribe(clips[:1])
+    started = time.perf_counter()
+    texts = [text for batch in cut(durations_s, way) for text in transcribe([clips[place] for place in batch])]
+    return {
+        "rtfx": sum(durations_s) / (time.perf_counter() - started),
+        "peak_mb": peak_memory_mb(),
+        "texts": len(texts),
+    }
+
+
+def cut(durations_s: list[float], way: str) -> list[list[int]]:
+    """Places of the clips of each batch."""
+    if way.endswith("one by one"):
+        return [[place] for place in range(len(durations_s))]
+    if way.startswith("plain"):
+        places = list(range(len(durations_s)))
+        return [places[first : first + PLAIN_BATCH_SIZE] for first in range(0, len(places), PLAIN_BATCH_SIZE)]
+    return cut_batches(durations_s, batch_seconds=BATCH_SECONDS, batch_size=None)
+
+
+def plain_way(size: str) -> Callable[[list[np.ndarray]], list[str]]:
+    """Texts in the order of falling length, as deepspeech.pytorch gives them."""
+    model = PlainDeepSpeech2(new_model(size)).eval()
+
+    def transcribe(clips: list[np.ndarray]) -> list[str]:
+        log_probs, lengths = model(*pad([plain_spectrogram(clip) for clip in clips]))
+        return [plain_text(log_probs[:length, i].argmax(-1)) for i, length in enumerate(lengths.tolist())]
+
+    return transcribe
+
+
+def plain_text(ids: torch.Tensor) -> str:
+    text, before = "", 0
+    for label in ids:
+        if label != before and label != 0:
+            text += LABELS[int(label)]
+        before = int(label)
+    return text
+
+
+def this_way(size: str) -> Callable[[list[np.ndarray]], list[str]]:
+    model = new_model(size).eval()
+    extractor = DeepSpeech2FeatureExtractor()
+    processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(LABELS[1:]))
+
+    def transcribe(clips: list[np.ndarray]) -> list[str]:
+        inputs = extractor(clips, sampling_rate=RATE, return_tensors="pt")
+        return processor.batch_decode(model(**inputs).logits.argmax(-1))
+
+    return transcribe
+
+
+if __name__ == "__main__":
+    main()
