@@ -23,7 +23,7 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 	@touch $@
 
 # OMP_NUM_THREADS is set only because accelerate would remark that it is not.
-quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, under 5 minutes
+quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, 3 to 10 minutes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
