@@ -9,7 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from deepspeech2.configuration_deepspeech2 import DeepSpeech2Config
-from deepspeech2.modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Lookahead, DeepSpeech2RecurrentLayer
+from deepspeech2.modeling_deepspeech2 import (
+    DeepSpeech2ForCTC,
+    DeepSpeech2Lookahead,
+    DeepSpeech2Model,
+    DeepSpeech2RecurrentLayer,
+)
 
 RNN_KINDS = list(itertools.product(["lstm", "gru", "rnn"], [True, False]))
 LENGTHS = [30, 21, 7]
@@ -401,3 +406,13 @@ def test_time_strides_and_rows_of_the_defaults() -> None:
     config = DeepSpeech2Config()
     assert config.inputs_to_logits_ratio == 160 * 2 * 1
     assert config.rnn_input_size == 32 * 41  # 161 -> 81 -> 41 rows
+
+
+def test_batch_norm_far_from_zero():
+    """A mean of 1,000 deviations: squares about zero would lose the variance in float32."""
+    norm = torch.nn.BatchNorm1d(3).train()
+    x = 1000 + torch.randn(4, 3, 50, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.batch_norm(x.double(), None, None, training=True)
+    ours = DeepSpeech2Model._normalise(norm, x.transpose(1, 2), torch.full((4,), 50)).transpose(1, 2)
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-4)
+    torch.testing.assert_close(norm.running_mean, 0.1 * x.mean((0, 2)), rtol=1e-5, atol=0)

@@ -38,8 +38,10 @@ def test_loss_and_gradients_are_those_of_the_plain_way(lengths, train):
     (plain_loss, plain), (loss, ours) = both(lengths, train)
     torch.testing.assert_close(loss, plain_loss, rtol=1e-5, atol=0)
     assert plain.keys() == ours.keys()
+    # The gradient of a bias before a batch norm is 0 but for rounding: one scale for all.
+    largest = max(float(gradient.abs().max()) for gradient in plain.values())
     for name, gradient in plain.items():
-        torch.testing.assert_close(ours[name], gradient, rtol=0, atol=2e-5 * max(1.0, float(gradient.abs().max())))
+        torch.testing.assert_close(ours[name], gradient, rtol=0, atol=1e-5 * largest)
 
 
 def test_features_are_those_of_the_plain_way():
