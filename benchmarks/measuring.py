@@ -34,33 +34,22 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Wall time of a call, the median of several after one that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def in_a_process(script: str, arguments: Sequence[str], threads: int = 1) -> dict:
-    """Runs `python SCRIPT ARGUMENTS`, whose last line is a JSON object, on some threads; that object."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+def in_a_process(script: str, arguments: Sequence[str]) -> dict:
+    """Runs `python SCRIPT ARGUMENTS`, whose last line is a JSON object, on one thread; that object."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, script, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rounds(script: str, cases: dict[str, Sequence[str]], repeats: int, threads: int = 1) -> dict[str, list[dict]]:
+def rounds(script: str, cases: dict[str, Sequence[str]], repeats: int) -> dict[str, list[dict]]:
     """Every case once in each round, in turn: its results, one for each round."""
     results: dict[str, list[dict]] = {name: [] for name in cases}
     for round_ in range(1, repeats + 1):
         for name, arguments in cases.items():
             print(f"round {round_} of {repeats}: {name}", file=sys.stderr, flush=True)
-            results[name].append(in_a_process(script, [*arguments, "--seed", str(round_)], threads))
+            results[name].append(in_a_process(script, [*arguments, "--seed", str(round_)]))
     return results
 
 

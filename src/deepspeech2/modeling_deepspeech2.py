@@ -61,10 +61,12 @@ def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, l
     shape = [1, -1] + [1] * (x.dim() - 2)
     mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
     training = norm.training and norm.weight.requires_grad
-    dims = [dim for dim in range(x.dim()) if dim != 1]
-    count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
-    with torch.no_grad():
-        pivot = (x.float() * mask).sum(dims) / count if training else norm.running_mean.float()
+    pivot = norm.running_mean.float()
+    if training:
+        dims = [dim for dim in range(x.dim()) if dim != 1]
+        count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
+        with torch.no_grad():
+            pivot = (x.float() * mask).sum(dims) / count
     # Of a spectrogram's many copies autograd keeps this one alone. Its mean is 0: the squares cancel nothing.
     real = (x.float() - pivot.view(shape)) * mask
     if training:
