@@ -20,7 +20,7 @@ from accelerate import PartialState
 
 from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream, build_loader
-from deepspeech2.devices import set_cpu_threads
+from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_models
 from deepspeech2.metrics import compare
@@ -89,6 +89,7 @@ def main(argv: list[str]) -> int:
         text_column=args.text_column,
         audio_column=args.audio_column,
     )
+    set_up_cpu(args.cpu_threads)
     corpora = load_split(data, args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
     parts = (Path(args.model).name, Path(args.dataset_name).stem, args.dataset_config, args.split.replace("/", "-"))
@@ -96,7 +97,6 @@ def main(argv: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
 
     state = PartialState()
-    set_cpu_threads(args.cpu_threads)
     scored = {}
     for name, (model, processor) in models.items():
         stream = EvaluationStream(

@@ -16,7 +16,7 @@ import yaml
 
 from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream
-from deepspeech2.devices import set_cpu_threads
+from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_model
 from deepspeech2.reports import EvaluatedSplit, write_model_card
@@ -40,7 +40,7 @@ LIMITS = [
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    set_cpu_threads(1)
+    set_up_cpu(1)
     settings = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     mini, _, reading, _ = settings["dataset_name"]
     data = DataArguments(

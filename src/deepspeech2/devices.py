@@ -7,19 +7,22 @@ import sys
 import torch
 
 
-def set_cpu_threads(threads: int = 0, num_workers: int = 0) -> int:
+def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
     """
-    Threads of this process: as many as asked for, or (0) its share of the cores that the data workers leave.
+    Threads and memory pages of this process; to be called before the first large tensor is made.
 
     A thread more than there are free cores costs far more than it brings: the others wait for it at every step.
+    Memory comes in large pages where Linux gives them (`transparent_hugepage`), in data workers too: the spectrograms
+    of a step are new memory by the hundred megabytes; small pages' faults would take longer than the arithmetic.
 
     Args:
-        threads: how many; 0: see above.
+        threads: how many; 0: the share of the cores of this process, less those of its data workers.
         num_workers: data workers of each process.
 
     Returns:
         The number of threads.
     """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at it when it first makes a large tensor
     processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     share = _cores() // processes_here - num_workers
     torch.set_num_threads(threads or max(1, share))

@@ -19,7 +19,7 @@ from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArgum
 from .callbacks import DropReport
 from .corpora import Corpus
 from .data import SpeechStream
-from .devices import describe_device, set_cpu_threads
+from .devices import describe_device, set_up_cpu
 from .launching import asked_processes, launcher
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model
 from .metrics import Scores
@@ -70,7 +70,7 @@ def set_up_process(training: RecipeTrainingArguments) -> None:
         )
     # Trainer would wrap the model in DataParallel for the other GPUs of one process.
     training._n_gpu = min(training.n_gpu, 1)
-    threads = set_cpu_threads(training.cpu_threads, training.dataloader_num_workers)
+    threads = set_up_cpu(training.cpu_threads, training.dataloader_num_workers)
     set_seed(training.seed)
     logger.info(
         "%d process(es) on %s, %d CPU thread(s) each", training.world_size, describe_device(training.device), threads
