@@ -15,6 +15,8 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +55,9 @@ def main() -> None:
         return
     rows = []
     for size in args.sizes:
-        shutil.rmtree(exported(size))  # an older one
-        exported(size)
+        shutil.rmtree(export_folder(size), ignore_errors=True)
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # this one's peak of memory is handed down
+            other.submit(export, size).result()
         cases = {way: ["--case", size, way, "--clips", str(args.clips)] for way in WAYS}
         results = rounds(__file__, cases, args.repeats)
         for way, own in results.items():
@@ -113,7 +116,7 @@ def plain_text(ids: torch.Tensor) -> str:
 
 
 def this_way(size: str, engine: str) -> Callable[[list[np.ndarray]], list[str]]:
-    model = new_model(size).eval() if engine == "this" else OnnxModel(exported(size) / FILES[engine])
+    model = new_model(size).eval() if engine == "this" else OnnxModel(export_folder(size) / FILES[engine])
     processor = new_processor()
 
     def transcribe(clips: list[np.ndarray]) -> list[str]:
@@ -123,12 +126,12 @@ def this_way(size: str, engine: str) -> Callable[[list[np.ndarray]], list[str]]:
     return transcribe
 
 
-def exported(size: str) -> Path:
-    """The folder of the export, made where there is none: not in the process that is measured, for its memory."""
-    folder = OUTPUT.parent / f"transcription-{size}"
-    if not folder.exists():
-        export_onnx(new_model(size).eval(), new_processor(), folder)
-    return folder
+def export_folder(size: str) -> Path:
+    return OUTPUT.parent / f"transcription-{size}"
+
+
+def export(size: str) -> None:
+    export_onnx(new_model(size).eval(), new_processor(), export_folder(size))
 
 
 def new_processor() -> DeepSpeech2Processor:

@@ -62,13 +62,13 @@ def export_onnx(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, folde
         options = {"weight_type": QuantType.QInt8, "per_channel": True, "reduce_range": True}
         quantize_dynamic(graph, folder / FILES[INT8], op_types_to_quantize=["LSTM"], **options)
         ways.append(INT8)
-    np.savez(folder / "features.npz", **feature_constants(processor.feature_extractor))
+    np.savez(folder / "features.npz", allow_pickle=False, **feature_constants(processor.feature_extractor))
     model.config.save_pretrained(folder)
     processor.save_pretrained(folder)
     return ways
 
 
-def feature_constants(extractor: DeepSpeech2FeatureExtractor) -> dict[str, np.ndarray]:
+def feature_constants(extractor: DeepSpeech2FeatureExtractor) -> dict[str, Any]:
     """
     What the features of a clip are calculated with, float32.
 
@@ -107,7 +107,7 @@ class OnnxModel(nn.Module):
         """As `DeepSpeech2ForCTC.forward`; labels are not looked at."""
         inputs = {"input_features": input_features.numpy(), "attention_mask": attention_mask.int().numpy()}
         logits, output_lengths = map(torch.from_numpy, self._session.run(["logits", "output_lengths"], inputs))
-        return DeepSpeech2CTCOutput(logits=logits, output_lengths=output_lengths)
+        return DeepSpeech2CTCOutput(logits=logits, output_lengths=output_lengths)  # type: ignore[arg-type]
 
 
 def write_comparison(folder: Path, scored: Mapping[str, tuple[Scores, float]], facts: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ weights beside them, and a long convolution takes a fourth of the multiplication
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +20,10 @@ from .modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2RecurrentLayer
 OPSET, IR_VERSION = 17, 8
 BLOCK = 30  # output frames; 14 to 54 are about as fast
 # torch's gates in the order of ONNX: input, output, forget, cell of an LSTM; update, reset, new of a GRU.
-KINDS = {
-    "lstm": ("LSTM", [0, 3, 1, 2], {}),
-    "gru": ("GRU", [1, 0, 2], {"linear_before_reset": 1}),
-    "rnn": ("RNN", [0], {}),
+KINDS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
+    "LSTM": ("LSTM", [0, 3, 1, 2], {}),
+    "GRU": ("GRU", [1, 0, 2], {"linear_before_reset": 1}),
+    "RNN_TANH": ("RNN", [0], {}),
 }
 
 
@@ -33,10 +34,8 @@ class _Graph:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
-    def add(
-        self, operation: str, *inputs: str | int | float | list[int] | np.ndarray, output: str = "", **attributes
-    ) -> str:
-        """A node of one output, whose name comes back. A text names an input (""); all else is a constant."""
+    def add(self, operation: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
+        """A node of one output, whose name comes back. A text names an input; numbers and arrays are constants."""
         output = output or f"{operation.lower()}_{len(self.nodes)}"
         names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
         self.nodes.append(helper.make_node(operation, names, [output], **attributes))
@@ -118,9 +117,14 @@ def build_graph(model: DeepSpeech2ForCTC) -> onnx.ModelProto:
     return helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="deepspeech2")
 
 
+def _sizes(conv: nn.Conv2d) -> list[tuple[int, int]]:
+    """Kernel, stride and padding, each (frequency, time)."""
+    return [(int(size[0]), int(size[1])) for size in (conv.kernel_size, conv.stride, conv.padding)]
+
+
 def _output_lengths(graph: _Graph, lengths: str, conv: nn.Conv2d) -> str:
     """`DeepSpeech2Config.lengths_after_each_conv`; the division of ONNX rounds towards zero: not below it."""
-    (_, kernel), (_, stride), (_, padding) = conv.kernel_size, conv.stride, conv.padding
+    (_, kernel), (_, stride), (_, padding) = _sizes(conv)
     longer = graph.add("Add", lengths, 2 * padding - kernel + stride)
     return graph.add("Div", graph.add("Max", longer, 0), stride)
 
@@ -130,18 +134,18 @@ def _convolution(graph: _Graph, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -
     scale, shift = _affine(norm)
     weight = _array(conv.weight) * scale[:, None, None, None]
     bias = _array(conv.bias) * scale + shift
-    (_, kernel), (row_stride, stride) = conv.kernel_size, conv.stride
-    (row_padding, padding) = conv.padding
+    (_, kernel), (row_stride, stride), (row_padding, padding) = _sizes(conv)
     # Runs of 8 channels are what ONNX Runtime's fast kernels take.
     if stride > 1 or kernel < 5 or conv.in_channels % 8 or conv.out_channels % 8:
-        return graph.add("Conv", x, weight, bias, strides=conv.stride, pads=[*conv.padding] * 2)
+        return graph.add("Conv", x, weight, bias, strides=[row_stride, stride], pads=[row_padding, padding] * 2)
     # By blocks of frames: each is transformed, multiplied with the transformed kernel, and transformed back.
-    to_products, of_kernel, to_frames = _block_transforms(BLOCK, kernel)
+    block = BLOCK + 1 - kernel % 2  # so that a block has an even number of frames to look at
+    to_products, of_kernel, to_frames = _block_transforms(block, kernel)
     count, channels, rows = len(of_kernel), conv.out_channels, graph.size(x, 2)
     num_frames = graph.add("Add", graph.size(x, 3), 2 * padding - kernel + 1)
     each = graph.reshape(x, -1, 1, rows, graph.size(x, 3))
-    pads = [0, padding, 0, padding + BLOCK - 1]
-    blocks = graph.add("Conv", each, to_products[:, None, None, :], strides=[1, BLOCK], pads=pads)
+    pads = [0, padding, 0, padding + block - 1]
+    blocks = graph.add("Conv", each, to_products[:, None, None, :], strides=[1, block], pads=pads)
     num_blocks = graph.size(blocks, 3)
     blocks = graph.add(
         "Transpose", graph.reshape(blocks, -1, conv.in_channels, count, rows, num_blocks), perm=[0, 2, 1, 3, 4]
@@ -192,7 +196,7 @@ def _recurrent(
 ) -> str:
     """A recurrent layer after a batch norm: (frames, batch, input size) -> (frames, batch, hidden_size)."""
     rnn = layer.rnn
-    operation, order, attributes = KINDS[rnn.mode.removesuffix("_TANH").lower()]
+    operation, order, attributes = KINDS[rnn.mode]
     scale, shift = (1.0, np.zeros(rnn.input_size)) if norm is None else _affine(norm)
 
     def gates(name: str, suffix: str) -> np.ndarray:
@@ -233,5 +237,6 @@ def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarr
     return scale, _array(norm.bias) - _array(norm.running_mean) * scale
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
+def _array(tensor: torch.Tensor | None) -> np.ndarray:
+    assert tensor is not None
     return tensor.detach().double().cpu().numpy()
