@@ -28,9 +28,9 @@ def export_onnx(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, folde
     """
     Writes model.onnx, model_int8.onnx, features.npz, and the JSON files of the configuration and the processor.
 
-    In int8 are the weights of the LSTM layers, and what they are multiplied with, scaled anew at every step. They hold
-    nearly all the weights; convolutions and head stay in fp32. ONNX Runtime has no such GRU or RNN: of those there is
-    no model_int8.onnx.
+    In int8 are the weights of the LSTM layers, which are nearly all, and what they are multiplied with. The latter has
+    one scale for a whole batch: a clip's logits depend a little on its company, though not on padding. Convolutions
+    and head stay in fp32. ONNX Runtime has no such GRU or RNN: of those there is no model_int8.onnx.
 
     Args:
         folder: where to; a new one.
