@@ -36,7 +36,18 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the export")
     parser.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
     parser.add_argument("--dataset_config", help="configuration of the dataset")
-    parser.add_argument("--split", default="test", help="split to compare on (default: %(default)s)")
+    parser.add_argument("--split", default="test", help="split to compare on, or held-out (default: %(default)s)")
+    parser.add_argument(
+        "--held_out_share", type=float, default=0.0, metavar="SHARE", help="with --split held-out, as for finetune.py"
+    )
+    parser.add_argument(
+        "--held_out_speakers",
+        nargs="+",
+        default=[],
+        metavar="SPEAKER",
+        help="with --split held-out, as for finetune.py",
+    )
+    parser.add_argument("--train_split", default="train", help="with --split held-out (default: %(default)s)")
     parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
     parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
     parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
@@ -62,6 +73,9 @@ def main(argv: list[str]) -> None:
     data = DataArguments(
         dataset_name=[args.dataset_name],
         dataset_config=[args.dataset_config] if args.dataset_config else [],
+        train_split=[args.train_split],
+        held_out_share=args.held_out_share,
+        held_out_speakers=args.held_out_speakers,
         text_column=args.text_column,
         audio_column=args.audio_column,
     )

@@ -130,7 +130,9 @@ def test_int8_is_close_and_a_fourth_as_large(trained, exported, recording):
         expected = model(**inputs).logits
     graph = OnnxModel(exported / "model_int8.onnx")
     found = graph(**inputs).logits
-    padded = {name: torch.nn.functional.pad(value, (0,) * (2 * value.dim() - 3) + (40,)) for name, value in inputs.items()}
+    padded = {
+        name: torch.nn.functional.pad(value, (0,) * (2 * value.dim() - 3) + (40,)) for name, value in inputs.items()
+    }
     assert torch.equal(graph(**padded).logits[:, : found.shape[1]], found)
     assert 0 < (found - expected).square().mean().sqrt() < 0.05 * expected.std()
     assert (found.argmax(-1) == expected.argmax(-1)).float().mean() > 0.95 and expected.argmax(-1).any()
