@@ -270,7 +270,7 @@ def test_the_tolerance_is_in_points_and_one_sided():
     refuse_worse({PYTORCH: scores(100), FP32: scores(90), INT8: scores(103)}, 0.30001)
     with pytest.raises(ValueError, match=r"the WER of ONNX int8 10\.40 % is more than 0\.3 points above the 10\.00 %"):
         refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(104)}, 0.3)
-    with pytest.raises(ValueError, match=r"ONNX fp32 10\.00 % and ONNX int8 10\.00 %"):
+    with pytest.raises(ValueError, match=r"the WER of ONNX fp32 10\.00 % and ONNX int8 10\.00 %"):
         refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(100)}, -0.1)
 
 

@@ -158,7 +158,7 @@ def _convolution_by_blocks(graph: _Graph, x: str, conv: nn.Conv2d, weight: np.nd
     biases = np.zeros((count, channels))
     biases[0] = bias * to_products.shape[1]
     weights = np.einsum("pt,ocrt->pocr", of_kernel, weight).reshape(count * channels, conv.in_channels, -1, 1)
-    sizes = {"group": count, "strides": [row_stride, 1], "pads": [row_padding, 0] * 2}
+    sizes: dict[str, Any] = {"group": count, "strides": [row_stride, 1], "pads": [row_padding, 0] * 2}
     products = graph.add("Conv", blocks, weights, biases.flatten(), **sizes)
 
     products = graph.reshape(products, -1, count, channels, graph.size(products, 2), num_blocks)
