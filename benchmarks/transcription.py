@@ -5,14 +5,18 @@ Times greedy transcription on a CPU against the plain way: librosa, packed LSTMs
     python benchmarks/transcription.py --sizes 5x1024 --clips 16
 
 From samples to text, of made-up clips of LibriSpeech's durations drawn anew in each round, by made-up weights: one clip
-after another, and in batches: 8 as they come the plain way, neighbours in length of at most 60 s here. One thread each,
-in turn. `recipes/score.py` gives the speed of a real checkpoint on a real split.
+after another, and in batches: 8 as they come the plain way, neighbours in length of at most 60 s here, by PyTorch and
+by an export to ONNX. One thread each, in turn. `recipes/score.py` gives the speed of a real checkpoint on a real split,
+`recipes/export_onnx.py` that of its exports and what int8 costs in words.
 """
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +26,20 @@ from plain import PlainDeepSpeech2, pad, plain_spectrogram
 from training_step import new_model
 
 from deepspeech2.batching import cut_batches
+from deepspeech2.export import FILES, FP32, INT8, OnnxModel, export_onnx
 from deepspeech2.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from deepspeech2.processing_deepspeech2 import DeepSpeech2Processor
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "transcription.md"
 RATE, PLAIN_BATCH_SIZE, BATCH_SECONDS = 16_000, 8, 60
 LABELS = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "
-WAYS = ("plain, one by one", "this, one by one", "plain, batches of 8", "this, batches of 60 s")
+ENGINES = ("this", FP32, INT8)
+WAYS = (
+    "plain, one by one",
+    *(f"{engine}, one by one" for engine in ENGINES),
+    "plain, batches of 8",
+    *(f"{engine}, batches of 60 s" for engine in ENGINES),
+)
 
 
 def main() -> None:
@@ -44,10 +55,13 @@ def main() -> None:
         return
     rows = []
     for size in args.sizes:
+        shutil.rmtree(export_folder(size), ignore_errors=True)
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # this one's peak of memory is handed down
+            other.submit(export, size).result()
         cases = {way: ["--case", size, way, "--clips", str(args.clips)] for way in WAYS}
         results = rounds(__file__, cases, args.repeats)
         for way, own in results.items():
-            baseline = results[way.replace("this", "plain").replace("60 s", "8")]
+            baseline = results["plain, " + way.split(", ")[1].replace("60 s", "8")]
             row = [size, way, f"{median(own, 'rtfx'):.1f}", ratios(own, baseline, "rtfx")]
             rows.append([*row, f"{median(own, 'peak_mb'):,.0f}"])
     write_table(["size", "way", "RTFx", "times plain", "peak MB"], rows, OUTPUT)
@@ -59,7 +73,8 @@ def measure(size: str, way: str, seed: int, num_clips: int) -> dict:
     rng = np.random.default_rng(seed)
     durations_s = draw_durations_s(num_clips, seed)
     clips = [rng.standard_normal(int(s * RATE), dtype=np.float32) * 0.05 for s in durations_s]
-    transcribe = plain_way(size) if way.startswith("plain") else this_way(size)
+    engine = way.split(",")[0]
+    transcribe = plain_way(size) if engine == "plain" else this_way(size, engine)
     transcribe(clips[:1])
     started = time.perf_counter()
     texts = [text for batch in cut(durations_s, way) for text in transcribe([clips[place] for place in batch])]
@@ -100,16 +115,27 @@ def plain_text(ids: torch.Tensor) -> str:
     return text
 
 
-def this_way(size: str) -> Callable[[list[np.ndarray]], list[str]]:
-    model = new_model(size).eval()
-    extractor = DeepSpeech2FeatureExtractor()
-    processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(LABELS[1:]))
+def this_way(size: str, engine: str) -> Callable[[list[np.ndarray]], list[str]]:
+    model = new_model(size).eval() if engine == "this" else OnnxModel(export_folder(size) / FILES[engine])
+    processor = new_processor()
 
     def transcribe(clips: list[np.ndarray]) -> list[str]:
-        inputs = extractor(clips, sampling_rate=RATE, return_tensors="pt")
+        inputs = processor.feature_extractor(clips, sampling_rate=RATE, return_tensors="pt")
         return processor.batch_decode(model(**inputs).logits.argmax(-1))
 
     return transcribe
+
+
+def export_folder(size: str) -> Path:
+    return OUTPUT.parent / f"transcription-{size}"
+
+
+def export(size: str) -> None:
+    export_onnx(new_model(size).eval(), new_processor(), export_folder(size))
+
+
+def new_processor() -> DeepSpeech2Processor:
+    return DeepSpeech2Processor(DeepSpeech2FeatureExtractor(), DeepSpeech2Processor.build_tokenizer(LABELS[1:]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""benchmarks/transcription.py: both ways hear the same, and all clips are in some batch."""
+"""benchmarks/transcription.py: the ways hear the same, and all clips are in some batch."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,20 @@ import torch
 import transcription
 
 
-def test_both_ways_write_the_same():
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcription, "OUTPUT", tmp_path / "transcription.md")
+    transcription.export("2x24")
+
+
+def test_the_ways_write_the_same(exported):
     rng = np.random.default_rng(0)
     clips = [rng.standard_normal(count, dtype=np.float32) * 0.1 for count in (24_000, 16_000)]
     with torch.inference_mode():
-        plain, this = (way("2x24")(clips) for way in (transcription.plain_way, transcription.this_way))
+        plain = transcription.plain_way("2x24")(clips)
+        this, onnx = (transcription.this_way("2x24", engine)(clips) for engine in ("this", "ONNX fp32"))
     assert any(plain)
+    assert this == onnx
     # The vocabularies have their own order: what is compared is where symbols change, not their names.
     assert [len(text) for text in plain] == [len(text) for text in this]
 
@@ -27,6 +35,7 @@ def test_every_clip_is_in_a_batch(way):
     assert max(map(len, batches)) == (1 if way.endswith("one") else 8 if way.startswith("plain") else 7)  # 7 x 7 s
 
 
-def test_a_measurement_writes_every_text():
-    result = transcription.measure("1x8", transcription.WAYS[3], seed=1, num_clips=5)
+@pytest.mark.parametrize("way", ["this, batches of 60 s", "ONNX int8, one by one"])
+def test_a_measurement_writes_every_text(way, exported):
+    result = transcription.measure("2x24", way, seed=1, num_clips=5)
     assert result["texts"] == 5 and result["rtfx"] > 0

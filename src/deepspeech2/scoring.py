@@ -28,7 +28,7 @@ def transcribe(
     Yields:
         The utterances of a batch and its loss (None if the batch has no labels).
     """
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has none: the CPU
     for batch in batches:
         labels = batch.get("labels")
         with torch.inference_mode():

@@ -1,0 +1,114 @@
+"""
+Exports a checkpoint to ONNX, in fp32 and int8, and keeps the export if it hears as well as PyTorch does.
+
+    python recipes/export_onnx.py outputs/quickstart outputs/quickstart_onnx --dataset_name synthetic --split test
+    python recipes/export_onnx.py USER/MODEL outputs/onnx --dataset_name openslr/librispeech_asr \
+        --dataset_config clean --split validation --max_wer_difference 0.2
+
+All three transcribe the split, one after the other: decoding of the audio, features, model and text in one process. OUT
+is there only when the gate was passed. Until then, and after a refusal, the export lies in OUT.unverified, which the
+next run replaces. export.md and export.json have the table. `recipes/onnx_example.py` transcribes with such a folder.
+"""
+
+import argparse
+import logging
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from deepspeech2.arguments import DataArguments
+from deepspeech2.data import EvaluationStream
+from deepspeech2.devices import set_cpu_threads
+from deepspeech2.exits import end_run
+from deepspeech2.export import FILES, PYTORCH, OnnxModel, export_onnx, refuse_worse, write_comparison
+from deepspeech2.loading import load_model
+from deepspeech2.scoring import score_model
+from deepspeech2.splits import load_split
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recipes/export_onnx.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the export")
+    parser.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
+    parser.add_argument("--dataset_config", help="configuration of the dataset")
+    parser.add_argument("--split", default="test", help="split to compare on, or held-out (default: %(default)s)")
+    parser.add_argument(
+        "--held_out_share", type=float, default=0.0, metavar="SHARE", help="with --split held-out, as for finetune.py"
+    )
+    parser.add_argument(
+        "--held_out_speakers",
+        nargs="+",
+        default=[],
+        metavar="SPEAKER",
+        help="with --split held-out, as for finetune.py",
+    )
+    parser.add_argument("--train_split", default="train", help="with --split held-out (default: %(default)s)")
+    parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
+    parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
+    parser.add_argument(
+        "--max_wer_difference",
+        type=float,
+        default=0.3,
+        metavar="POINTS",
+        help="by how many per cent points the WER may be above that of PyTorch (default: %(default)s)",
+    )
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
+    parser.add_argument("--cpu_threads", type=int, default=1, help="of each model (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("httpx", "datasets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if args.folder.exists():
+        make_parser().error(f"OUT {str(args.folder)!r} is already there; name a new folder, or remove it")
+    data = DataArguments(
+        dataset_name=[args.dataset_name],
+        dataset_config=[args.dataset_config] if args.dataset_config else [],
+        train_split=[args.train_split],
+        held_out_share=args.held_out_share,
+        held_out_speakers=args.held_out_speakers,
+        text_column=args.text_column,
+        audio_column=args.audio_column,
+    )
+    corpora = load_split(data, args.split)
+    if args.num_utterances:
+        corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
+    model, processor = load_model(args.model)
+    set_cpu_threads(args.cpu_threads)
+
+    unverified = args.folder.with_name(f"{args.folder.name}.unverified")
+    if unverified.exists():
+        shutil.rmtree(unverified)
+    ways = export_onnx(model, processor, unverified)
+    models = {PYTORCH: model} | {way: OnnxModel(unverified / FILES[way], args.cpu_threads) for way in ways}
+    scored = {}
+    for way, one in models.items():
+        scored[way] = score_model(
+            one, processor, EvaluationStream(corpora, processor, batch_seconds=args.batch_seconds)
+        )
+        print(f"{way}: {scored[way][0].summary()} · RTFx {scored[way][1]:.1f}", flush=True)
+    facts = {
+        "command": shlex.join(["python", "recipes/export_onnx.py", *argv]),
+        "max_wer_difference": args.max_wer_difference,
+        "cpu_threads": args.cpu_threads,
+    }
+    print(f"\n{write_comparison(unverified, scored, facts)}")
+    refuse_worse(scored, args.max_wer_difference)
+    unverified.rename(args.folder)
+    print(f"Verified: {args.folder}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ImportError, ValueError, ConnectionError) as error:
+        end_run("export_onnx.py", error)

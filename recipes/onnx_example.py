@@ -1,0 +1,54 @@
+"""
+Transcribes recordings by an exported model, with onnxruntime, numpy and soundfile alone.
+
+    python recipes/onnx_example.py outputs/quickstart_onnx/model_int8.onnx speech.flac more.wav
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="model.onnx or model_int8.onnx, where export_onnx.py wrote it")
+    parser.add_argument("recordings", nargs="+", help="WAV, FLAC, Ogg or MP3, at the rate of the model")
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    settings = json.loads((args.model.parent / "processor_config.json").read_text("utf-8"))["feature_extractor"]
+    vocabulary = json.loads((args.model.parent / "vocab.json").read_text("utf-8"))
+    characters = {number: character for character, number in vocabulary.items()}
+    constants = np.load(args.model.parent / "features.npz")
+    session = onnxruntime.InferenceSession(args.model)
+    for recording in args.recordings:
+        samples, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+        if rate != settings["sampling_rate"]:
+            sys.exit(f"{recording} has {rate} Hz; expected {settings['sampling_rate']}: resample it first")
+        samples = np.pad(samples.mean(1), settings["n_fft"] // 2, mode=settings["pad_mode"])
+        frames = np.lib.stride_tricks.sliding_window_view(samples, settings["n_fft"])[:: settings["hop_length"]]
+        magnitude = np.abs(np.fft.rfft(frames * constants["window"]))
+        if settings["features"] == "mel":
+            features = np.log(np.maximum(magnitude**2 @ constants["filters"], constants["smallest_power"]))
+        else:
+            features = np.log1p(magnitude)
+        axis = None if settings["normalization"] == "clip" else 0  # over the whole clip, or bin by bin
+        features -= features.mean(axis, keepdims=True)
+        count = features.size if axis is None else len(features)
+        std = np.sqrt(np.square(features).sum(axis, keepdims=True) / max(count - 1, 1))
+        features = (features / np.maximum(std, constants["smallest_std"]))[None]
+        inputs = {"input_features": features, "attention_mask": np.ones(features.shape[:2], np.int32)}
+        ids = session.run(["logits"], inputs)[0][0].argmax(-1)
+        changes = ids[np.diff(ids, prepend=-1) != 0]
+        print("".join(characters[number] for number in changes if number != vocabulary["<pad>"]).strip())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
