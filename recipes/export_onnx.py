@@ -20,7 +20,7 @@ from pathlib import Path
 
 from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream
-from deepspeech2.devices import set_cpu_threads
+from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.export import FILES, PYTORCH, OnnxModel, export_onnx, refuse_worse, write_comparison
 from deepspeech2.loading import load_model
@@ -82,8 +82,8 @@ def main(argv: list[str]) -> None:
     corpora = load_split(data, args.split)
     if args.num_utterances:
         corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
+    set_up_cpu(args.cpu_threads)
     model, processor = load_model(args.model)
-    set_cpu_threads(args.cpu_threads)
 
     unverified = args.folder.with_name(f"{args.folder.name}.unverified")
     if unverified.exists():

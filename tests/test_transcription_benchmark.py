@@ -38,4 +38,4 @@ def test_every_clip_is_in_a_batch(way):
 @pytest.mark.parametrize("way", ["this, batches of 60 s", "ONNX int8, one by one"])
 def test_a_measurement_writes_every_text(way, exported):
     result = transcription.measure("2x24", way, seed=1, num_clips=5)
-    assert result["texts"] == 5 and result["rtfx"] > 0
+    assert result["texts"] == 5 and result["audio_s_per_cpu_s"] > 0
