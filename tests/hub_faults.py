@@ -1,0 +1,37 @@
+"""What can go wrong on the way to the loopback Hub, on demand: refusals, busy answers, silence, cut connections."""
+
+import re
+import socket
+import struct
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Fault:
+    """
+    Meets the requests whose "METHOD /path" the pattern finds.
+
+    `status` answers instead of the Hub, `headers` with it (Retry-After, ...), `delay_s` lets the client wait before any
+    answer, `cut` resets the connection: in the middle of the body that goes up, else of the one that comes down.
+    """
+
+    pattern: str
+    status: int | None = None
+    times: float = float("inf")
+    headers: dict[str, str] = field(default_factory=dict)
+    delay_s: float = 0.0
+    cut: bool = False
+    met: int = 0
+
+    def meets(self, request: str) -> bool:
+        """Whether the request meets it; counts it if so."""
+        if self.met >= self.times or not re.search(self.pattern, request):
+            return False
+        self.met += 1
+        return True
+
+
+def reset(connection: socket.socket) -> None:
+    """Ends a connection by RST instead of FIN: the other side gets ECONNRESET, whatever it was doing."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
