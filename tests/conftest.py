@@ -70,7 +70,7 @@ def endpoint(monkeypatch, tmp_path):
     listed in `endpoint.pauses_s`.
     """
 
-    def use(url: str) -> None:
+    def use(url: str, token: str | None = None) -> None:
         constants = huggingface_hub.constants
         monkeypatch.setattr(constants, "ENDPOINT", url)
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
@@ -81,6 +81,8 @@ def endpoint(monkeypatch, tmp_path):
         monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
         monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "datasets-cache" / "downloads")
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
         monkeypatch.setenv("HTTP_PROXY", url)  # for datasets-server.127.0.0.1, where datasets seeks its viewer
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.setattr(_http.time, "sleep", lambda pause_s: use.pauses_s.append(pause_s))

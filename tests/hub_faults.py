@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 @dataclass
 class Fault:
     """
-    Meets the requests whose "METHOD /path" the pattern finds.
+    Meets the requests whose "METHOD /path" the pattern finds, but the first `after`, `times` times.
 
     `status` answers instead of the Hub, `headers` with it (Retry-After, ...), `delay_s` lets the client wait before any
     answer, `cut` resets the connection: in the middle of the body that goes up, else of the one that comes down.
@@ -18,17 +18,17 @@ class Fault:
     pattern: str
     status: int | None = None
     times: float = float("inf")
+    after: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     cut: bool = False
-    met: int = 0
+    seen: int = 0
 
     def meets(self, request: str) -> bool:
-        """Whether the request meets it; counts it if so."""
-        if self.met >= self.times or not re.search(self.pattern, request):
+        if not re.search(self.pattern, request):
             return False
-        self.met += 1
-        return True
+        self.seen += 1
+        return self.after < self.seen <= self.after + self.times
 
 
 def reset(connection: socket.socket) -> None:

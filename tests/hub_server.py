@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from hub_faults import Fault, reset
 from hub_repositories import Repository, blob_id, entry, is_large, paths_info, tree
 
+API = r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|auth-check)/([^/]+)/?(.*))?"
+RESOLVE = r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)"
 REFUSED_TOKEN = "Invalid credentials in Authorization header"
 
 
@@ -29,7 +31,7 @@ class HubServer(AbstractContextManager):
         self.repositories: dict[str, Repository] = {}
         self.objects: dict[str, bytes] = {}
         self.messages: list[str] = []
-        self.used_tokens: set[str | None] = set()
+        self.used_tokens: set[tuple[str, str | None]] = set()  # by "hub" and "storage"
         self.requests: list[str] = []
         handler = type("Handler", (_Handler,), {"hub": self})
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -141,8 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.cut and self.failed(fault):
             return
         url = urlsplit(self.path)
-        api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|auth-check)/([^/]+)/?(.*))?", url.path)
-        raw = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", url.path)
+        api, raw = re.fullmatch(API, url.path), re.fullmatch(RESOLVE, url.path)
         if url.path == "/api/whoami-v2":
             self.whoami()
         elif url.path.startswith("/objects/"):
@@ -271,7 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def meet(self) -> Fault | None:
         self.hub.requests.append(f"{self.command} {self.path}")
-        self.hub.used_tokens.add(self.headers.get("Authorization"))
+        host = "storage" if self.path.startswith("/objects/") else "hub"
+        self.hub.used_tokens.add((host, self.headers.get("Authorization")))
         return next((fault for fault in self.hub.faults if fault.meets(f"{self.command} {self.path}")), None)
 
     def failed(self, fault: Fault | None) -> bool:
@@ -281,8 +283,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut:
             self.reset()
         elif fault.status:
-            errors = {"error": "refused by the test", "errors": [{"message": "refused by the test"}]}
-            self.answer(errors, fault.status, fault.headers)
+            if fault.status >= 500:  # what stands before the Hub answers in its own way
+                self.send(fault.status, fault.headers | {"Content-Type": "text/html"}, b"<h1>sorry</h1>")
+            else:
+                errors = {"error": "refused by the test", "errors": [{"message": "refused by the test"}]}
+                self.answer(errors, fault.status, fault.headers)
         return fault.cut or fault.status is not None
 
     def reset(self) -> None:

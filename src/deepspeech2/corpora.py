@@ -188,8 +188,8 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
         if Path(name).exists():
             raise ValueError(f"cannot open {wanted} of {name!r}: {error}") from error
         raise ValueError(
-            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder either). "
-            f"{advice(error)}"
+            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder "
+            f"either){advice(error)}"
         ) from error
     commit = builder.hash if builder.repo_id else None
     root = f"hf://datasets/{name}@{commit}" if commit else str(Path(name).absolute())

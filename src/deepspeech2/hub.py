@@ -23,6 +23,7 @@ CHECKPOINT_FILES = (
     "model*.safetensors",
     "*.py",
 )
+CARD_FAULTS = (ValueError, YAMLError)  # the Hub's answer to metadata that is wrong; metadata that is no YAML
 
 
 def open_repository(
@@ -60,8 +61,8 @@ def open_repository(
         return ask(f"the repository {repo_id or folder.name}", open_and_check)
     except FAILURES as error:
         raise ConnectionError(
-            f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}\n"
-            f"Nothing was trained. {advice(error)}. Or leave --push_to_hub out and push later with `hf upload`"
+            f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}{advice(error)}\n"
+            "Nothing was trained. Without --push_to_hub the training starts, and `hf upload` pushes it later"
         ) from error
 
 
@@ -109,8 +110,8 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
     """
     Uploads a run's folder: weights, processor, code, model card, results, report, TensorBoard logs.
 
-    All goes in one commit: main holds what it held before, or everything. A card that the Hub refuses stays behind, with
-    a warning; the rest goes.
+    All goes in one commit: main holds what it held before, or everything. A card that the Hub refuses stays behind,
+    with a warning; the rest goes.
 
     Args:
         folder: of the model.
@@ -127,8 +128,8 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
     """
     api = HfApi(token=token)
     name = repo_id or folder.name
-    refused = _fault_of_card(folder / "README.md")
-    left_behind = [*LEFT_BEHIND, *(["README.md"] if refused else [])]
+    fault = _fault_of_card(folder / "README.md")
+    left_behind = [*LEFT_BEHIND, *(["README.md"] if fault else [])]
 
     def upload() -> CommitInfo:
         return api.upload_folder(
@@ -141,7 +142,8 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
     try:
         commit = ask(f"the push to {name}", upload)
     except FAILURES as error:
-        excluded = [word for pattern in left_behind for word in ("--exclude", pattern)]
+        later = left_behind if isinstance(fault, CARD_FAULTS) else LEFT_BEHIND
+        excluded = [word for pattern in later for word in ("--exclude", pattern)]
         visibility = ["--private"] if private else []
         raise ConnectionError(
             f"the push of {folder} to {name} failed: {error}\n"
@@ -149,23 +151,23 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
             f"  {shlex.join(['hf', 'upload', name, str(folder), '.', *excluded, *visibility])}"
         ) from error
     logger.info("pushed to %s", commit.commit_url)
-    if refused:
+    if fault:
         logger.warning(
-            "the model is pushed, but without its card, whose metadata the Hub does not take: %s\n"
+            "the model is pushed, but without its card, which the Hub does not take: %s\n"
             "Mend what stands between the lines --- of %s, then: %s",
-            refused,
+            " ".join(str(fault).split()),
             folder / "README.md",
             shlex.join(["hf", "upload", name, str(folder / "README.md"), "README.md"]),
         )
     return commit.commit_url
 
 
-def _fault_of_card(path: Path) -> str | None:
-    """Why the Hub does not take a card; None if it does, or if there is no card."""
+def _fault_of_card(path: Path) -> Exception | None:
+    """What keeps a card from being pushed: one of CARD_FAULTS, or a failure of the check itself; None: nothing."""
     if not path.is_file():
         return None
     try:
         ask("the check of the card", partial(ModelCard.load(path).validate, repo_type="model"))
-    except (*FAILURES, YAMLError) as error:
-        return " ".join(str(error).split())
+    except (*FAILURES, *CARD_FAULTS) as error:
+        return error
     return None

@@ -74,7 +74,7 @@ def load_model(
         raise ValueError(f"{named}, {source}: {error.__cause__ or error}") from error
     except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
         cause = " ".join(str(error).split())
-        raise ValueError(f"{named} cannot be loaded: {cause}. {advice(error)}") from error
+        raise ValueError(f"{named} cannot be loaded: {cause}{advice(error)}") from error
     return model, processor
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,10 @@ T = TypeVar("T")
 PAUSES_S = (1, 2, 4, 8, 16)  # half a minute, beside what the client of the Hub itself waits: 23 s for most requests
 MAX_PAUSE_S = 600  # of what a server asks for by Retry-After
 BUSY = (408, 429, 500, 502, 503, 504)
+LOG_IN = (
+    ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that may do this; a gated "
+    "repository also wants its conditions accepted on its page"
+)
 FAILURES = (HTTPError, OSError, ValueError)  # every error of the Hub's clients and of the network is one of them
 
 
@@ -69,8 +74,8 @@ def reading(corpus: str) -> Iterator[None]:
         yield
     except (HTTPError, OSError) as error:
         raise ConnectionError(
-            f"{corpus} cannot be read any further: {error}. {advice(error)}. Once it can, the same command goes on; a "
-            "training from its last checkpoint"
+            f"{corpus} cannot be read any further: {error}{advice(error)}. Once it can, the same command goes "
+            "on, a training from its last checkpoint"
         ) from error
 
 
@@ -83,18 +88,19 @@ def may_pass(error: BaseException) -> bool:
 
 
 def advice(error: BaseException) -> str:
-    """A sentence on what to do about an error of the Hub or of the way to it; empty where there is no more to say."""
+    """What to do about an error of the Hub or of the way to it, to go behind it; empty where there is no more to say."""
     found = _of_the_network(error)
+    if isinstance(error, DatasetNotFoundError) or isinstance(found, RepositoryNotFoundError):
+        return LOG_IN
     if isinstance(found, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set: unset it, or take what lies on this machine"
-    if not isinstance(found, HfHubHTTPError):
-        return "The Hub is out of reach: look at the network, the proxy and HF_ENDPOINT" if found else ""
-    if found.response.status_code in (401, 403, 404):
-        return (
-            "If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that may do this; a gated "
-            "repository also wants its conditions accepted on its page"
-        )
-    return "The Hub is busy: the same command later" if found.response.status_code in BUSY else ""
+        return ". HF_HUB_OFFLINE is set: unset it, or take what lies on this machine"
+    if isinstance(found, HfHubHTTPError):
+        if found.response.status_code in (401, 403):
+            return LOG_IN
+        return ". The Hub is busy: the same command later" if found.response.status_code in BUSY else ""
+    if found is not None or isinstance(error, ConnectionError):
+        return ". The Hub is out of reach: look at the network, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE"
+    return ""
 
 
 def _of_the_network(error: BaseException | None) -> BaseException | None:

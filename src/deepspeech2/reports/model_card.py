@@ -119,7 +119,11 @@ def write_model_card(
 
 
 def card_metadata(
-    base_model: str | None, language: str | Sequence[str], license: str, datasets: Sequence[str], tags: Sequence[str] = ()
+    base_model: str | None,
+    language: str | Sequence[str],
+    license: str,
+    datasets: Sequence[str],
+    tags: Sequence[str] = (),
 ) -> ModelCardData:
     """What a card says to the Hub of a model, but for its results; arguments as of `write_model_card`."""
     languages = [language] if isinstance(language, str) else list(language)
