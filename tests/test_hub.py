@@ -8,12 +8,14 @@ import pytest
 from huggingface_hub import ModelCardData
 
 import tiny
+from deepspeech2 import write_up
 from deepspeech2.audio import audio_duration_s
 from deepspeech2.corpora import load_corpus
 from deepspeech2.hub import LEFT_BEHIND, open_repository, push_run
 from hub_faults import Fault
+from hub_repositories import Repository
 from hub_server import HubServer
-from test_runs import finetune, write_inputs
+from test_runs import exit_message, finetune, write_inputs
 
 STAYS = [
     "checkpoint-3/model.safetensors",
@@ -58,7 +60,8 @@ def test_a_push_takes_the_model_and_leaves_the_rest(run_folder, endpoint):
     local = files(run_folder)
     assert uploaded == {name: content for name, content in local.items() if name not in STAYS}
     assert set(uploaded) >= {"model.safetensors", "config.json", "processor_config.json", "README.md", *CODE, *GOES}
-    assert hub.used_tokens == {"Bearer hf_x", None}  # none where a file is put: the address itself is the permission
+    # None where a file is put: the address itself is the permission. None is asked for to check a card.
+    assert hub.used_tokens == {("hub", "Bearer hf_x"), ("hub", None), ("storage", None)}
     assert hub.model("somebody/model").private
     # The second push changed nothing and committed nothing. The weights went by LFS.
     assert hub.messages == ["Add the trained model with its card and report"]
@@ -185,6 +188,99 @@ def test_a_name_that_no_repository_can_have(run_folder, endpoint):
     with HubServer() as hub:
         endpoint(hub.url)
         check_failure(run_folder, "some body/mod el", "some body/mod el")
+
+
+FAULTS = {"500": {"status": 500}, "429": {"status": 429, "headers": {"Retry-After": "7"}}, "cut": {"cut": True}}
+ASKED_BY_US = ["repos/create", "validate-yaml", "/commit/main"]  # again; the others by the client of the Hub
+REQUESTS = [*ASKED_BY_US, "preupload", "lfs/objects/batch", "PUT /objects"]
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize("asked", REQUESTS)
+def test_a_fault_that_passes_is_waited_for(run_folder, endpoint, kind, asked):
+    fault = Fault(asked, times=1, **FAULTS[kind])
+    with HubServer(fault) as hub:
+        endpoint(hub.url)
+        push_run(run_folder, "somebody/model", token="hf_x")
+    assert fault.seen > 1 and len(hub.messages) == 1
+    assert hub.model("somebody/model").files["model.safetensors"] == (run_folder / "model.safetensors").read_bytes()
+    retry_after_s = 7 if asked in ASKED_BY_US else 7 + 1  # the client adds a second
+    assert endpoint.pauses_s == [retry_after_s if kind == "429" else 1]
+
+
+@pytest.mark.parametrize("asked", [*REQUESTS[2:], "repos/create"])
+def test_a_push_that_is_cut_leaves_main_as_it_was(run_folder, endpoint, asked):
+    """At whatever request: main has the former model, whole."""
+    with HubServer() as hub:
+        endpoint(hub.url)
+        push_run(run_folder, "somebody/model", token="hf_x")
+        before = hub.model("somebody/model").files
+        for name in ("model.safetensors", "config.json"):
+            (run_folder / name).write_bytes(b"of another run")
+        hub.faults.append(Fault(asked, cut=True))
+        with pytest.raises(ConnectionError, match=r"Nothing is lost[\s\S]*hf upload somebody/model"):
+            push_run(run_folder, "somebody/model", token="hf_x")
+    assert hub.model("somebody/model").history == [{}, before]
+
+
+def test_a_checkpoint_is_pushed_whole_or_not_at_all(tmp_path, endpoint):
+    """The upload of step 4 is cut for good: main keeps step 2, and the end of the run brings the rest."""
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x", "--hub_strategy", "every_save"]
+    with HubServer(Fault("PUT /objects", cut=True, after=1, times=36)) as hub:  # 6 tries of the client, 6 of ours
+        endpoint(hub.url)
+        finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
+    assert hub.messages == ["Training in progress, step 2", "Add the trained model with its card and report"]
+    _, first, last = hub.model("me/tones").history
+    for files in (first, last):
+        assert set(files) >= {"model.safetensors", "config.json", "processor_config.json", *CODE}
+    assert "README.md" in last
+
+
+@pytest.mark.parametrize(
+    "token, cause", [("hf_read", "403 Forbidden"), ("hf_unknown", "Invalid credentials"), (None, "Invalid credentials")]
+)
+def test_a_token_that_may_not_write_is_told_before_training(tmp_path, endpoint, monkeypatch, token, cause):
+    """Also where the repository is there and could be read."""
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", *(["--hub_token", token] if token else [])]
+    with HubServer(tokens={"hf_read": "read"}) as hub:
+        hub.repositories["models/me/tones"] = Repository()
+        endpoint(hub.url)
+        argv = [str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options]
+        message = exit_message(monkeypatch, *argv)
+    assert message.startswith("finetune.py: --push_to_hub cannot open the repository me/tones")
+    assert cause in message and "hf auth login" in message and "Nothing was trained" in message
+
+
+@pytest.mark.parametrize(
+    "metadata, fault",
+    [
+        ("license: mine", Fault("validate-yaml", status=400)),
+        ("license: [", Fault("nothing")),
+        ("license: mit", Fault("validate-yaml", status=503)),
+    ],
+)
+def test_a_card_that_is_refused_does_not_keep_the_weights_back(run_folder, endpoint, caplog, metadata, fault):
+    (run_folder / "README.md").write_text(f"---\n{metadata}\n---\n# my-run\n")
+    with HubServer(fault) as hub:
+        endpoint(hub.url)
+        push_run(run_folder, "somebody/model", token="hf_x")
+    uploaded = hub.model("somebody/model").files
+    assert set(uploaded) >= {"model.safetensors", "report/index.html"} and "README.md" not in uploaded
+    assert "the model is pushed, but without its card" in caplog.text
+    assert f"hf upload somebody/model {run_folder}/README.md README.md" in caplog.text
+
+
+def test_a_card_that_cannot_be_written_does_not_keep_the_weights_back(tmp_path, endpoint, monkeypatch):
+    write_inputs(tmp_path)
+    options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_token", "hf_x", "--max_steps", "2"]
+    monkeypatch.setattr(write_up, "write_model_card", lambda *_, **__: 1 / 0)
+    with HubServer() as hub:
+        endpoint(hub.url)
+        with pytest.raises(ZeroDivisionError):
+            finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
+    assert "model.safetensors" in hub.model("me/tones").files
 
 
 @pytest.mark.hub

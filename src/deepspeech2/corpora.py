@@ -184,7 +184,7 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
     wanted = f"split {split!r}{f' of config {config!r}' if config else ''}"
     try:
         builder, stream = ask(f"{wanted} of {name}", open_stream)
-    except (*FAILURES, RuntimeError) as error:  # every error of datasets and the Hub client is one of these
+    except FAILURES as error:
         if Path(name).exists():
             raise ValueError(f"cannot open {wanted} of {name!r}: {error}") from error
         raise ValueError(

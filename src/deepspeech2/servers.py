@@ -22,7 +22,8 @@ LOG_IN = (
     ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that may do this; a gated "
     "repository also wants its conditions accepted on its page"
 )
-FAILURES = (HTTPError, OSError, ValueError)  # every error of the Hub's clients and of the network is one of them
+# Every error of the Hub's clients and of the network is one of them; an upload that is cut off is a RuntimeError.
+FAILURES = (HTTPError, OSError, ValueError, RuntimeError)
 
 
 class Patience:
@@ -88,7 +89,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def advice(error: BaseException) -> str:
-    """What to do about an error of the Hub or of the way to it, to go behind it; empty where there is no more to say."""
+    """What to do about an error of the Hub or of the way to it, to stand behind it; empty where nothing is to add."""
     found = _of_the_network(error)
     if isinstance(error, DatasetNotFoundError) or isinstance(found, RepositoryNotFoundError):
         return LOG_IN
