@@ -48,6 +48,11 @@ def open_repository(
     Raises:
         ConnectionError: the push would fail, with what to do about it.
     """
+    if token:
+        logger.warning(
+            "hub_token stands in the command or the configuration, where others may read it, and accelerate prints the "
+            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of sight"
+        )
     api = HfApi(token=token)
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n")
 
