@@ -12,6 +12,8 @@ import torch
 
 import tiny
 from deepspeech2.loading import load_model
+from deepspeech2.metrics import Utterance, score
+from deepspeech2.reports import write_run_report, write_score_report
 from hub_repositories import Repository
 from hub_server import HubServer
 from test_runs import ROOT, exit_message, finetune, write_inputs
@@ -134,3 +136,26 @@ def test_a_tag_in_a_recipe_does_not_run(tmp_path, monkeypatch, trace):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"credit: !!python/object/apply:os.mkdir [{trace}]\n")
     assert "is not YAML" in exit_message(monkeypatch, str(recipe))
+
+
+def test_a_report_shows_markup_as_text(tmp_path):
+    """Of transcripts, hypotheses, ids, speakers, names and commands alike."""
+    hostile = "<script>alert(1)</script>"
+    scores = score(
+        [Utterance(f"{hostile}{n}", f"{hostile}{n}", 1.0, f"a {hostile}", f"b {hostile} {n}") for n in (1, 2)]
+    )
+    whole = {"title": hostile, "command": hostile}
+    pages = [
+        write_score_report(tmp_path / "score", scores, **whole),
+        write_run_report(
+            tmp_path / "run",
+            **whole,
+            log_history=[],
+            results={hostile: {hostile: scores}},
+            config={hostile: hostile},
+            facts={hostile: hostile},
+        ),
+    ]
+    for page in pages:
+        content = page.read_text()
+        assert "&lt;script&gt;" in content and "<script>alert" not in content
