@@ -11,8 +11,8 @@ class Fault:
     """
     Meets the requests whose "METHOD /path" the pattern finds, but the first `after`, `times` times.
 
-    `status` answers instead of the Hub, `headers` with it (Retry-After, ...), `delay_s` lets the client wait before any
-    answer, `cut` resets the connection: in the middle of the body that goes up, else of the one that comes down.
+    `status` answers instead of the Hub, `headers` with it (Retry-After, ...), `delay_s` lets the client wait and
+    then hangs up, `cut` resets the connection: in the middle of the body that goes up, else of the one that comes down.
     """
 
     pattern: str

@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             return False
         threading.Event().wait(fault.delay_s)  # not time.sleep, which the tests replace
-        if fault.cut:
+        if fault.cut or fault.delay_s:
             self.reset()
         elif fault.status:
             if fault.status >= 500:  # what stands before the Hub answers in its own way
@@ -288,7 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 errors = {"error": "refused by the test", "errors": [{"message": "refused by the test"}]}
                 self.answer(errors, fault.status, fault.headers)
-        return fault.cut or fault.status is not None
+        return True
 
     def reset(self) -> None:
         self.close_connection = True

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCardData
 
 import tiny
-from deepspeech2 import write_up
+from deepspeech2 import servers, write_up
 from deepspeech2.audio import audio_duration_s
 from deepspeech2.corpora import load_corpus
 from deepspeech2.hub import LEFT_BEHIND, open_repository, push_run
@@ -190,14 +190,20 @@ def test_a_name_that_no_repository_can_have(run_folder, endpoint):
         check_failure(run_folder, "some body/mod el", "some body/mod el")
 
 
-FAULTS = {"500": {"status": 500}, "429": {"status": 429, "headers": {"Retry-After": "7"}}, "cut": {"cut": True}}
+FAULTS = {
+    "500": {"status": 500},
+    "429": {"status": 429, "headers": {"Retry-After": "7"}},
+    "cut": {"cut": True},
+    "silent": {"delay_s": 0.5},
+}
 ASKED_BY_US = ["repos/create", "validate-yaml", "/commit/main"]  # again; the others by the client of the Hub
 REQUESTS = [*ASKED_BY_US, "preupload", "lfs/objects/batch", "PUT /objects"]
 
 
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("asked", REQUESTS)
-def test_a_fault_that_passes_is_waited_for(run_folder, endpoint, kind, asked):
+def test_a_fault_that_passes_is_waited_for(run_folder, endpoint, monkeypatch, caplog, kind, asked):
+    monkeypatch.setattr(servers, "TIMEOUT_S", 0.25)
     fault = Fault(asked, times=1, **FAULTS[kind])
     with HubServer(fault) as hub:
         endpoint(hub.url)
@@ -206,6 +212,7 @@ def test_a_fault_that_passes_is_waited_for(run_folder, endpoint, kind, asked):
     assert hub.model("somebody/model").files["model.safetensors"] == (run_folder / "model.safetensors").read_bytes()
     retry_after_s = 7 if asked in ASKED_BY_US else 7 + 1  # the client adds a second
     assert endpoint.pauses_s == [retry_after_s if kind == "429" else 1]
+    assert ("timed out" in caplog.text) == (kind == "silent")
 
 
 @pytest.mark.parametrize("asked", [*REQUESTS[2:], "repos/create"])

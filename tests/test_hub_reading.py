@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import tiny
+from deepspeech2 import servers
 from deepspeech2.audio import AudioError, fetch_audio
 from deepspeech2.batching import Position, RowSource, Shards
 from deepspeech2.corpora import load_corpus
@@ -24,7 +25,12 @@ from test_runs import CONFIG, SIZES, exit_message, finetune, results
 TOKENS = {"hf_write": "write", "hf_read": "read"}
 TRAIN = [f"train-{shard}{index}" for shard in (0, 1) for index in range(6)]
 BUSY = {"status": 503}
-FAULTS = {"500": {"status": 500}, "429": {"status": 429, "headers": {"Retry-After": "7"}}, "cut": {"cut": True}}
+FAULTS = {
+    "500": {"status": 500},
+    "429": {"status": 429, "headers": {"Retry-After": "7"}},
+    "cut": {"cut": True},
+    "silent": {"delay_s": 0.5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +171,11 @@ def test_what_cannot_be_read_is_told_before_training(tmp_path, hub, endpoint, mo
         "GET /objects/",
     ],
 )
-def test_a_fault_that_passes_is_waited_for(hub, endpoint, kind, asked):
+def test_a_fault_that_passes_is_waited_for(hub, endpoint, monkeypatch, kind, asked):
     """By the client of the Hub where it does, by us where it does not: the dataset's first files."""
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "DEFAULT_ETAG_TIMEOUT"):
+        monkeypatch.setattr(huggingface_hub.constants, name, 0.25)
+    monkeypatch.setattr(servers, "TIMEOUT_S", 0.25)
     fault = Fault(asked, times=1, **FAULTS[kind])
     hub.faults.append(fault)
     assert train_ids() == TRAIN

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
+from huggingface_hub.utils._http import default_client_factory
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ T = TypeVar("T")
 
 PAUSES_S = (1, 2, 4, 8, 16)  # half a minute, beside what the client of the Hub itself waits: 23 s for most requests
 MAX_PAUSE_S = 600  # of what a server asks for by Retry-After
+TIMEOUT_S = 120  # of requests that the client of the Hub gives no limit
 BUSY = (408, 429, 500, 502, 503, 504)
 LOG_IN = (
     ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that may do this; a gated "
@@ -24,6 +27,16 @@ LOG_IN = (
 )
 # Every error of the Hub's clients and of the network is one of them; an upload that is cut off is a RuntimeError.
 FAILURES = (HTTPError, OSError, ValueError, RuntimeError)
+
+
+def client_that_gives_up() -> httpx.Client:
+    """The Hub's own client, which would wait for ever for a server that takes a request and does not answer."""
+    client = default_client_factory()
+    client.timeout = TIMEOUT_S
+    return client
+
+
+set_client_factory(client_that_gives_up)
 
 
 class Patience:
