@@ -21,6 +21,7 @@ from deepspeech2.exits import end_run
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
 from deepspeech2.loading import build_model, load_model
 from deepspeech2.parsing import parse_recipe
+from deepspeech2.reports import card_metadata
 from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
 from deepspeech2.splits import load_eval_splits, load_train_corpora
 from deepspeech2.write_up import write_up
@@ -36,8 +37,9 @@ def main(argv: list[str]) -> None:
     callbacks = []
     if training.push_to_hub and training.process_index == 0:
         account = {"token": training.hub_token, "private": training.hub_private_repo}
-        card = {"language": model_arguments.language, "license": model_arguments.license}
-        training.hub_model_id = open_repository(output_dir, training.hub_model_id, **card, **account)
+        base, corpus_names = model_arguments.model_name_or_path or None, list(dict.fromkeys(data.dataset_name))
+        metadata = card_metadata(base, model_arguments.language, model_arguments.license, corpus_names)
+        training.hub_model_id = open_repository(output_dir, training.hub_model_id, metadata, **account)
         if training.hub_strategy == "every_save":
             callbacks.append(PushCheckpoints(training.hub_model_id, token=training.hub_token))
     corpora = load_train_corpora(data)
@@ -73,9 +75,11 @@ def main(argv: list[str]) -> None:
 
     if training.process_index == 0:
         command = ["recipes/finetune.py", *argv]
-        write_up(results, splits, model, processor, settings, command, model_arguments, data, training)
-        if training.push_to_hub:
-            push_run(output_dir, training.hub_model_id, **account)
+        try:
+            write_up(results, splits, model, processor, settings, command, model_arguments, data, training)
+        finally:  # a report or a card that fails does not keep the weights back
+            if training.push_to_hub:
+                push_run(output_dir, training.hub_model_id, **account)
     PartialState().destroy_process_group()  # a process that ends without it can abort, its work done
 
 

@@ -16,9 +16,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="deepspeech2_tests_hf_home_")
 
+import datasets
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import HfFileSystem
+from huggingface_hub.utils import _http, close_session
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEFT_OUT_HINTS = {
@@ -57,6 +61,37 @@ def reference_root() -> Path:
     return _folder_from_environment(
         "DEEPSPEECH_PYTORCH_REFERENCE", "a folder of deepspeech.pytorch checkpoints and their outputs"
     )
+
+
+@pytest.fixture
+def endpoint(monkeypatch, tmp_path):
+    """
+    Sends the Hub's clients to an address, from empty caches, without Xet; the waits between tries are not slept but
+    listed in `endpoint.pauses_s`.
+    """
+
+    def use(url: str, token: str | None = None) -> None:
+        constants = huggingface_hub.constants
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", url)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+        monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "datasets-cache" / "downloads")
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setenv("HTTP_PROXY", url)  # for datasets-server.127.0.0.1, where datasets seeks its viewer
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+        monkeypatch.setattr(_http.time, "sleep", lambda pause_s: use.pauses_s.append(pause_s))
+        HfFileSystem.clear_instance_cache()
+        close_session()
+
+    use.pauses_s = []
+    yield use
+    close_session()
 
 
 def _folder_from_environment(variable: str, what: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import tiny
-from deepspeech2 import audio, examples
+from deepspeech2 import audio, examples, servers
 from deepspeech2.audio import AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.batching import Row
 from deepspeech2.drops import DropLog
@@ -65,7 +65,7 @@ def server(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(audio, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(servers, "PAUSES_S", (0.01,) * 5)
     Handler.url = f"http://127.0.0.1:{server.server_address[1]}/a.flac"
     yield Handler
     server.shutdown()
@@ -88,7 +88,7 @@ def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
 
 def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, monkeypatch):
     """Of 60 recordings no more are asked for than the fetchers had in hand."""
-    monkeypatch.setattr(audio, "FETCH_ATTEMPTS", 2)
+    monkeypatch.setattr(servers, "PAUSES_S", (0.01,))
     server.answers = [500]
     asked = []
     fetch = audio.fetch_audio

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from deepspeech2.audio import AudioError, audio_duration_s, open_audio
+from deepspeech2.audio import AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.corpora import load_corpus
 
 COLUMNS = ["audio", "text", "id", "speaker_id"]
@@ -225,6 +225,25 @@ def test_audio_folder_with_splits(wavs):
     (wavs / "metadata.csv").write_text("file_name,text\nwavs/a.wav,uno\nother/x.wav,due\n")
     (wavs / "wavs/metadata.csv").unlink()
     assert texts(rows_of(wavs, split="wavs")) == ["uno"]
+
+
+def test_an_audio_folder_names_only_files_of_its_own(wavs, tmp_path):
+    """What somebody else has written is not obeyed; the file given by its name is one's own word."""
+    outside = tmp_path / "elsewhere.wav"
+    write_wav(outside)
+    lines = ["file_name,text", "a.wav,one", f"{outside},two", "../elsewhere.wav,three", "http://10.0.0.1/a.wav,four"]
+    metadata = wavs / "wavs" / "metadata.csv"
+    metadata.write_text("\n".join(lines))
+    refused = []
+    for row in load_corpus(str(wavs / "wavs"))[0].stream:
+        try:
+            fetch_audio(row["audio"])
+        except AudioError as error:
+            assert "lies outside its corpus" in str(error)
+            refused.append(row["text"])
+    assert sorted(refused) == ["four", "three", "two"]
+    metadata.write_text("\n".join(lines[:4]))
+    assert sorted(texts(rows_of(metadata))) == ["one", "three", "two"]
 
 
 def test_a_folder_of_test_recordings_is_not_trained_on(wavs):

@@ -11,8 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+import yaml
 
+import tiny
 from deepspeech2 import DeepSpeech2Config, DeepSpeech2FeatureExtractor, DeepSpeech2ForCTC, DeepSpeech2Processor
+from hub_server import HubServer
+from test_runs import CONFIG, RECIPE, ROOT, SIZES
 
 pytestmark = pytest.mark.slow
 
@@ -136,3 +140,40 @@ def test_chunking_changes_nothing_away_from_the_ends(elsewhere: dict) -> None:
 def test_file_names(folder: Path, elsewhere: dict, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "melody.wav", melody(), RATE)
     assert run_client(folder, tmp_path / "melody.wav")["file"] == elsewhere["plain"]
+
+
+def test_pushed_and_loaded_again_by_its_name(tmp_path: Path) -> None:
+    """
+    The command of the README, on a dataset and a Hub on the loopback: trained, pushed into a private repository,
+    loaded by its id in a process that has only transformers.
+    """
+    tiny.write_parquet(tiny.write_corpus(tmp_path, "train", 12), tmp_path / "parquet")
+    speech = (tmp_path / "parquet" / "0000.parquet").read_bytes()
+    settings = CONFIG | {"dataset_name": "me/speech", "eval_split": "validation", "test_split": []} | SIZES
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    with HubServer(tokens={"hf_secret": "write"}) as hub:
+        hub.add_dataset(
+            "me/speech", {f"data/{split}.parquet": speech for split in ("train", "validation")}, private=True
+        )
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_OFFLINE": "0",
+            "HF_DATASETS_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",  # plain LFS, which the loopback Hub speaks
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": "hf_secret",
+            "PYTHONPATH": str(ROOT / "src"),
+        }
+        launch = [Path(sys.executable).with_name("accelerate"), "launch", "--cpu", "--num_processes", "1", RECIPE]
+        options = ["--push_to_hub", "--hub_model_id", "me/tones", "--hub_private_repo", "true"]
+        command = [*launch, tmp_path / "config.yaml", "--output_dir", tmp_path / "out", *options]
+        trained = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert trained.returncode == 0, trained.stderr
+        assert "hf_secret" not in trained.stdout + trained.stderr
+        np.save(tmp_path / "audio.npy", melody())
+        client = [sys.executable, "-I", str(CLIENT), "me/tones", tmp_path / "audio.npy", tmp_path / "heard.json"]
+        environment["HF_HOME"] = str(tmp_path / "another home")
+        loaded = subprocess.run(client, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        assert loaded.returncode == 0, loaded.stderr
+    assert hub.model("me/tones").private and len(hub.model("me/tones").history) == 2
+    assert json.loads((tmp_path / "heard.json").read_text())["modules"] == ["transformers_modules"] * 5

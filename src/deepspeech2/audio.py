@@ -1,9 +1,7 @@
 """One recording: fetched where it lies on a server, measured, decoded. Never by `datasets`, which would want FFmpeg."""
 
 import io
-import logging
 import math
-import time
 from typing import Any
 
 import fsspec
@@ -11,10 +9,9 @@ import numpy as np
 import soundfile
 import soxr
 
-logger = logging.getLogger(__name__)
+from .servers import PAUSES_S, Patience
 
-FETCH_ATTEMPTS = 6
-FIRST_PAUSE_S = 1.0  # doubled after each attempt: half a minute in all
+OUTSIDE = "outside://"  # before the name of a file that a corpus may not name
 
 
 class AudioError(ValueError):
@@ -31,14 +28,20 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     A recording on a server with its bytes; any other as it is.
 
     Raises:
-        AudioError: the server has no such file.
+        AudioError: the server has no such file, or the corpus may not name it.
         ConnectionError: the server cannot be reached or refuses, several times on end. That is no fault of the
             recording, which must not be left out for it.
     """
     if not is_remote(audio):
         return audio
     path = audio["path"]
-    for attempt in range(FETCH_ATTEMPTS):
+    if path.startswith(OUTSIDE):
+        raise AudioError(
+            f"the recording {path.removeprefix(OUTSIDE)!r} lies outside its corpus: a dataset or an audio folder names "
+            "files of its own; a manifest, given by its file name, may name any"
+        )
+    patience = Patience(_describe(audio))
+    while True:
         try:
             with fsspec.open(path, "rb") as file:
                 return {"bytes": file.read(), "path": path}
@@ -47,15 +50,11 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
             status = getattr(error.__cause__, "status", 404)
             if isinstance(error, FileNotFoundError) and status in (404, 410):
                 raise AudioError(f"{_describe(audio)} does not exist") from error
-            if attempt == FETCH_ATTEMPTS - 1:
+            if not patience.wait(error):
                 raise ConnectionError(
-                    f"{_describe(audio)} could not be fetched, {FETCH_ATTEMPTS} times on end: {error}. "
+                    f"{_describe(audio)} could not be fetched, {len(PAUSES_S) + 1} times on end: {error}. "
                     "Once the server answers, the same command goes on from the last checkpoint"
                 ) from error
-            pause_s = FIRST_PAUSE_S * 2**attempt
-            logger.warning("%s could not be fetched, trying again in %.0f s: %s", _describe(audio), pause_s, error)
-            time.sleep(pause_s)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from datasets import IterableDataset
 
 from .audio import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
+from .servers import FAILURES, Patience, may_pass, reading
 
 ROWS_PER_READ = 32
 FEW_SHARDS = 8
@@ -127,13 +128,29 @@ class RowSource:
             stream, name = shards.open(order[position.shard])
             while position.part < stream.num_shards:
                 part = stream.shard(num_shards=stream.num_shards, index=position.part)
-                for example in _examples(part.skip(position.row) if position.row else part):
+                for example in _from_position(part, position, name):
                     position.row += 1
                     position.count += 1
                     if not shards.by_row or (position.count - 1) % shards.num_readers == self._reader:
                         yield Row(example, name)
                 position.part, position.row = position.part + 1, 0
             position.shard, position.part = position.shard + 1, 0
+
+
+def _from_position(part: IterableDataset, position: Position, name: str) -> Iterator[dict[str, Any]]:
+    """The rest of a part; where its server fails for a moment, opened again at the row that was not read."""
+    patience = Patience(f"reading {name}")
+    with reading(name):
+        while True:
+            try:
+                for example in _examples(part.skip(position.row) if position.row else part):
+                    yield example
+                    patience.renew()
+                return
+            except FAILURES as error:
+                waited = isinstance(error, ConnectionError)  # datasets itself has asked again, for 9 minutes and more
+                if waited or not may_pass(error) or not patience.wait(error):
+                    raise
 
 
 def _examples(part: IterableDataset) -> Iterator[dict[str, Any]]:

@@ -4,14 +4,15 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
 import pyarrow.parquet
 from datasets import Audio, Features, IterableDataset, Value
 
+from .audio import OUTSIDE
 from .manifests import (
     AUDIO_COLUMNS,
     ID_COLUMNS,
@@ -26,6 +27,7 @@ from .manifests import (
     read_manifest,
     read_metadata,
 )
+from .servers import FAILURES, advice, ask
 
 FEATURES = Features(
     {
@@ -37,6 +39,8 @@ FEATURES = Features(
 )
 SHUFFLE_SEED = 0
 MAX_LOCAL_SHARDS = 64
+# Of recordings inside an archive: "zip://a.flac::hf://datasets/owner/name@commit/a.zip".
+ARCHIVES = ("zip://", "tar://", "gzip://", "bz2://", "xz://", "zstd://", "lz4://")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,20 @@ class Corpus:
     config: str | None = None
     split: str = ""
     revision: str | None = None
+
+
+class _Source(NamedTuple):
+    """
+    A stream as it comes, its number of examples if known, and the commit of a dataset on the Hub.
+
+    `root` is the folder or repository that its recordings may lie in, any if None; `listed` is one of our own lists.
+    """
+
+    stream: IterableDataset
+    num_examples: int | None
+    commit: str | None = None
+    root: str | None = None
+    listed: bool = False
 
 
 def load_corpus(
@@ -91,25 +109,24 @@ def load_corpus(
     path = Path(dataset_name).expanduser()
     corpora = []
     for name in names:
-        commit = None
         title = "/".join(part for part in (dataset_name.rstrip("/"), dataset_config, name) if part)
         if dataset_name == "synthetic":
-            stream, count, _ = _hub_layout(str(_synthetic_folder()), None, name)
+            source = _hub_layout(str(_synthetic_folder()), None, name)
         elif path.is_file():
             if len(names) > 1:
                 raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
-            stream, count = _manifest(path, text_column, audio_column, kept_columns)
+            source = _manifest(path, text_column, audio_column, kept_columns)
         elif path.is_dir():
-            stream, count = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
+            source = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
         elif _means_a_path(dataset_name):
             raise ValueError(
                 f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r}); a dataset on "
                 "the Hub is named owner/name"
             )
         else:
-            stream, count, commit = _hub_layout(dataset_name, dataset_config, name, revision=revision)
-        stream = _canonical(stream, title, text_column, audio_column, kept_columns)
-        corpora.append(Corpus(title, stream, count, dataset_name, dataset_config, name, commit))
+            source = _hub_layout(dataset_name, dataset_config, name, revision=revision)
+        stream = _canonical(source, title, text_column, audio_column, kept_columns)
+        corpora.append(Corpus(title, stream, source.num_examples, dataset_name, dataset_config, name, source.commit))
     return corpora
 
 
@@ -126,9 +143,7 @@ def _synthetic_folder() -> Path:
     return synthesize_commands(Path(datasets.config.HF_DATASETS_CACHE) / "deepspeech2-synthetic")
 
 
-def _manifest(
-    path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str]
-) -> tuple[IterableDataset, int]:
+def _manifest(path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str]) -> _Source:
     if path.suffix not in MANIFEST_SUFFIXES:
         raise ValueError(f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
     return _listed(read_manifest(path, text_column, audio_column, kept_columns))
@@ -136,16 +151,18 @@ def _manifest(
 
 def _folder(
     root: Path, config: str | None, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
-) -> tuple[IterableDataset, int | None]:
+) -> _Source:
     metadata = find_metadata(root, split)
     if metadata:
-        return _listed(read_metadata(metadata, root, split, text_column, audio_column, kept_columns))
+        rows = read_metadata(metadata, root, split, text_column, audio_column, kept_columns)
+        return _listed(rows)._replace(root=str(root.absolute()))
     nested = root / config / split if config else root / split
     shards = sorted(str(path) for path in nested.glob("*.parquet"))
     if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
-        return _hub_layout(str(root), config, split)[:2]
+        return _hub_layout(str(root), config, split)
     if shards:
-        return _hub_layout("parquet", None, split, data_files={split: shards})[:2]
+        source = _hub_layout("parquet", None, split, data_files={split: shards})
+        return source._replace(root=str(root.absolute()))
     if has_librispeech_tree(root):
         return _listed(read_librispeech(root, config, split))
     raise ValueError(
@@ -159,25 +176,24 @@ def _declares_configs(card: Path) -> bool:
     return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
 
 
-def _hub_layout(
-    name: str, config: str | None, split: str, **options: Any
-) -> tuple[IterableDataset, int | None, str | None]:
-    """The stream, its number of examples and, of a dataset on the Hub, its commit."""
-    try:
+def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _Source:
+    def open_stream() -> tuple[datasets.DatasetBuilder, IterableDataset]:
         builder = datasets.load_dataset_builder(name, config, **options)
-        stream = builder.as_streaming_dataset(split=split)
-    except (
-        ValueError,
-        OSError,
-        RuntimeError,
-    ) as error:  # every error of datasets and the Hub client is one of these
-        wanted = f"split {split!r}{f' of config {config!r}' if config else ''}"
+        return builder, builder.as_streaming_dataset(split=split)
+
+    wanted = f"split {split!r}{f' of config {config!r}' if config else ''}"
+    try:
+        builder, stream = ask(f"{wanted} of {name}", open_stream)
+    except FAILURES as error:
+        if Path(name).exists():
+            raise ValueError(f"cannot open {wanted} of {name!r}: {error}") from error
         raise ValueError(
-            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder either)"
-            if not Path(name).exists()
-            else f"cannot open {wanted} of {name!r}: {error}"
+            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder "
+            f"either){advice(error)}"
         ) from error
-    return stream, _count_examples(builder, split), builder.hash if builder.repo_id else None
+    commit = builder.hash if builder.repo_id else None
+    root = f"hf://datasets/{name}@{commit}" if commit else str(Path(name).absolute())
+    return _Source(stream, _count_examples(builder, split), commit, root)
 
 
 def _count_examples(builder: datasets.DatasetBuilder, split: str) -> int | None:
@@ -189,20 +205,22 @@ def _count_examples(builder: datasets.DatasetBuilder, split: str) -> int | None:
     return None
 
 
-def _listed(rows: list[dict[str, str | None]]) -> tuple[IterableDataset, int]:
+def _listed(rows: list[dict[str, str | None]]) -> _Source:
     # Lists come sorted by speaker or by length: without this a window of the stream would be one speaker.
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows))
     columns = {key: [rows[i][key] for i in order] for key in rows[0]}
     listed = datasets.Dataset.from_dict(columns, features=Features({key: Value("string") for key in columns}))
-    return listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS)), len(rows)
+    stream = listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS))
+    return _Source(stream, len(rows), listed=True)
 
 
 def _canonical(
-    stream: IterableDataset, title: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
+    source: _Source, title: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
 ) -> IterableDataset:
     """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`."""
+    stream = source.stream
     columns = stream.column_names or list(next(iter(stream)))
-    if "text_path" in columns:  # one of our own lists
+    if source.listed:
         text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
     text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
@@ -219,31 +237,55 @@ def _canonical(
         identity=first_column(columns, ID_COLUMNS),
         speaker=first_column(columns, SPEAKER_COLUMNS),
         kept=tuple(kept_columns),
+        text_path="text_path" if source.listed else None,  # that of anybody else could name any file
+        root=source.root,
     )
     features = Features(FEATURES | {column: Value("string") for column in kept_columns})
     return stream.map(rename, remove_columns=columns, features=features)
 
 
 def _canonical_row(
-    row: dict[str, Any], *, audio: str, text: str, identity: str | None, speaker: str | None, kept: tuple[str, ...]
+    row: dict[str, Any],
+    *,
+    audio: str,
+    text: str,
+    identity: str | None,
+    speaker: str | None,
+    kept: tuple[str, ...],
+    text_path: str | None,
+    root: str | None,
 ) -> dict[str, Any]:
     recording, transcript = row[audio], row[text]
     if not isinstance(recording, dict):
         recording = {"bytes": None, "path": recording}
-    if row.get("text_path"):
-        transcript = _read_transcript(Path(row["text_path"]))
+    if text_path and row[text_path]:
+        transcript = _read_transcript(Path(row[text_path]))
     name = row[identity] if identity else None
     if name is None:
         # Neither the place in the stream nor the shard is stable; what was recorded is.
         name = recording["path"] or hashlib.sha1(recording["bytes"] or b"").hexdigest()
     speaker_id = row[speaker] if speaker else None
+    content, path = recording.get("bytes"), recording.get("path")
+    if content is None and path is not None and root is not None:
+        path = _inside(path, root)
     return {
-        "audio": {"bytes": recording.get("bytes"), "path": recording.get("path")},
+        "audio": {"bytes": content, "path": path},
         "text": transcript,
         "id": str(name),
         "speaker_id": "" if speaker_id is None else str(speaker_id),
         **{column: str(row[column]) for column in kept},
     }
+
+
+def _inside(path: str, root: str) -> str:
+    """A file below `root`, also in an archive that lies there; any other marked, to be refused where it is read."""
+    *inner, file = path.split("::")
+    if "://" not in file and not file.startswith("/"):
+        file = f"{root}/{file}"
+    archived = all(one.startswith(ARCHIVES) for one in inner)
+    if not archived or not file.startswith(f"{root}/") or ".." in PurePosixPath(file).parts:
+        return OUTSIDE + path
+    return "::".join([*inner, file])
 
 
 def _read_transcript(path: Path) -> str | None:

@@ -3,11 +3,14 @@
 import logging
 import shlex
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
-from huggingface_hub.errors import HTTPError
+from huggingface_hub import CommitInfo, HfApi, ModelCard, ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from yaml import YAMLError
+
+from .servers import FAILURES, advice, ask
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +23,14 @@ CHECKPOINT_FILES = (
     "model*.safetensors",
     "*.py",
 )
-FAILURES = (HTTPError, OSError, ValueError)  # every error of the client and of the network is one of them
+CARD_FAULTS = (ValueError, YAMLError)  # the Hub's answer to metadata that is wrong; metadata that is no YAML
 
 
 def open_repository(
     folder: Path,
     repo_id: str | None,
+    metadata: ModelCardData,
     *,
-    language: str,
-    license: str,
     token: str | None = None,
     private: bool | None = None,
 ) -> str:
@@ -37,7 +39,7 @@ def open_repository(
     that the Hub takes the card's metadata.
 
     Args:
-        language, license: of the model card.
+        metadata: of the model card.
         folder, repo_id, token, private: as for `push_run`.
 
     Returns:
@@ -46,17 +48,27 @@ def open_repository(
     Raises:
         ConnectionError: the push would fail, with what to do about it.
     """
-    card = ModelCard(f"---\n{ModelCardData(language=language, license=license).to_yaml()}\n---\n")
-    try:
-        opened = HfApi(token=token).create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
+    if token:
+        logger.warning(
+            "hub_token stands in the command or the configuration, where others may read it, and accelerate prints the "
+            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of sight"
+        )
+    api = HfApi(token=token)
+    card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n")
+
+    def open_and_check() -> str:
+        opened = api.create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
+        api.auth_check(opened, write=True)  # a repository that is there opens for a token that may only read, too
         card.validate(repo_type="model")
+        return opened
+
+    try:
+        return ask(f"the repository {repo_id or folder.name}", open_and_check)
     except FAILURES as error:
         raise ConnectionError(
-            f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}\n"
-            "Nothing was trained. Log in with `hf auth login` or set HF_TOKEN, with a token that may write there; or "
-            "leave --push_to_hub out and push later with `hf upload`"
+            f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}{advice(error)}\n"
+            "Nothing was trained. Without --push_to_hub the training starts, and `hf upload` pushes it later"
         ) from error
-    return opened
 
 
 class PushCheckpoints(TrainerCallback):
@@ -75,13 +87,14 @@ class PushCheckpoints(TrainerCallback):
                 "the push of the checkpoint before is still going on: checkpoint-%d waits", state.global_step
             )
         self._finish()
-        self.upload = self.api.upload_folder(
+        upload = partial(
+            self.api.upload_folder,
             repo_id=self.repo_id,
             folder_path=Path(args.output_dir or ".", f"checkpoint-{state.global_step}"),
             allow_patterns=list(CHECKPOINT_FILES),
             commit_message=f"Training in progress, step {state.global_step}",
-            run_as_future=True,
         )
+        self.upload = self.api.run_as_future(ask, f"the push of checkpoint-{state.global_step}", upload)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -102,6 +115,9 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
     """
     Uploads a run's folder: weights, processor, code, model card, results, report, TensorBoard logs.
 
+    All goes in one commit: main holds what it held before, or everything. A card that the Hub refuses stays behind,
+    with a warning; the rest goes.
+
     Args:
         folder: of the model.
         repo_id: `user/name`, or a name in the token's own account; None: the folder's name.
@@ -116,21 +132,47 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
             uploads it later.
     """
     api = HfApi(token=token)
-    try:
-        url = api.create_repo(repo_id or folder.name, private=private, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=url.repo_id,
+    name = repo_id or folder.name
+    fault = _fault_of_card(folder / "README.md")
+    left_behind = [*LEFT_BEHIND, *(["README.md"] if fault else [])]
+
+    def upload() -> CommitInfo:
+        return api.upload_folder(
+            repo_id=api.create_repo(name, private=private, exist_ok=True).repo_id,
             folder_path=folder,
-            ignore_patterns=list(LEFT_BEHIND),
+            ignore_patterns=left_behind,
             commit_message="Add the trained model with its card and report",
         )
+
+    try:
+        commit = ask(f"the push to {name}", upload)
     except FAILURES as error:
-        excluded = [word for pattern in LEFT_BEHIND for word in ("--exclude", pattern)]
+        later = left_behind if isinstance(fault, CARD_FAULTS) else LEFT_BEHIND
+        excluded = [word for pattern in later for word in ("--exclude", pattern)]
         visibility = ["--private"] if private else []
         raise ConnectionError(
-            f"the push of {folder} to {repo_id or folder.name} failed: {error}\n"
+            f"the push of {folder} to {name} failed: {error}\n"
             f"Nothing is lost: the model lies complete in {folder}. Once the cause is mended, upload it with\n"
-            f"  {shlex.join(['hf', 'upload', repo_id or folder.name, str(folder), '.', *excluded, *visibility])}"
+            f"  {shlex.join(['hf', 'upload', name, str(folder), '.', *excluded, *visibility])}"
         ) from error
     logger.info("pushed to %s", commit.commit_url)
+    if fault:
+        logger.warning(
+            "the model is pushed, but without its card, which the Hub does not take: %s\n"
+            "Mend what stands between the lines --- of %s, then: %s",
+            " ".join(str(fault).split()),
+            folder / "README.md",
+            shlex.join(["hf", "upload", name, str(folder / "README.md"), "README.md"]),
+        )
     return commit.commit_url
+
+
+def _fault_of_card(path: Path) -> Exception | None:
+    """What keeps a card from being pushed: one of CARD_FAULTS, or a failure of the check itself; None: nothing."""
+    if not path.is_file():
+        return None
+    try:
+        ask("the check of the card", partial(ModelCard.load(path).validate, repo_type="model"))
+    except (*FAILURES, *CARD_FAULTS) as error:
+        return error
+    return None

@@ -9,9 +9,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCTC, AutoProcessor
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .augmentation import Augmentation
@@ -21,6 +21,7 @@ from .data import EvaluationStream, SpeechStream, estimate_batches_per_epoch
 from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
+from .servers import advice, ask, reading
 
 logger = logging.getLogger(__name__)
 
@@ -33,35 +34,54 @@ def load_model(
     """
     A checkpoint and its processor, from a folder or the Hub, in float32.
 
+    Nothing that lies there is executed: the classes are this package's, the weights safetensors.
+
     Args:
         dropout: to train with, instead of the checkpoint's own.
 
     Raises:
         ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, files that
-            are missing, out of reach or damaged, or a dropout out of its range.
+            are missing, out of reach or damaged, weights that are pickles, or a dropout out of its range.
     """
     named = f"model_name_or_path {model_name_or_path!r}"
     path = Path(model_name_or_path)
     here = path.exists() or path.parent.is_dir()  # "outputs/misspelt" is no id on the Hub
-    if not (path / "config.json").is_file() and (here or model_name_or_path.count("/") != 1):
+    local = (path / "config.json").is_file()
+    if not local and (here or model_name_or_path.count("/") != 1):
         raise ValueError(f"{named} is no model: expected a folder with config.json, or a Hub id such as 'user/model'")
     source = "its config.json"
     try:
-        config = AutoConfig.from_pretrained(model_name_or_path, revision=revision)
-        if not isinstance(config, DeepSpeech2Config):
-            raise ValueError(f"{model_name_or_path} holds a {config.model_type} model; expected a deepspeech2 one")
+        folder = path if local else _download(model_name_or_path, revision, "*.json")
+        kind = DeepSpeech2Config.get_config_dict(folder)[0].get("model_type")
+        if kind != DeepSpeech2Config.model_type:
+            raise ValueError(f"{model_name_or_path} holds a {kind} model; expected a deepspeech2 one")
+        config = DeepSpeech2Config.from_pretrained(folder)
         if dropout is not None:
             source = "model_config"
             config.dropout = dropout
             config.validate()
-        processor = AutoProcessor.from_pretrained(model_name_or_path, revision=revision)
-        model = AutoModelForCTC.from_pretrained(model_name_or_path, config=config, revision=revision, dtype="float32")
+        processor = DeepSpeech2Processor.from_pretrained(folder, trust_remote_code=False)
+        if not local:
+            _download(model_name_or_path, folder.name, "model*.safetensors")
+        if not any(folder.glob("model*.safetensors")):
+            others = ", ".join(sorted(file.name for file in folder.glob("*.bin")))
+            raise ValueError(
+                f"{named} has no weights in model.safetensors{f', but {others}' if others else ''}: other formats are "
+                "pickles, programs that may do anything, and are not loaded; save_pretrained writes safetensors"
+            )
+        model = DeepSpeech2ForCTC.from_pretrained(folder, config=config, dtype="float32", use_safetensors=True)
     except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
         raise ValueError(f"{named}, {source}: {error.__cause__ or error}") from error
     except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
         cause = " ".join(str(error).split())
-        raise ValueError(f"{named} cannot be loaded: {cause}") from error
+        raise ValueError(f"{named} cannot be loaded: {cause}{advice(error)}") from error
     return model, processor
+
+
+def _download(repo_id: str, revision: str, pattern: str) -> Path:
+    """The folder with those files of a model on the Hub; its name is their commit."""
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=pattern)
+    return Path(ask(f"the model {repo_id}", fetch))
 
 
 def load_models(names: Sequence[str]) -> dict[str, tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]]:
@@ -117,8 +137,9 @@ def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processo
     )
     counts: Counter[str] = Counter()
     for corpus in corpora:
-        for example in islice(corpus.stream.select_columns(["text"]), VOCABULARY_UTTERANCES):
-            counts.update(processor.normalize_text(example["text"] or ""))
+        with reading(corpus.name):
+            for example in islice(corpus.stream.select_columns(["text"]), VOCABULARY_UTTERANCES):
+                counts.update(processor.normalize_text(example["text"] or ""))
     if not counts:
         raise ValueError("the transcripts are all empty: no vocabulary can be built; check text_column")
     return [" ", *sorted(set(counts) - {" "})]

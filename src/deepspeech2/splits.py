@@ -11,6 +11,7 @@ from typing import Any
 from .arguments import DataArguments
 from .corpora import Corpus, load_corpus
 from .manifests import read_transcripts
+from .servers import reading
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
             )
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
         parts = [_part(corpus, data, held_out=True) for corpus in joined]
-        if all(next(iter(part.stream), None) is None for part in parts):
+        if all(_is_empty(part) for part in parts):
             counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
             if data.held_out_speakers:
                 speakers = ", ".join(data.held_out_speakers)
@@ -77,6 +78,11 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
             )
         return parts
     return _load(data, *_named_eval(data, split), kept_columns)
+
+
+def _is_empty(corpus: Corpus) -> bool:
+    with reading(corpus.name):
+        return next(iter(corpus.stream), None) is None
 
 
 def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:

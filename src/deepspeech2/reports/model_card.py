@@ -87,20 +87,10 @@ def write_model_card(
     if not limits:
         raise ValueError("A model card needs limits: say on what speech the model is known or bound to fail.")
     folder = Path(folder)
-    from_hub = base_model is not None and _is_repo_id(base_model)
     languages = [language] if isinstance(language, str) else list(language)
-    data = ModelCardData(
-        model_name=model_name,
-        base_model=base_model if from_hub else None,
-        language=languages[0] if len(languages) == 1 else languages,
-        license=license,
-        library_name="transformers",
-        pipeline_tag="automatic-speech-recognition",
-        datasets=[name for name in datasets if _is_repo_id(name)] or None,
-        metrics=["wer", "cer"],
-        tags=["automatic-speech-recognition", "ctc", "deepspeech2", "speech", *tags],
-        eval_results=[result for split, scores in results for result in _eval_results(split, scores)] or None,
-    )
+    data = card_metadata(base_model, languages, license, datasets, tags)
+    data.model_name = model_name
+    data.eval_results = [result for split, scores in results for result in _eval_results(split, scores)] or None
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("deepspeech2.reports"), undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -126,6 +116,27 @@ def write_model_card(
     path = folder / "README.md"
     card.save(path)
     return path
+
+
+def card_metadata(
+    base_model: str | None,
+    language: str | Sequence[str],
+    license: str,
+    datasets: Sequence[str],
+    tags: Sequence[str] = (),
+) -> ModelCardData:
+    """What a card says to the Hub of a model, but for its results; arguments as of `write_model_card`."""
+    languages = [language] if isinstance(language, str) else list(language)
+    return ModelCardData(
+        base_model=base_model if base_model is not None and _is_repo_id(base_model) else None,
+        language=languages[0] if len(languages) == 1 else languages,
+        license=license,
+        library_name="transformers",
+        pipeline_tag="automatic-speech-recognition",
+        datasets=[name for name in datasets if _is_repo_id(name)] or None,
+        metrics=["wer", "cer"],
+        tags=["automatic-speech-recognition", "ctc", "deepspeech2", "speech", *tags],
+    )
 
 
 def _eval_results(split: EvaluatedSplit, scores: Scores) -> list[EvalResult]:
