@@ -98,7 +98,8 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
     if len(samples) < SHORTEST_SHARE * header.num_samples:
         found_s = len(samples) / header.sampling_rate
         raise AudioError(
-            f"{_describe(audio)} is cut off: {found_s:.2f} s of the {header.duration_s:.2f} s in its header", "truncated"
+            f"{_describe(audio)} is cut off: {found_s:.2f} s of the {header.duration_s:.2f} s in its header",
+            "truncated",
         )
     samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -149,9 +150,9 @@ def _header(file: soundfile.SoundFile, audio: dict[str, Any]) -> Header:
     rate_is_real = MIN_RATE_HZ <= header.sampling_rate <= MAX_RATE_HZ
     if not rate_is_real or header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
         raise AudioError(
-            f"{_describe(audio)} says in its header that it is {header.duration_s:,.0f} s at {header.sampling_rate} Hz, "
-            f"{header.channels} channel(s); expected at most {MAX_DURATION_S:,.0f} s at {MIN_RATE_HZ} to {MAX_RATE_HZ} "
-            f"Hz, {MAX_VALUES:,} samples in all",
+            f"{_describe(audio)} says in its header that it is {header.duration_s:,.0f} s of {header.channels} "
+            f"channel(s) at {header.sampling_rate} Hz; expected at most {MAX_DURATION_S:,.0f} s at {MIN_RATE_HZ} to "
+            f"{MAX_RATE_HZ} Hz, and {MAX_VALUES:,} samples of all channels",
             "absurd_header",
         )
     return header

@@ -25,6 +25,7 @@ from .manifests import (
     read_librispeech,
     read_manifest,
     read_metadata,
+    stays_within,
 )
 
 FEATURES = Features(
@@ -82,6 +83,9 @@ def load_corpus(
         audio_column: recordings.
         kept_columns: more columns that the stream keeps, as strings.
 
+    What came from elsewhere, all but a manifest, can name its own files and those on a server: any other path counts
+    as a missing recording.
+
     Raises:
         ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
     """
@@ -91,7 +95,7 @@ def load_corpus(
     path = Path(dataset_name).expanduser()
     corpora = []
     for name in names:
-        commit = None
+        commit, own_list = None, False
         title = "/".join(part for part in (dataset_name.rstrip("/"), dataset_config, name) if part)
         if dataset_name == "synthetic":
             stream, count, _ = _hub_layout(str(_synthetic_folder()), None, name)
@@ -99,8 +103,9 @@ def load_corpus(
             if len(names) > 1:
                 raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
             stream, count = _manifest(path, text_column, audio_column, kept_columns)
+            own_list = True
         elif path.is_dir():
-            stream, count = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
+            stream, count, own_list = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
         elif _means_a_path(dataset_name):
             raise ValueError(
                 f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r}); a dataset on "
@@ -108,7 +113,7 @@ def load_corpus(
             )
         else:
             stream, count, commit = _hub_layout(dataset_name, dataset_config, name, revision=revision)
-        stream = _canonical(stream, title, text_column, audio_column, kept_columns)
+        stream = _canonical(stream, title, text_column, audio_column, kept_columns, None if own_list else path)
         corpora.append(Corpus(title, stream, count, dataset_name, dataset_config, name, commit))
     return corpora
 
@@ -136,18 +141,19 @@ def _manifest(
 
 def _folder(
     root: Path, config: str | None, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
-) -> tuple[IterableDataset, int | None]:
+) -> tuple[IterableDataset, int | None, bool]:
+    """The stream, its number of examples, and whether it is a list of ours."""
     metadata = find_metadata(root, split)
     if metadata:
-        return _listed(read_metadata(metadata, root, split, text_column, audio_column, kept_columns))
+        return *_listed(read_metadata(metadata, root, split, text_column, audio_column, kept_columns)), True
     nested = root / config / split if config else root / split
     shards = sorted(str(path) for path in nested.glob("*.parquet"))
     if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
-        return _hub_layout(str(root), config, split)[:2]
+        return *_hub_layout(str(root), config, split)[:2], False
     if shards:
-        return _hub_layout("parquet", None, split, data_files={split: shards})[:2]
+        return *_hub_layout("parquet", None, split, data_files={split: shards})[:2], False
     if has_librispeech_tree(root):
-        return _listed(read_librispeech(root, config, split))
+        return *_listed(read_librispeech(root, config, split)), True
     raise ValueError(
         f"the folder {str(root)!r} is no corpus: looked for {split}/metadata.csv and metadata.csv (columns "
         f"file_name and text), a README.md with `configs:`, {nested.relative_to(root)}/*.parquet, and "
@@ -156,7 +162,7 @@ def _folder(
 
 
 def _declares_configs(card: Path) -> bool:
-    return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
+    return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8", errors="replace").splitlines())
 
 
 def _hub_layout(
@@ -198,11 +204,16 @@ def _listed(rows: list[dict[str, str | None]]) -> tuple[IterableDataset, int]:
 
 
 def _canonical(
-    stream: IterableDataset, title: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
+    stream: IterableDataset,
+    title: str,
+    text_column: str,
+    audio_column: str,
+    kept_columns: Sequence[str],
+    root: Path | None,
 ) -> IterableDataset:
-    """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`."""
+    """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`; `root` None: our list."""
     columns = stream.column_names or list(next(iter(stream)))
-    if "text_path" in columns:  # one of our own lists
+    if root is None:
         text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
     text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
@@ -219,26 +230,37 @@ def _canonical(
         identity=first_column(columns, ID_COLUMNS),
         speaker=first_column(columns, SPEAKER_COLUMNS),
         kept=tuple(kept_columns),
+        root=root,
     )
     features = Features(FEATURES | {column: Value("string") for column in kept_columns})
     return stream.map(rename, remove_columns=columns, features=features)
 
 
 def _canonical_row(
-    row: dict[str, Any], *, audio: str, text: str, identity: str | None, speaker: str | None, kept: tuple[str, ...]
+    row: dict[str, Any],
+    *,
+    audio: str,
+    text: str,
+    identity: str | None,
+    speaker: str | None,
+    kept: tuple[str, ...],
+    root: Path | None,
 ) -> dict[str, Any]:
     recording, transcript = row[audio], row[text]
     if not isinstance(recording, dict):
         recording = {"bytes": None, "path": recording}
-    if row.get("text_path"):
+    content, path = recording.get("bytes"), recording.get("path")
+    if root is None and row["text_path"]:
         transcript = _read_transcript(Path(row["text_path"]))
     name = row[identity] if identity else None
     if name is None:
         # Neither the place in the stream nor the shard is stable; what was recorded is.
-        name = recording["path"] or hashlib.sha1(recording["bytes"] or b"").hexdigest()
+        name = path or hashlib.sha1(content or b"").hexdigest()
+    if content is None and path is not None and root is not None and not stays_within(str(path), root):
+        path = None
     speaker_id = row[speaker] if speaker else None
     return {
-        "audio": {"bytes": recording.get("bytes"), "path": recording.get("path")},
+        "audio": {"bytes": content, "path": path},
         "text": transcript,
         "id": str(name),
         "speaker_id": "" if speaker_id is None else str(speaker_id),
@@ -248,4 +270,4 @@ def _canonical_row(
 
 def _read_transcript(path: Path) -> str | None:
     """None, which is dropped and counted as a missing text, where the file is missing."""
-    return path.read_text(encoding="utf-8-sig").strip() if path.is_file() else None
+    return path.read_text(encoding="utf-8-sig", errors="replace").strip() if path.is_file() else None

@@ -53,7 +53,6 @@ class DropLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(drop))
 
-
     def end_window(self, window: int, num_rows: int, before: dict[str, int]) -> None:
         """Takes a window's rows into the tally, which was `before`; not again where a resumed run reads it again."""
         if window > before["window"]:

@@ -7,7 +7,7 @@ import yaml
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses aliases, of which a few lines can unfold to gigabytes, and keys given twice, of which one would vanish."""
+    """Refuses aliases, of which a few lines unfold to gigabytes, and keys given twice, of which one would vanish."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -16,11 +16,11 @@ class _StrictLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+        seen: set[str] = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:
+            if key.value in seen:
                 raise yaml.YAMLError(f"line {key.start_mark.line + 1} gives the key {key.value!r} again")
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
