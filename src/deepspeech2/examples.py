@@ -1,7 +1,7 @@
 """One example on its way to the model: filters, labels, decoding, augmentation, and the padded batch."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,6 +104,15 @@ class Examples:
     def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
         """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""
         items = []
+        for row, outcome in self.outcomes(rows, key):
+            if isinstance(outcome, Item):
+                items.append(outcome)
+            else:
+                log.add(outcome.reason, row, outcome.detail, **outcome.more)
+        return items
+
+    def outcomes(self, rows: Sequence[Row], key: Sequence[int]) -> Iterator[tuple[Row, "Item | DroppedError"]]:
+        """Each row, in order, with its item or why there is none. What lies on a server is fetched side by side."""
         with ThreadPoolExecutor(FETCHERS) as pool:  # starts its threads only for what lies on a server
             fetched = {
                 place: pool.submit(fetch_audio, row.example["audio"])
@@ -113,12 +122,11 @@ class Examples:
             try:
                 for place, row in enumerate(rows):
                     try:
-                        items.append(self._item(row, fetched.get(place), np.random.default_rng([*key, place])))
+                        yield row, self._item(row, fetched.get(place), np.random.default_rng([*key, place]))
                     except DroppedError as dropped:
-                        log.add(dropped.reason, row, dropped.detail, **dropped.more)
+                        yield row, dropped
             finally:
                 pool.shutdown(cancel_futures=True)  # else a server that is gone is waited for once for each recording
-        return items
 
     def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:
         try:

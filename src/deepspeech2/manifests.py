@@ -1,8 +1,8 @@
 """
 Local lists of recordings as rows: manifests, `metadata.csv` folders, LibriSpeech's official tree.
 
-A manifest is the user's own list and may name any file of the machine, as deepspeech.pytorch's do with absolute paths. A
-folder comes as a whole, from anywhere: its metadata can name its own files and those on a server, and no others.
+A manifest is the user's own list and may name any file of the machine, as deepspeech.pytorch's do with absolute
+paths. A folder comes as a whole, from anywhere: its metadata can name its own files and those on a server, no others.
 """
 
 import csv
@@ -120,7 +120,7 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
                 return _delimited_rows(file, path.suffix), root
     except RecursionError as error:
         raise ValueError(f"the manifest {str(path)!r} is nested too deeply; expected a list of objects") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(
