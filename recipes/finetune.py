@@ -21,6 +21,7 @@ from deepspeech2.exits import end_run
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
 from deepspeech2.loading import build_model, load_model
 from deepspeech2.parsing import parse_recipe
+from deepspeech2.preflight import check_before_training
 from deepspeech2.reports import card_metadata
 from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
 from deepspeech2.splits import load_eval_splits, load_train_corpora
@@ -52,6 +53,7 @@ def main(argv: list[str]) -> None:
     else:
         model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
     plan = plan_training(corpora, model, processor, data, augmentation, training)
+    check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)
 
     results = {}
     if model_arguments.model_name_or_path:

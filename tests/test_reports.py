@@ -44,7 +44,7 @@ def page(path: Path) -> str:
     checker = TagChecker()
     checker.feed(text)
     assert not checker.open, checker.open
-    addresses = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']?([^"\')\s>]+)', text)
+    addresses = re.findall(r'(?:src|href|url)\s*[=(]\s*["\']([^"\')\s>]+)', text)
     assert [address for address in addresses if not address.startswith("#")] == []
     assert not re.search(r"@import|<script|<link", text)
     ids = re.findall(r'\sid="([^"]+)"', text)

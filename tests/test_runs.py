@@ -260,7 +260,7 @@ def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
         (["--model_config", '{"hiden_size": 8}'], ["model_config: unknown key 'hiden_size'", "hidden_size"]),
         (["--model_config", '{"hidden_size": 0}'], ["hidden_size is 0"]),
         (["--num_processes", "2"], ["num_processes is 2, but 1 run"]),
-        (["--characters", "xyz"], ["can be used for training"]),
+        (["--characters", "xyz"], ["fatal problems", "nothing_usable", "unknown_characters"]),
     ],
 )
 def test_a_mistake_ends_in_one_message(folder, tmp_path, monkeypatch, argv, parts):

@@ -92,6 +92,17 @@ class DataArguments:
     )
     min_duration_s: float = field(default=0.1, metadata={"help": "Shorter clips are left out of training."})
     max_duration_s: float = field(default=20.0, metadata={"help": "Longer clips are left out of training."})
+    max_dropped_share: float = field(
+        default=0.2,
+        metadata={"help": "Stop where more of the utterances cannot be used; the bounds of duration do not count."},
+    )
+    check_utterances: int = field(
+        default=64,
+        metadata={
+            "help": "Utterances of each local split that are looked at, for a second, before training; 0: none. "
+            "recipes/check_data.py reads all of them, unless told how many."
+        },
+    )
 
 
 @dataclass

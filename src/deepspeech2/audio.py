@@ -1,7 +1,8 @@
 """One recording: fetched where it lies on a server, measured, decoded. Never by `datasets`, which would want FFmpeg."""
 
 import io
-import math
+import os
+from dataclasses import dataclass
 from typing import Any
 
 import fsspec
@@ -12,10 +13,32 @@ import soxr
 from .servers import PAUSES_S, Patience
 
 OUTSIDE = "outside://"  # before the name of a file that a corpus may not name
+# A header beyond these is damaged or a trap: what it promises is not even allocated.
+MAX_DURATION_S = 3600.0
+MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
+MAX_VALUES = 400_000_000  # samples times channels: an hour of 48 kHz stereo
+SHORTEST_SHARE = 0.99  # of the header's samples that must be there; an MP3's header counts its decoder's delay too
 
 
 class AudioError(ValueError):
-    """A recording that cannot be read."""
+    """A recording that cannot be used; `reason` is one word for the count."""
+
+    def __init__(self, message: str, reason: str = "undecodable") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a recording says about itself."""
+
+    num_samples: int
+    sampling_rate: int
+    channels: int
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sampling_rate
 
 
 def is_remote(audio: dict[str, Any]) -> bool:
@@ -38,7 +61,8 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     if path.startswith(OUTSIDE):
         raise AudioError(
             f"the recording {path.removeprefix(OUTSIDE)!r} lies outside its corpus: a dataset or an audio folder names "
-            "files of its own; a manifest, given by its file name, may name any"
+            "files of its own; a manifest, given by its file name, may name any",
+            "outside_corpus",
         )
     patience = Patience(_describe(audio))
     while True:
@@ -49,7 +73,7 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
             # fsspec takes every unhappy answer of a web server for a missing file.
             status = getattr(error.__cause__, "status", 404)
             if isinstance(error, FileNotFoundError) and status in (404, 410):
-                raise AudioError(f"{_describe(audio)} does not exist") from error
+                raise AudioError(f"{_describe(audio)} does not exist", "missing_file") from error
             if not patience.wait(error):
                 raise ConnectionError(
                     f"{_describe(audio)} could not be fetched, {len(PAUSES_S) + 1} times on end: {error}. "
@@ -62,42 +86,76 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
     Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
 
     Raises:
-        AudioError: no such file, not audio, no samples, or samples that are not finite.
+        AudioError: as `read_header`; fewer samples than the header promises, or samples that are not finite. A WAV or
+            Ogg that was cut off does not tell: its length is that of what is left.
     """
-    try:
-        samples, rate = soundfile.read(_source(audio), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    with _opened(audio) as file:
+        header = _header(file, audio)
+        try:
+            samples = file.read(dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    if len(samples) < SHORTEST_SHARE * header.num_samples:
+        found_s = len(samples) / header.sampling_rate
+        raise AudioError(
+            f"{_describe(audio)} is cut off: {found_s:.2f} s of the {header.duration_s:.2f} s in its header",
+            "truncated",
+        )
     samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if rate != sampling_rate:
-        samples = soxr.resample(samples, rate, sampling_rate)
-    if samples.size == 0:
-        raise AudioError(f"{_describe(audio)} holds no samples")
-    if not math.isfinite(float(np.dot(samples, samples))):
-        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers")
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = float(np.dot(samples, samples))
+    if not energy < np.inf:
+        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers", "not_finite")
+    if header.sampling_rate != sampling_rate:
+        samples = soxr.resample(samples, header.sampling_rate, sampling_rate)
     return samples
 
 
-def audio_duration_s(audio: dict[str, Any]) -> float:
+def read_header(audio: dict[str, Any]) -> Header:
     """
-    Seconds of a recording, from its header.
+    Length, rate and channels of a recording, nothing decoded.
 
     Raises:
-        AudioError: no such file, or not audio.
+        AudioError: no such file, not audio, no samples, or an hour and more.
     """
-    try:
-        info = soundfile.info(_source(audio))
-    except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
-    return info.frames / info.samplerate
+    with _opened(audio) as file:
+        return _header(file, audio)
 
 
-def _source(audio: dict[str, Any]) -> Any:
+def audio_duration_s(audio: dict[str, Any]) -> float:
+    """Seconds of a recording, from its header; errors as of `read_header`."""
+    return read_header(audio).duration_s
+
+
+def _opened(audio: dict[str, Any]) -> soundfile.SoundFile:
+    path = audio["path"]
     if audio["bytes"] is not None:
-        return io.BytesIO(audio["bytes"])
-    if audio["path"] is None:
-        raise AudioError("a row holds neither the bytes nor the path of a recording")
-    return audio["path"]
+        source: Any = io.BytesIO(audio["bytes"])
+    elif path is None:
+        raise AudioError("a row holds neither the bytes nor the path of a recording within its corpus", "missing_file")
+    elif not os.path.isfile(path):  # a pipe or a device would be waited for, or read, without an end
+        raise AudioError(f"{_describe(audio)} is no file", "missing_file")
+    else:
+        source = path
+    try:
+        return soundfile.SoundFile(source)
+    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a name that ends in .raw
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+
+
+def _header(file: soundfile.SoundFile, audio: dict[str, Any]) -> Header:
+    header = Header(file.frames, file.samplerate, file.channels)
+    if header.num_samples <= 0:
+        raise AudioError(f"{_describe(audio)} holds no samples", "empty_audio")
+    rate_is_real = MIN_RATE_HZ <= header.sampling_rate <= MAX_RATE_HZ
+    if not rate_is_real or header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
+        raise AudioError(
+            f"{_describe(audio)} says in its header that it is {header.duration_s:,.0f} s of {header.channels} "
+            f"channel(s) at {header.sampling_rate} Hz; expected at most {MAX_DURATION_S:,.0f} s at {MIN_RATE_HZ} to "
+            f"{MAX_RATE_HZ} Hz, and {MAX_VALUES:,} samples of all channels",
+            "absurd_header",
+        )
+    return header
 
 
 def _describe(audio: dict[str, Any]) -> str:

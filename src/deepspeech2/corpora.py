@@ -100,6 +100,7 @@ def load_corpus(
         audio_column: recordings.
         kept_columns: more columns that the stream keeps, as strings.
 
+
     Raises:
         ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
     """
@@ -173,7 +174,7 @@ def _folder(
 
 
 def _declares_configs(card: Path) -> bool:
-    return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8").splitlines())
+    return any(line.startswith("configs:") for line in card.read_text(encoding="utf-8", errors="replace").splitlines())
 
 
 def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _Source:
@@ -259,15 +260,15 @@ def _canonical_row(
     if not isinstance(recording, dict):
         recording = {"bytes": None, "path": recording}
     if text_path and row[text_path]:
-        transcript = _read_transcript(Path(row[text_path]))
+        transcript = _read_transcript(Path(row[text_path] if root is None else _inside(row[text_path], root)))
+    content, path = recording.get("bytes"), recording.get("path")
     name = row[identity] if identity else None
     if name is None:
         # Neither the place in the stream nor the shard is stable; what was recorded is.
-        name = recording["path"] or hashlib.sha1(recording["bytes"] or b"").hexdigest()
-    speaker_id = row[speaker] if speaker else None
-    content, path = recording.get("bytes"), recording.get("path")
+        name = path or hashlib.sha1(content or b"").hexdigest()
     if content is None and path is not None and root is not None:
         path = _inside(path, root)
+    speaker_id = row[speaker] if speaker else None
     return {
         "audio": {"bytes": content, "path": path},
         "text": transcript,
@@ -289,5 +290,5 @@ def _inside(path: str, root: str) -> str:
 
 
 def _read_transcript(path: Path) -> str | None:
-    """None, which is dropped and counted as a missing text, where the file is missing."""
-    return path.read_text(encoding="utf-8-sig").strip() if path.is_file() else None
+    """None, which is dropped and counted as a missing text, where the file is missing or lies outside."""
+    return path.read_text(encoding="utf-8-sig", errors="replace").strip() if path.is_file() else None

@@ -107,6 +107,7 @@ class SpeechStream(_Stream):
         rank, world_size: of this process.
         min_duration_s, max_duration_s: others are dropped.
         augmentation: changes to audio and features.
+        max_dropped_share: of what a reader has read; where more cannot be used, iterating stops (`DropLog.hold_to`).
         drops_dir: folder for the records of dropped examples, one file for each reader.
 
     Raises:
@@ -130,6 +131,7 @@ class SpeechStream(_Stream):
         min_duration_s: float = 0.0,
         max_duration_s: float | None = None,
         augmentation: "Augmentation | None" = None,
+        max_dropped_share: float = 1.0,
         drops_dir: str | Path | None = None,
     ) -> None:
         super().__init__(
@@ -150,7 +152,9 @@ class SpeechStream(_Stream):
         self._weights = [weight / sum(weights) for weight in weights] if weights else [1.0]
         self.seed = seed
         self.num_readers = num_readers
-        self._examples = Examples(processor, Filters(frames, min_duration_s, max_duration_s), augmentation)
+        self.max_dropped_share = max_dropped_share
+        self.filters = Filters(frames, min_duration_s, max_duration_s)
+        self._examples = Examples(processor, self.filters, augmentation)
         self._readers: dict[int, Reader] = {}
         self._turn = 0
         self._loaded: dict[str, Any] | None = None
@@ -173,6 +177,8 @@ class SpeechStream(_Stream):
                     f"{index}; resume with as many processes and workers as before"
                 )
             log = DropLog(self.drops_dir, f"reader-{index:05d}", resume=state is not None)
+            if state:
+                log.tally = dict(state["readers"][str(index)]["tally"])
             self._logs.append(log)
             self._readers[index] = Reader(
                 [RowSource(part, index, self.seed, Position()) for part in shards],
@@ -187,7 +193,10 @@ class SpeechStream(_Stream):
         """Where the stream stands: numbers only, a few for each reader of this process; JSON-able."""
         if self._loaded or not self._readers:
             return dict(self._loaded or {})
-        readers = {str(index): reader.state_dict() for index, reader in self._readers.items()}
+        readers = {
+            str(index): reader.state_dict() | {"tally": dict(log.tally)}
+            for (index, reader), log in zip(self._readers.items(), self._logs, strict=True)
+        }
         return {"seed": self.seed, "num_readers": self.num_readers, "turn": self._turn, "readers": readers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -214,11 +223,14 @@ class SpeechStream(_Stream):
                 if reader.epoch - started >= MAX_EMPTY_EPOCHS:
                     names = ", ".join(self._names())
                     raise ValueError(f"nothing in {names} can be used for training: {self.drop_summary()}")
+            log.hold_to(self.max_dropped_share)
             yield batch
 
     def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
         def plan(rows: list[Row], window: int) -> list[list[Item]]:
+            before = dict(log.tally)
             items = self._examples.items(rows, [self.seed, EXAMPLE, reader, window], log)
+            log.end_window(window, len(rows), before)
             return self._cut(items, np.random.default_rng([self.seed, WINDOW_ORDER, reader, window]))
 
         return plan

@@ -9,6 +9,9 @@ from typing import Any
 from .batching import Row
 
 NUM_SHOWN = 3
+NUM_LISTED = 20
+MIN_DROPS = 10  # with fewer, whatever their share, a run goes on
+ASKED_FOR = ("too_short", "too_long")  # bounds that the user has set; the others are faults of the data
 
 Drop = dict[str, Any]
 
@@ -17,10 +20,14 @@ class DropLog:
     """
     The drops of one reader: `reason`, `corpus`, `id`, `detail` as a line of `folder/name.jsonl` (in memory
     alone if `folder` is None). What is dropped again, in a later epoch or after a resume, is one drop.
+
+    `tally` counts rows read and those at fault as often as they are read. It is part of the reader's position, so that
+    a resumed run stops where the uninterrupted one does; `window` is the last one whose rows are in it.
     """
 
     def __init__(self, folder: Path | None, name: str, *, resume: bool) -> None:
         self.drops: list[Drop] = []
+        self.tally = {"window": -1, "rows": 0, "faults": 0}
         self._path = folder / f"{name}.jsonl" if folder is not None else None
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,6 +43,7 @@ class DropLog:
         return dict(Counter(drop["reason"] for drop in self.drops))
 
     def add(self, reason: str, row: Row, detail: str, **more: Any) -> None:
+        self.tally["faults"] += reason not in ASKED_FOR
         drop = {"reason": reason, "corpus": row.corpus, "id": row.example["id"], "detail": detail, **more}
         if _key(drop) in self._known:
             return
@@ -44,6 +52,32 @@ class DropLog:
         if self._path is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(drop))
+
+    def end_window(self, window: int, num_rows: int, before: dict[str, int]) -> None:
+        """Takes a window's rows into the tally, which was `before`; not again where a resumed run reads it again."""
+        if window > before["window"]:
+            self.tally |= {"window": window, "rows": before["rows"] + num_rows}
+        else:
+            self.tally = before
+
+    def hold_to(self, max_share: float) -> None:
+        """
+        Raises ValueError, with ids and reasons, where more than `max_share` of the rows read are at fault. What the
+        bounds of duration leave out is none.
+        """
+        rows, faults = self.tally["rows"], self.tally["faults"]
+        if faults <= max_share * rows:
+            return
+        found = [drop for drop in self.drops if drop["reason"] not in ASKED_FOR]
+        if len(found) < MIN_DROPS:
+            return
+        listed = "".join(f"\n  {drop['id']}: {drop['reason']}: {drop['detail']}" for drop in found[:NUM_LISTED])
+        more = f"\n  and {len(found) - NUM_LISTED} more" if len(found) > NUM_LISTED else ""
+        where = f"; {self._path} lists them" if self._path is not None else ""
+        raise ValueError(
+            f"{faults} of the {rows} utterances read so far ({faults / rows:.0%}) cannot be used, more than "
+            f"max_dropped_share {max_share}: mend them, or raise it to train on the others{where}{listed}{more}"
+        )
 
 
 def _line(drop: Drop) -> str:

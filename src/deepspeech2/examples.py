@@ -1,7 +1,7 @@
 """One example on its way to the model: filters, labels, decoding, augmentation, and the padded batch."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .augmentation import Augmentation
 
 FETCHERS = 8
+MAX_SHOWN = 200  # characters of a text in the record of drops
+SILENT_RANGE = 1e-4  # between the highest and the lowest sample, three steps of 16 bits: -80 dB
 
 Batch = dict[str, Any]
 
@@ -71,7 +73,12 @@ class Filters:
         if not text:
             raise DroppedError("empty_text", "no text, or none after normalisation")
         if unknown:
-            raise DroppedError("unknown_characters", text, unknown)
+            raise DroppedError("unknown_characters", text[:MAX_SHOWN], unknown)
+
+    def check_sound(self, samples: np.ndarray) -> None:
+        """A transcript of nothing would teach the model to hear words in silence."""
+        if np.ptp(samples) < SILENT_RANGE:
+            raise DroppedError("silent", f"samples from {samples.min():.1e} to {samples.max():.1e}")
 
     def check_frames(self, num_samples: int, labels: Sequence[int]) -> None:
         if not self.has_room(num_samples, labels):
@@ -97,6 +104,15 @@ class Examples:
     def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
         """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""
         items = []
+        for row, outcome in self.outcomes(rows, key):
+            if isinstance(outcome, Item):
+                items.append(outcome)
+            else:
+                log.add(outcome.reason, row, outcome.detail, **outcome.more)
+        return items
+
+    def outcomes(self, rows: Sequence[Row], key: Sequence[int]) -> Iterator[tuple[Row, "Item | DroppedError"]]:
+        """Each row, in order, with its item or why there is none. What lies on a server is fetched side by side."""
         with ThreadPoolExecutor(FETCHERS) as pool:  # starts its threads only for what lies on a server
             fetched = {
                 place: pool.submit(fetch_audio, row.example["audio"])
@@ -106,12 +122,11 @@ class Examples:
             try:
                 for place, row in enumerate(rows):
                     try:
-                        items.append(self._item(row, fetched.get(place), np.random.default_rng([*key, place])))
+                        yield row, self._item(row, fetched.get(place), np.random.default_rng([*key, place]))
                     except DroppedError as dropped:
-                        log.add(dropped.reason, row, dropped.detail, **dropped.more)
+                        yield row, dropped
             finally:
                 pool.shutdown(cancel_futures=True)  # else a server that is gone is waited for once for each recording
-        return items
 
     def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:
         try:
@@ -119,7 +134,7 @@ class Examples:
                 row = row._replace(example=row.example | {"audio": fetched.result()})
             duration_s = audio_duration_s(row.example["audio"])
         except AudioError as error:
-            raise DroppedError("undecodable", str(error)) from error
+            raise DroppedError(error.reason, str(error)) from error
         if row.example["text"] is None:
             raise DroppedError("missing_text", "there is no transcript")
         text = self.processor.normalize_text(row.example["text"])
@@ -153,7 +168,7 @@ class Examples:
         kept, clips = [], []
         for item in items:
             try:
-                clips.append(self._clip(item))
+                clips.append(self.clip(item))
                 kept.append(item)
             except DroppedError as dropped:
                 log.add(dropped.reason, item.row, dropped.detail)
@@ -180,11 +195,14 @@ class Examples:
             ],
         }
 
-    def _clip(self, item: Item) -> np.ndarray:
+    def clip(self, item: Item) -> np.ndarray:
+        """(samples,) of an example, decoded and augmented; raises `DroppedError`."""
         try:
             clip = open_audio(item.row.example["audio"], self.sampling_rate)
         except AudioError as error:
-            raise DroppedError("undecodable", str(error)) from error
+            raise DroppedError(error.reason, str(error)) from error
+        if self.filters is not None:
+            self.filters.check_sound(clip)
         if self.augmentation is not None:
             clip = self.augmentation.waveform(clip, item.rng, item.speed)
         if self.filters is not None:

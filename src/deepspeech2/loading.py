@@ -188,6 +188,7 @@ def build_train_stream(
         min_duration_s=data.min_duration_s,
         max_duration_s=data.max_duration_s,
         augmentation=Augmentation(augmentation, extractor.sampling_rate, extractor.bin_frequencies_hz),
+        max_dropped_share=data.max_dropped_share,
         drops_dir=_drops_dir(training),
     )
 

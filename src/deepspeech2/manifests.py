@@ -1,7 +1,13 @@
-"""Local lists of recordings as rows: manifests, `metadata.csv` folders, LibriSpeech's official tree."""
+"""
+Local lists of recordings as rows: manifests, `metadata.csv` folders, LibriSpeech's official tree.
+
+A manifest is the user's own list and may name any file of the machine, as deepspeech.pytorch's do with absolute
+paths. A folder comes as a whole, from anywhere: its metadata can name its own files, no others.
+"""
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,12 +112,14 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
             elif path.suffix == ".json":
                 content = json.load(file)
                 if isinstance(content, dict) and isinstance(content.get("samples"), list):
-                    root = root / content.get("root_path", "")
+                    root = root / str(content.get("root_path") or "")
                     content = content["samples"]
                 rows = content
             else:
                 return _delimited_rows(file, path.suffix), root
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+    except RecursionError as error:
+        raise ValueError(f"the manifest {str(path)!r} is nested too deeply; expected a list of objects") from error
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(
@@ -144,13 +152,23 @@ def _delimited_rows(lines: Iterable[str], suffix: str) -> list[dict[str, Any]]:
 
 
 def _string(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """Halves of surrogate pairs, which JSON can escape and no file can hold, become the replacement character."""
+    return None if value is None else re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))
 
 
 def _absolute(value: Any, root: Path) -> str | None:
-    if not value:
+    name = _string(value)
+    if not name:
         return None
-    return str(value) if "://" in str(value) else str(root.absolute() / Path(str(value)).expanduser())
+    return name if "://" in name else str(root.absolute() / _at_home(name))
+
+
+def _at_home(name: str) -> Path:
+    """The path with its `~` resolved, or as it is where there is no such user."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _check_first(audio: str | None, source: Path) -> None:
@@ -251,7 +269,7 @@ def _parts(root: Path) -> list[str]:
 
 def _chapter(transcripts: Path) -> Iterator[dict[str, str | None]]:
     recordings = {path.stem: path for path in transcripts.parent.iterdir() if path.suffix in AUDIO_SUFFIXES}
-    for line in transcripts.read_text(encoding="utf-8").splitlines():
+    for line in transcripts.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.strip():
             continue
         name, _, text = line.strip().partition(" ")

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import yaml
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import HubStrategy
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .yaml_files import read_yaml
 
 RECIPE_ARGUMENTS = (ModelArguments, DataArguments, AugmentationArguments, RecipeTrainingArguments)
 # Keys of TrainingArguments that this recipe answers in its own way.
@@ -150,14 +150,10 @@ def _json_object(text: str) -> dict | None:
 
 
 def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
-    if not path.is_file():
-        raise RecipeError([f"the config file {path} does not exist; expected a YAML file as the first word"])
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError([f"{path} is not YAML: {error}"]) from error
-    if not isinstance(content, dict):
-        raise RecipeError([f"{path} holds a {type(content).__name__}; expected 'key: value' lines"])
+        content = read_yaml(path)
+    except ValueError as error:
+        raise RecipeError([str(error)]) from error
     hints = {name: hint for group in RECIPE_ARGUMENTS for name, hint in get_type_hints(group).items()}
     values = {}
     for key, value in content.items():
@@ -299,6 +295,8 @@ def _contradictions_of_data(data: DataArguments) -> list[str]:
         )
     if not 0 <= data.held_out_share < 1:
         faults.append(f"held_out_share is {data.held_out_share}; expected a share in [0, 1)")
+    if not 0 <= data.max_dropped_share <= 1:
+        faults.append(f"max_dropped_share is {data.max_dropped_share}; expected a share in [0, 1]")
     held_out = "held-out" in [data.eval_split, *data.test_split]
     if data.held_out_share and data.held_out_speakers:
         faults.append("held_out_share and held_out_speakers are both given; one of them makes the split 'held-out'")
@@ -314,6 +312,7 @@ def _contradictions_of_data(data: DataArguments) -> list[str]:
         )
     if data.window_size < 1:
         faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
-    if data.num_readers < 0:
-        faults.append(f"num_readers is {data.num_readers}; expected 0 or more")
+    for name in ("num_readers", "check_utterances"):
+        if getattr(data, name) < 0:
+            faults.append(f"{name} is {getattr(data, name)}; expected 0 or more")
     return faults

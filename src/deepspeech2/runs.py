@@ -36,7 +36,7 @@ STATE_NAME = "trainer_state.json"
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
     "language", "license", "test_split", "push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo",
-    "save_total_limit", "ddp_backend",
+    "save_total_limit", "ddp_backend", "max_dropped_share", "check_utterances",
 }  # fmt: skip
 
 

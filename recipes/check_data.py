@@ -1,0 +1,64 @@
+"""
+Looks at all the data of a run before it is trained: what is wrong, how much, where, and what an epoch will cost.
+
+    python recipes/check_data.py
+    python recipes/check_data.py recipes/own_recordings.yaml --dataset_name FOLDER
+
+Takes what recipes/finetune.py takes: put this name in its place. Writes index.html and problems.jsonl into
+OUTPUT_DIR/check, and ends with status 1 on what is fatal. `--check_utterances N` looks at the first N of each split;
+of a corpus on the Hub it is 1,000 unless told.
+"""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+from deepspeech2.exits import end_run
+from deepspeech2.loading import build_model, build_train_stream, load_model
+from deepspeech2.parsing import parse_recipe
+from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check
+from deepspeech2.problems import TRAINING
+from deepspeech2.reports import problems_table
+from deepspeech2.runs import set_up_process
+from deepspeech2.splits import load_eval_splits, load_train_corpora
+
+DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
+
+
+def main(argv: list[str]) -> int:
+    model_arguments, data, augmentation, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    set_up_process(training)
+    logging.getLogger("deepspeech2.data").setLevel(logging.ERROR)
+    folder = Path(training.output_dir) / "check"
+    training.output_dir = str(folder)  # the records of drops are no run's
+    corpora = load_train_corpora(data)
+    eval_corpora, scored = load_eval_splits(data)
+    if model_arguments.model_name_or_path:
+        model, processor = load_model(
+            model_arguments.model_name_or_path, model_arguments.model_revision, **model_arguments.model_config
+        )
+    else:
+        model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
+    stream = build_train_stream(corpora, model, processor, data, augmentation, training)
+
+    limit = settings.get("check_utterances")  # none given: all
+    scored = {data.eval_split: eval_corpora} | scored
+    splits = read_splits(stream, scored, processor, limit, training.dataloader_num_workers)
+    problems = judge(splits, processor, data, sampled=bool(limit))
+    fatal = any(problem.severity == "fatal" for problem in problems)
+    facts = describe(splits)
+    if not fatal:
+        facts |= estimate_costs(model, stream, splits[TRAINING], processor, training)
+    command = shlex.join(["python", "recipes/check_data.py", *argv])
+    report = write_check(folder, splits, problems, facts, title="The data before training", command=command)
+    print(problems_table(problems) if problems else "no problems")
+    print("\n".join(["", *(f"{name}: {text}" for name, text in facts.items()), f"Report: {report}"]))
+    return int(fatal)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, ConnectionError) as error:
+        end_run("check_data.py", error)

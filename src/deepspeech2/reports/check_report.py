@@ -1,0 +1,112 @@
+"""What is wrong with a corpus: the table for the terminal, and one HTML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from .page import write_page
+from .plots import MUTED, SERIES, Draw, draw_figure, to_svg
+
+_NUM_LISTED = 30
+_NUM_EXAMPLES = 3
+_MAX_WIDTH = 40  # characters of an id in the table
+
+
+@dataclass(frozen=True)
+class Problem:
+    """
+    One kind of problem in one split.
+
+    `severity` is "fatal", "warning" or "note"; `share` is that of the split's utterances, None where it says nothing;
+    `entries` are ids with details, the worst first.
+    """
+
+    severity: str
+    name: str
+    split: str
+    share: float | None
+    advice: str
+    entries: Sequence[tuple[str, str]]
+
+
+def problems_table(problems: Sequence[Problem]) -> str:
+    """The problems as lines of text: how bad, which, where, how many, examples, and what to do."""
+    rows = [["", "problem", "split", "count", "share", "such as"]]
+    for problem in problems:
+        examples = ", ".join(_printable(name) for name, _ in problem.entries[:_NUM_EXAMPLES])
+        more = ", ..." if len(problem.entries) > _NUM_EXAMPLES else ""
+        count = f"{len(problem.entries):,}"
+        rows.append([problem.severity, problem.name, problem.split, count, _percent(problem), examples + more])
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        " ".join([*(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)), row[5]]) for row in rows
+    ]
+    advice = {problem.name: problem.advice for problem in problems}
+    return "\n".join([*lines, "", *(f"{name}: {text}" for name, text in advice.items())])
+
+
+def write_check_report(
+    folder: Path | str,
+    *,
+    title: str,
+    command: str,
+    headline: str,
+    facts: Mapping[str, str],
+    durations_s: Mapping[str, Sequence[float]],
+    unknown: Mapping[str, int],
+    problems: Sequence[Problem],
+) -> Path:
+    """
+    Write `folder`/index.html.
+
+    Args:
+        folder: made if it is not there.
+        title, headline: of the page.
+        command: what repeats the check, as typed.
+        facts: name -> text: counts, costs.
+        durations_s: of each split's recordings.
+        unknown: characters that the vocabulary lacks, with their counts.
+        problems: the worst first.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_page(
+        folder,
+        "check_report.html",
+        title=title,
+        command=command,
+        headline=headline,
+        facts=facts,
+        plots=[
+            Markup(to_svg(draw_figure(_histogram(split, lengths)), f"Durations: {split}"))
+            for split, lengths in durations_s.items()
+            if len(lengths)
+        ],
+        unknown=sorted(unknown.items(), key=lambda item: -item[1]),
+        problems=[(problem, _percent(problem), problem.entries[:_NUM_LISTED]) for problem in problems],
+    )
+
+
+def _histogram(split: str, durations_s: Sequence[float]) -> Draw:
+    def draw(axes: Axes) -> None:
+        axes.hist(durations_s, bins=min(30, max(5, round(np.sqrt(len(durations_s))))), color=SERIES[1])
+        axes.set_title(f"Durations: {split}")
+        axes.set_xlabel(f"seconds; {len(durations_s):,} recordings, {sum(durations_s) / 3600:.2f} h", color=MUTED)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+    return draw
+
+
+def _percent(problem: Problem) -> str:
+    return "" if problem.share is None else f"{100 * problem.share:.1f} %"
+
+
+def _printable(name: str) -> str:
+    """An id without what a terminal would obey."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+    return shown if len(shown) <= _MAX_WIDTH else f"…{shown[1 - _MAX_WIDTH :]}"
