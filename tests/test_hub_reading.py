@@ -159,7 +159,9 @@ def test_what_cannot_be_read_is_told_before_training(tmp_path, hub, endpoint, mo
     assert "hf_" not in message and not list((tmp_path / "out").glob("checkpoint-*"))
 
 
-@pytest.mark.parametrize("kind", FAULTS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("429", "silent") else []) for kind in FAULTS]
+)
 @pytest.mark.parametrize(
     "asked",
     [

@@ -11,7 +11,7 @@ from test_runs import finetune, write_inputs
 TOKEN = "hf_SecretSecretSecretSecretSecret"
 
 
-@pytest.mark.parametrize("given", ["hub_token", "HF_TOKEN"])
+@pytest.mark.parametrize("given", ["hub_token", pytest.param("HF_TOKEN", marks=pytest.mark.slow)])
 def test_a_token_appears_nowhere(tmp_path, endpoint, monkeypatch, capfd, caplog, given):
     """Of a run with checkpoints and curves, whose final push fails once and then succeeds with the same command."""
     write_inputs(tmp_path)

@@ -106,6 +106,7 @@ def test_code_beside_a_model_does_not_run(endpoint, model, trace, place, kind):
                 load_model(name)
 
 
+@pytest.mark.slow
 def test_the_state_of_a_checkpoint_does_not_run(tmp_path, trace):
     """Whichever of its files is a pickle with a surprise."""
     write_inputs(tmp_path)

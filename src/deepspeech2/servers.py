@@ -1,6 +1,5 @@
 """Servers on a bad day: what may pass is waited for; what does not pass is said with what to do about it."""
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -119,7 +118,7 @@ def advice(error: BaseException) -> str:
 
 def _of_the_network(error: BaseException | None) -> BaseException | None:
     """The error of a request that this one was raised for."""
-    own = (HfHubHTTPError, OfflineModeIsEnabled, httpx.TransportError, json.JSONDecodeError)  # JSON: a proxy answered
+    own = (HfHubHTTPError, OfflineModeIsEnabled, httpx.TransportError)
     while error is not None and not isinstance(error, own):
         error = error.__cause__ or error.__context__
     return error
