@@ -100,7 +100,6 @@ def load_corpus(
         audio_column: recordings.
         kept_columns: more columns that the stream keeps, as strings.
 
-
     Raises:
         ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
     """
