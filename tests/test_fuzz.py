@@ -455,6 +455,28 @@ def manifest_cases(processor: DeepSpeech2Processor, root: Path) -> Iterator[Case
         "a" + "/b" * 3,
     ):
         yield f"named {name[:40]}", partial(read, processor, name if name[0] == "~" else str(folder() / name))
+    whole = root / "whole" / "train"
+    tiny.write_parquet(tiny.write_corpus(root / "listed", "u", 3), whole)
+    content = (whole / "0000.parquet").read_bytes()
+    recordings = [{"bytes": b"x", "path": "p"}] * 2
+    not_utf8 = pa.StringArray.from_buffers(2, pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xffa"))
+    tables = [
+        {"audio": [1, 2], "text": ["a", "b"]},
+        {"audio": pa.nulls(2), "text": ["a", "b"]},
+        {"audio": [[0.1], [0.2]], "text": ["a", "b"]},
+        {"audio": recordings, "text": [1, 2]},
+        {"audio": recordings, "text": [{"a": 1}] * 2, "id": [None, None]},
+        {"audio": recordings, "text": not_utf8},
+        {"audio": pa.array([], pa.struct([("bytes", pa.binary())])), "text": pa.array([], pa.string())},
+    ]
+    for index in range(30 + len(tables)):
+        path = folder() / "train" / "0000.parquet"
+        path.parent.mkdir()
+        if index < 30:
+            path.write_bytes(mutated(content, rng))
+        else:
+            pq.write_table(pa.table(tables[index - 30]), path)
+        yield f"Parquet {index}", partial(read, processor, str(path.parent.parent))
     for split in ("", "+", "..", "../..", "a+a", "\0", "train" * 100, "/etc"):
         yield case("file_name,text\na.wav,ab\n", "metadata.csv", ".", split=split)
 

@@ -21,8 +21,9 @@ from deepspeech2.batching import Position, RowSource, Shards
 from deepspeech2.corpora import load_corpus
 from deepspeech2.data import build_loader
 from deepspeech2.drops import MIN_DROPS
+from deepspeech2.examples import Examples
 from deepspeech2.loading import build_train_stream, load_model
-from deepspeech2.preflight import SHORT_CHECK_S, check_before_training, judge, read_splits
+from deepspeech2.preflight import SHORT_CHECK_S, CheckStream, check_before_training, judge, read_splits
 from deepspeech2.problems import TRAINING
 from deepspeech2.splits import load_eval_splits, load_train_corpora
 from test_reports import page
@@ -273,7 +274,8 @@ def test_a_resumed_run_stops_where_the_uninterrupted_one_does(validation, built,
     """The records on disk are ahead of the checkpoint; the tally is not."""
     silent = encoded(np.zeros(4000))  # found when it is decoded, the text when the window is planned
     recordings = {
-        f"u{i:03d}": (silent if i % 5 == 1 else encoded(sound("ab c", i)), "ab c" if i % 3 else "αβγ") for i in range(60)
+        f"u{i:03d}": (silent if i % 5 == 1 else encoded(sound("ab c", i)), "ab c" if i % 3 else "αβγ")
+        for i in range(60)
     }
     manifest = write_manifest(tmp_path, recordings)
 
@@ -364,6 +366,12 @@ def test_a_sample_is_the_first_of_each_split(validation, tmp_path, capsys):
     manifest = tiny.write_corpus(tmp_path, "u", 12)
     assert check_data(tmp_path, manifest, validation, check_utterances=5) == 0
     assert "training: 5 utterances" in capsys.readouterr().out
+
+
+def test_a_sample_of_a_mixture_has_a_part_of_each_corpus(built, tmp_path):
+    corpora = [load_corpus(str(tiny.write_corpus(tmp_path / name, name, 6)))[0] for name in "ab"]
+    looked_at = [one.id[0] for some in CheckStream(corpora, Examples(built[1]), 5) for one in some]
+    assert looked_at == ["a"] * 3 + ["b"] * 3  # 5 / 2, rounded up
 
 
 # Before training ---------------------------------------------------------------------------------------------------
