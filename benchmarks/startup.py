@@ -66,6 +66,7 @@ def main() -> None:
     folders = {size: OUTPUTS / "corpora" / str(size) for size in args.sizes}
     for size, folder in folders.items():
         write_corpus(folder, size)
+        write_scored(folder)
     results = rounds(__file__, {str(size): ["--case", str(folder)] for size, folder in folders.items()}, args.repeats)
     rows = [
         [f"{int(size):,}", f"{median(own, 'seconds'):.2f}", f"{median(own, 'peak_mb'):,.0f}"]
@@ -99,6 +100,16 @@ def write_corpus(folder: Path, count: int) -> None:
     part.parent.rename(folder)
 
 
+def write_scored(folder: Path) -> None:
+    """The split `validation` of a set: other tones by other speakers, for a run does not start if it scores its own."""
+    (folder / "validation").mkdir(exist_ok=True)
+    rows = [
+        {"audio": {"bytes": encode(hertz + 50), "path": word}, "text": word, "speaker_id": f"new-{word}", "id": word}
+        for word, hertz in WORDS_HZ.items()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "validation" / "0000.parquet")
+
+
 def encode(hertz: float) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, 0.3 * np.sin(2 * np.pi * hertz * np.arange(round(CLIP_S * RATE)) / RATE), RATE, format="FLAC")
@@ -108,7 +119,7 @@ def encode(hertz: float) -> bytes:
 def of_corpus(folder: Path, output_dir: str) -> list[str]:
     """The arguments of recipes/finetune.py for a set in its folder, beside those of mini.yaml."""
     options = {"dataset_name": folder, "dataset_config": "-", "output_dir": output_dir}
-    options |= dict.fromkeys(("train_split", "eval_split", "test_split"), "train")
+    options |= {"train_split": "train", "eval_split": "validation", "test_split": "validation"}
     return [str(MINI), *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 

@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
     limit = settings.get("check_utterances")  # none given: all
     scored = {data.eval_split: eval_corpora} | scored
     splits = read_splits(stream, scored, processor, limit, training.dataloader_num_workers)
-    problems = judge(splits, processor, data, sampled=bool(limit))
+    sampled = bool(limit) or any(corpus.revision for corpus in stream.corpora)
+    problems = judge(splits, processor, data, sampled=sampled)
     fatal = any(problem.severity == "fatal" for problem in problems)
     facts = describe(splits)
     if not fatal:

@@ -241,7 +241,7 @@ def test_resume_reads_no_row_group_before_its_own(tmp_path, processor, monkeypat
     state = stream.state_dict()
     opened = []
     original = batching._examples
-    monkeypatch.setattr(batching, "_examples", lambda part: map(lambda one: opened.append(1) or one, original(part)))
+    monkeypatch.setattr(batching, "_examples", lambda *part: map(lambda one: opened.append(1) or one, original(*part)))
     resumed = stream_of(corpora, processor, window_size=10)
     resumed.load_state_dict(state)
     next(iter(resumed))

@@ -161,8 +161,10 @@ def test_a_missing_rate_is_refused() -> None:
     ("clip", "message"),
     [
         (np.zeros(0, np.float32), r"clip 1 is empty \(0 samples\)"),
-        (np.array([0.0, np.nan]), "clip 1 holds NaN or infinite samples"),
-        (np.array([0.0, np.inf]), "clip 1 holds NaN or infinite samples"),
+        (np.array([0.0, np.nan]), "clip 1 holds NaN, infinite or enormous samples"),
+        (np.array([0.0, np.inf]), "clip 1 holds NaN, infinite or enormous samples"),
+        (np.array([0.0, 1e20]), "clip 1 holds NaN, infinite or enormous samples"),
+        (np.array(["a"]), "clip 1 is of ndarray and holds <U1; expected float samples"),
         (np.zeros((2, 3, 4)), r"clip 1 has shape \(2, 3, 4\)"),
         (np.zeros((9, 900)), r"clip 1 has shape \(9, 900\).*at most 8 channels"),
         (np.zeros(800, np.int16), "clip 1 holds int16 samples; .* divide 16-bit audio by 32768"),

@@ -256,7 +256,18 @@ def test_a_missing_file_is_named():
     assert fault == "the config file nowhere.yaml does not exist; expected a YAML file as the first word"
 
 
-@pytest.mark.parametrize("content, part", [("- a\n- b\n", "holds a list"), ("a: [", "is not YAML"), ("text", "a str")])
+@pytest.mark.parametrize(
+    "content, part",
+    [
+        ("- a\n- b\n", "holds a list"),
+        ("a: [", "is not YAML"),
+        ("text", "a str"),
+        ("a: &x [1, 1]\nb: [*x, *x]\n", "line 2 has the alias *x: write the value out"),
+        ("seed: 1\nmodel_config: {a: 1}\nseed: 2\n", "line 3 gives the key 'seed' again"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
+        ("[" * 1000, "nested too deeply"),
+    ],
+)
 def test_a_file_that_is_no_mapping_is_refused(config, content, part):
     path = config(content)
     (fault,) = faults(path)

@@ -148,6 +148,18 @@ def test_many_speakers_are_not_named():
     assert "60 values, best first" in picture and "s59" not in picture
 
 
+def test_what_a_page_shows_is_text(tmp_path):
+    """Ids, speakers and transcripts that are HTML, or formulas to matplotlib."""
+    evil = "<script>alert(1)</script>"
+    said = [Utterance(f"{evil}{n}", f"$x_{{{n}$ {evil}", 1.0, f"{evil} & co", f"<img src=x onerror={n}>") for n in "ab"]
+    text = page(write_score_report(tmp_path / "score", score(said), title=evil, command=f"x '{evil}'"))
+    run = {"a": {evil: score(said)}}
+    text += page(
+        write_run_report(tmp_path / "run", title=evil, command=evil, log_history=LOG, results=run, config={evil: evil})
+    )
+    assert "<script" not in text and "<img" not in text and "&lt;script&gt;" in text
+
+
 def test_marked_words_are_escaped():
     [utterance] = score([Utterance("1", "", 1.0, "a <b> c", "a <i> c & d")]).utterances
     marked = mark_words(utterance)

@@ -21,6 +21,9 @@ def test_a_set_is_a_corpus_and_written_once(tmp_path):
     rows = list(corpus.stream)
     assert corpus.num_examples == 20 and [row["id"] for row in rows] == [f"utterance-{i:07d}" for i in range(20)]
     assert [row["text"] for row in rows[:5]] == ["yes", "no", "go", "up", "yes"]
+    startup.write_scored(folder)
+    (scored,) = load_corpus(str(folder), None, "validation")
+    assert not {row["audio"]["bytes"] for row in scored.stream} & {row["audio"]["bytes"] for row in rows}
     assert rows[0]["audio"]["bytes"] == rows[4]["audio"]["bytes"] != rows[1]["audio"]["bytes"]
     written = [file.stat().st_mtime_ns for file in files]
     startup.write_corpus(folder, 20)
@@ -93,7 +96,7 @@ def test_stages_of_launches():
 
 def test_a_launch_is_a_recipe(tmp_path):
     _, data, augmentation, training, _ = parse_recipe(startup.of_corpus(tmp_path, str(tmp_path / "run")), startup.MINI)
-    assert (data.dataset_name, data.train_split, data.eval_split) == ([str(tmp_path)], ["train"], "train")
+    assert (data.dataset_name, data.train_split, data.eval_split) == ([str(tmp_path)], ["train"], "validation")
     assert augmentation.spec_augment and training.output_dir == str(tmp_path / "run")
 
 

@@ -17,6 +17,7 @@ OUTSIDE = "outside://"  # before the name of a file that a corpus may not name
 MAX_DURATION_S = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_VALUES = 400_000_000  # samples times channels: an hour of 48 kHz stereo
+LARGEST_SAMPLE = 1e6  # the power spectrum of larger ones overflows; 16-bit samples as floats are 32768
 SHORTEST_SHARE = 0.99  # of the header's samples that must be there; an MP3's header counts its decoder's delay too
 
 
@@ -51,7 +52,7 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     A recording on a server with its bytes; any other as it is.
 
     Raises:
-        AudioError: the server has no such file, or the corpus may not name it.
+        AudioError: the server has no such file, or the corpus may not name it; a damaged archive on this machine.
         ConnectionError: the server cannot be reached or refuses, several times on end. That is no fault of the
             recording, which must not be left out for it.
     """
@@ -70,6 +71,9 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
             with fsspec.open(path, "rb") as file:
                 return {"bytes": file.read(), "path": path}
         except Exception as error:  # each protocol's client has errors of its own
+            place = path.rpartition("::")[2]
+            if "://" not in place or place.startswith(("file://", "local://")):
+                raise AudioError(f"{_describe(audio)} cannot be read: {error}") from error
             # fsspec takes every unhappy answer of a web server for a missing file.
             status = getattr(error.__cause__, "status", 404)
             if isinstance(error, FileNotFoundError) and status in (404, 410):
@@ -102,10 +106,10 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
             "truncated",
         )
     samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        energy = float(np.dot(samples, samples))
-    if not energy < np.inf:
-        raise AudioError(f"{_describe(audio)} holds samples that are not finite numbers", "not_finite")
+    if not max(samples.max(), -samples.min()) < LARGEST_SAMPLE:  # nor where one is NaN
+        raise AudioError(
+            f"{_describe(audio)} holds samples that are not finite numbers or far from [-1, 1]", "not_finite"
+        )
     if header.sampling_rate != sampling_rate:
         samples = soxr.resample(samples, header.sampling_rate, sampling_rate)
     return samples

@@ -1,6 +1,7 @@
 """Where speech comes from: every kind of corpus becomes one kind of stream, with its audio still encoded."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -106,17 +107,17 @@ def load_corpus(
     names = [name.strip() for name in split.split("+")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"split {split!r} must be different names joined with +, such as train.100+train.360")
-    path = Path(dataset_name).expanduser()
+    path = Path(os.path.expanduser(dataset_name))
     corpora = []
     for name in names:
         title = "/".join(part for part in (dataset_name.rstrip("/"), dataset_config, name) if part)
         if dataset_name == "synthetic":
             source = _hub_layout(str(_synthetic_folder()), None, name)
-        elif path.is_file():
+        elif os.path.isfile(path):
             if len(names) > 1:
                 raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
             source = _manifest(path, text_column, audio_column, kept_columns)
-        elif path.is_dir():
+        elif os.path.isdir(path):
             source = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
         elif _means_a_path(dataset_name):
             raise ValueError(
@@ -134,7 +135,7 @@ def _means_a_path(name: str) -> bool:
     """Whether a name that is not here cannot be or will not be that of a dataset on the Hub."""
     path = Path(name)
     local = path.suffix in MANIFEST_SUFFIXES or name.startswith((".", "/", "~")) or path.parts[0] == name
-    return local or path.parent.is_dir()
+    return local or os.path.isdir(path.parent)
 
 
 def _synthetic_folder() -> Path:
@@ -157,7 +158,7 @@ def _folder(
         rows = read_metadata(metadata, root, split, text_column, audio_column, kept_columns)
         return _listed(rows)._replace(root=str(root.absolute()))
     nested = root / config / split if config else root / split
-    shards = sorted(str(path) for path in nested.glob("*.parquet"))
+    shards = sorted(str(path) for path in nested.glob("*.parquet")) if os.path.isdir(nested) else []
     if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
         return _hub_layout(str(root), config, split)
     if shards:
@@ -290,4 +291,4 @@ def _inside(path: str, root: str) -> str:
 
 def _read_transcript(path: Path) -> str | None:
     """None, which is dropped and counted as a missing text, where the file is missing or lies outside."""
-    return path.read_text(encoding="utf-8-sig", errors="replace").strip() if path.is_file() else None
+    return path.read_text(encoding="utf-8-sig", errors="replace").strip() if os.path.isfile(path) else None

@@ -107,7 +107,7 @@ class SpeechStream(_Stream):
         rank, world_size: of this process.
         min_duration_s, max_duration_s: others are dropped.
         augmentation: changes to audio and features.
-        max_dropped_share: of what a reader has read; where more cannot be used, iterating stops (`DropLog.hold_to`).
+        max_dropped_share: of what a reader has read; where more cannot be used, iterating stops.
         drops_dir: folder for the records of dropped examples, one file for each reader.
 
     Raises:
@@ -223,14 +223,13 @@ class SpeechStream(_Stream):
                 if reader.epoch - started >= MAX_EMPTY_EPOCHS:
                     names = ", ".join(self._names())
                     raise ValueError(f"nothing in {names} can be used for training: {self.drop_summary()}")
-            log.hold_to(self.max_dropped_share)
             yield batch
 
     def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
         def plan(rows: list[Row], window: int) -> list[list[Item]]:
             before = dict(log.tally)
             items = self._examples.items(rows, [self.seed, EXAMPLE, reader, window], log)
-            log.end_window(window, len(rows), before)
+            log.end_window(window, len(rows), before, self.max_dropped_share)
             return self._cut(items, np.random.default_rng([self.seed, WINDOW_ORDER, reader, window]))
 
         return plan

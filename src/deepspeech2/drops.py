@@ -53,23 +53,20 @@ class DropLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(drop))
 
-    def end_window(self, window: int, num_rows: int, before: dict[str, int]) -> None:
-        """Takes a window's rows into the tally, which was `before`; not again where a resumed run reads it again."""
-        if window > before["window"]:
-            self.tally |= {"window": window, "rows": before["rows"] + num_rows}
-        else:
-            self.tally = before
+    def end_window(self, window: int, num_rows: int, before: dict[str, int], max_share: float) -> None:
+        """
+        Takes a window's rows into the tally, which was `before`. A window that a resumed run reads again is in it.
 
-    def hold_to(self, max_share: float) -> None:
+        Raises:
+            ValueError: more than `max_share` of the rows so far are at fault, and at least ten; with ids and reasons.
         """
-        Raises ValueError, with ids and reasons, where more than `max_share` of the rows read are at fault. What the
-        bounds of duration leave out is none.
-        """
-        rows, faults = self.tally["rows"], self.tally["faults"]
-        if faults <= max_share * rows:
+        if window <= before["window"]:
+            self.tally = before
             return
+        self.tally |= {"window": window, "rows": before["rows"] + num_rows}
+        rows, faults = self.tally["rows"], self.tally["faults"]
         found = [drop for drop in self.drops if drop["reason"] not in ASKED_FOR]
-        if len(found) < MIN_DROPS:
+        if faults <= max_share * rows or len(found) < MIN_DROPS:
             return
         listed = "".join(f"\n  {drop['id']}: {drop['reason']}: {drop['detail']}" for drop in found[:NUM_LISTED])
         more = f"\n  and {len(found) - NUM_LISTED} more" if len(found) > NUM_LISTED else ""

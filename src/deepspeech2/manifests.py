@@ -7,6 +7,7 @@ paths. A folder comes as a whole, from anywhere: its metadata can name its own f
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -160,19 +161,11 @@ def _absolute(value: Any, root: Path) -> str | None:
     name = _string(value)
     if not name:
         return None
-    return name if "://" in name else str(root.absolute() / _at_home(name))
-
-
-def _at_home(name: str) -> Path:
-    """The path with its `~` resolved, or as it is where there is no such user."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
+    return name if "://" in name else str(root.absolute() / os.path.expanduser(name))
 
 
 def _check_first(audio: str | None, source: Path) -> None:
-    if audio is None or ("://" not in audio and not Path(audio).is_file()):
+    if audio is None or ("://" not in audio and not os.path.isfile(audio)):
         raise ValueError(
             f"the first recording of {str(source)!r} is {audio!r}, which is not a file; "
             f"relative paths start at {str(source.parent)!r}"
@@ -181,8 +174,9 @@ def _check_first(audio: str | None, source: Path) -> None:
 
 def find_metadata(root: Path, split: str) -> Path | None:
     """The metadata file of an audio folder: that of the split's own folder, or else the one at the top."""
-    folders = [folder for folder in (root / split, root) if folder.is_dir()]
-    return next((folder / name for folder in folders for name in METADATA_NAMES if (folder / name).is_file()), None)
+    # os.path's questions have an answer for every name, also one with NUL or too long; Path's raise.
+    places = [folder / name for folder in (root / split, root) for name in METADATA_NAMES]
+    return next((place for place in places if os.path.isfile(place)), None)
 
 
 def read_metadata(
@@ -235,7 +229,7 @@ def read_librispeech(root: Path, config: str | None, split: str) -> list[dict[st
     folders = [top / name for top in (root, root / "LibriSpeech") for name in names]
     if root.name in names:
         folders.append(root)
-    folder = next((folder for folder in folders if folder.is_dir()), None)
+    folder = next((folder for folder in folders if os.path.isdir(folder)), None)
     if folder is None:
         raise ValueError(
             f"no part {split!r}{f' of {config!r}' if config else ''} under {str(root)!r}: looked for "

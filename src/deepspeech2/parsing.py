@@ -121,7 +121,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
         try:
             groups.append(dataclass_type(**values))
-        except (ValueError, TypeError, ImportError) as error:
+        except (ValueError, TypeError, ImportError, OSError) as error:
             groups.append(None)
             parser.faults.append(str(error))
     given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()

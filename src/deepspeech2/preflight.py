@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import blake2b
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class CheckStream(IterableDataset):
     Args:
         corpora: of one split.
         examples: as training or scoring prepares them.
-        limit: rows that are read; None: all.
+        limit: rows that are read, the first of each corpus in equal parts; None: all.
         fetch: whether to look at recordings that lie on servers.
     """
 
@@ -50,7 +50,9 @@ class CheckStream(IterableDataset):
     def __iter__(self) -> Iterator[list[Checked]]:
         worker = get_worker_info()
         own, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        rows = islice(RowSource(Shards(self.corpora, 1), 0, None, Position()).rest_of_epoch(), self.limit)
+        part = None if self.limit is None else -(-self.limit // len(self.corpora))
+        sources = [RowSource(Shards([corpus], 1), 0, None, Position()) for corpus in self.corpora]
+        rows = chain.from_iterable(islice(source.rest_of_epoch(), part) for source in sources)
         for place, window in enumerate(iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])):
             if not self.fetch:
                 window = [row for row in window if not is_remote(row.example["audio"])]
@@ -167,13 +169,13 @@ def check_before_training(
     if training.process_index or started or not data.check_utterances:
         return
     sources = _sources(stream, scored, processor)
-    local = {split: one for split, one in sources.items() if not any(corpus.revision for corpus in one[0])}
     splits = {}
-    for split, (corpora, examples) in local.items():
+    for split, (corpora, examples) in sources.items():
         begun, splits[split] = time.perf_counter(), list[Checked]()
-        for some in CheckStream(corpora, examples, data.check_utterances, fetch=False):
+        local = [corpus for corpus in corpora if not corpus.revision]
+        for some in CheckStream(local, examples, data.check_utterances, fetch=False) if local else ():
             splits[split] += some
-            if time.perf_counter() - begun > SHORT_CHECK_S / len(local):
+            if time.perf_counter() - begun > SHORT_CHECK_S / len(sources):
                 break
     splits = {split: utterances for split, utterances in splits.items() if utterances}
     problems = [one for one in judge(splits, processor, data, sampled=True) if one.severity != "note"]

@@ -10,6 +10,7 @@ from transformers.audio_utils import hertz_to_mel, mel_filter_bank, mel_to_hertz
 from transformers.utils import TensorType
 
 MAX_CHANNELS = 8
+LARGEST_SAMPLE = 1e9  # squares of sums of larger ones overflow
 SMALLEST_STD = 1e-5  # a silent clip has none: its features become zeros, not NaN
 SMALLEST_MEL_POWER = 1e-6  # about -60 dB below a full-scale tone's power in one bin
 
@@ -141,6 +142,8 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
             if raw_speech.ndim <= 1 or (raw_speech.ndim == 2 and raw_speech.shape[1] <= MAX_CHANNELS):
                 return [raw_speech]
             return list(raw_speech)
+        if not isinstance(raw_speech, Sequence):
+            return [raw_speech]
         if len(raw_speech) and np.ndim(raw_speech[0]) == 0:
             return [raw_speech]
         return list(raw_speech)
@@ -154,7 +157,13 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(
                 f"clip {index} holds {samples.dtype} samples; expected floats in [-1, 1]: divide 16-bit audio by 32768"
             )
+        if not np.issubdtype(samples.dtype, np.floating):
+            raise ValueError(
+                f"clip {index} is of {type(clip).__name__} and holds {samples.dtype}; expected float samples"
+            )
         samples = samples.astype(np.float32, copy=False)
+        if samples.size == 0:
+            raise ValueError(f"clip {index} is empty (0 samples); expected at least one sample")
         if samples.ndim == 2 and min(samples.shape) <= MAX_CHANNELS:
             samples = samples.mean(axis=int(np.argmin(samples.shape)))
         if samples.ndim != 1:
@@ -162,10 +171,8 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
                 f"clip {index} has shape {samples.shape}; expected (samples,), or (samples, channels) with at most "
                 f"{MAX_CHANNELS} channels"
             )
-        if samples.size == 0:
-            raise ValueError(f"clip {index} is empty (0 samples); expected at least one sample")
-        if not np.isfinite(samples).all():
-            raise ValueError(f"clip {index} holds NaN or infinite samples; expected finite ones in [-1, 1]")
+        if not np.abs(samples).max() < LARGEST_SAMPLE:  # nor where one is NaN
+            raise ValueError(f"clip {index} holds NaN, infinite or enormous samples; expected finite ones in [-1, 1]")
         if sampling_rate != self.sampling_rate:
             samples = _resample(samples, sampling_rate, self.sampling_rate)
         return samples

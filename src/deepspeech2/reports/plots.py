@@ -51,6 +51,7 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "deepspeech2",
     "text.color": INK,
+    "text.parse_math": False,  # a speaker called $x_$ is no formula
     "xtick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.color": MUTED,
