@@ -29,7 +29,7 @@ import yaml
 
 import tiny
 from deepspeech2 import DeepSpeech2FeatureExtractor, DeepSpeech2Processor
-from deepspeech2.audio import open_audio, read_header
+from deepspeech2.audio import AudioError, fetch_audio, open_audio, read_header
 from deepspeech2.batching import Row
 from deepspeech2.corpora import load_corpus
 from deepspeech2.data import EvaluationStream
@@ -503,14 +503,16 @@ def test_no_file_outside_a_folder_is_read(processor, tmp_path):
     (folder / "x").mkdir(parents=True)
     for listed in ("../secret.wav", str(clip), f"file://{clip}", "x/../../secret.wav"):
         (folder / "metadata.csv").write_text(f"file_name,text\n{listed},ab\n")
-        with pytest.raises(ValueError, match="an audio folder can only name its own files"):
-            load_corpus(str(folder))
+        (found,) = load_corpus(str(folder))[0].stream
+        with pytest.raises(AudioError, match="lies outside its corpus"):
+            fetch_audio(found["audio"])
     tiny.write_parquet(tiny.write_corpus(tmp_path / "m", "u", 1), tmp_path / "hub" / "train")
     row = {"audio": {"bytes": None, "path": str(clip)}, "text": "own", "text_path": str(secret), "id": "u"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "hub" / "train" / "0000.parquet")
-    (corpus,) = load_corpus(str(tmp_path / "hub"))
-    (found,) = corpus.stream
-    assert found["audio"] == {"bytes": None, "path": None} and found["text"] == "own"
+    (found,) = load_corpus(str(tmp_path / "hub"))[0].stream
+    assert found["text"] == "own"
+    with pytest.raises(AudioError, match="lies outside its corpus"):
+        fetch_audio(found["audio"])
 
 
 def test_the_recipes_are_what_is_mutated():

@@ -267,7 +267,7 @@ def _canonical_row(
         # Neither the place in the stream nor the shard is stable; what was recorded is.
         name = path or hashlib.sha1(content or b"").hexdigest()
     if content is None and path is not None and root is not None:
-        path = _inside(path, root)
+        path = _inside(str(path), root)
     speaker_id = row[speaker] if speaker else None
     return {
         "audio": {"bytes": content, "path": path},
