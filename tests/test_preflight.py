@@ -169,6 +169,8 @@ def test_the_check_finds_what_training_leaves_out(bad, validation, built, tmp_pa
     assert found == {id_: one[2] for id_, one in bad_recordings().items()} | dict.fromkeys(GOOD, "")
     problems = judge(splits, built[1], data, sampled=False)
     by_name = {problem.name: [id_ for id_, _ in problem.entries] for problem in problems if problem.split == TRAINING}
+    for id_, (_, _, reason) in bad_recordings().items():
+        assert id_ in by_name[reason]
     assert by_name["several_channels"] == ["stereo"] and by_name["low_rate"] == ["telephone"]
     assert sorted(by_name["mixed_rates"]) == ["4000 Hz", "48000 Hz", "8000 Hz"]
     assert [problem.severity for problem in problems] == sorted(

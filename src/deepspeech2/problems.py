@@ -123,7 +123,7 @@ def _of_split(
     for one in utterances:
         facts = {
             one.reason: one.detail,
-            "silent": one.silent and "no sound",
+            "silent": (one.silent or one.reason == "silent") and (one.detail or "no sound"),
             "unknown_characters": one.unknown and _counts(one.unknown),
             "low_rate": 0 < one.sampling_rate < sampling_rate and f"{one.sampling_rate} Hz",
             "several_channels": one.channels > 1 and f"{one.channels} channels",
