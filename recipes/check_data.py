@@ -9,7 +9,6 @@ OUTPUT_DIR/check, and ends with status 1 on what is fatal. `--check_utterances N
 of a corpus on the Hub it is 1,000 unless told.
 """
 
-import logging
 import shlex
 import sys
 from pathlib import Path
@@ -29,7 +28,6 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 def main(argv: list[str]) -> int:
     model_arguments, data, augmentation, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     set_up_process(training)
-    logging.getLogger("deepspeech2.data").setLevel(logging.ERROR)
     folder = Path(training.output_dir) / "check"
     training.output_dir = str(folder)  # the records of drops are no run's
     corpora = load_train_corpora(data)
