@@ -13,15 +13,13 @@ inside the fused LSTM they cannot be, but are the same ones.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 import torch
-from measuring import write_table
+from measuring import median_seconds, write_table
 from torch import nn
 from training_step import BATCH_SIZE, CHARACTERS_PER_S, FRAMES_PER_S, VOCAB_SIZE, new_model
 
@@ -65,7 +63,7 @@ class Part:
             output.backward(torch.ones_like(output))
             self.input.grad = None
 
-        return median_s(run, repeats)
+        return median_seconds(run, repeats)
 
 
 def main() -> None:
@@ -134,25 +132,14 @@ def parts(size: str) -> list[Part]:
 def matrix_rate() -> float:
     """Operations a second of a large square product."""
     a, b = torch.randn(2, MATRIX_SIZE, MATRIX_SIZE)
-    return 2 * MATRIX_SIZE**3 / median_s(lambda: torch.mm(a, b), 5)
+    return 2 * MATRIX_SIZE**3 / median_seconds(lambda: torch.mm(a, b))
 
 
 def copy_bandwidth() -> float:
     """Bytes read and written a second, of more than the caches hold."""
     source = torch.zeros(COPIED_BYTES // 4)
     target = torch.zeros_like(source)
-    return 2 * COPIED_BYTES / median_s(lambda: target.copy_(source), 5)
-
-
-def median_s(function: Callable[[], object], repeats: int) -> float:
-    """Seconds of a call: the median, after one that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return median(times)
+    return 2 * COPIED_BYTES / median_seconds(lambda: target.copy_(source))
 
 
 if __name__ == "__main__":

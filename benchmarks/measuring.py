@@ -34,6 +34,17 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
+    """Wall time of a call, the median of several after one that does not count."""
+    function()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
 def in_a_process(script: str, arguments: Sequence[str]) -> dict:
     """Runs `python SCRIPT ARGUMENTS`, whose last line is a JSON object, on one thread; that object."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from deepspeech2.exits import end_run
-from deepspeech2.loading import build_model, build_train_stream, load_model
+from deepspeech2.loading import build_train_stream, load_or_build
 from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check
 from deepspeech2.problems import TRAINING
@@ -32,12 +32,7 @@ def main(argv: list[str]) -> int:
     training.output_dir = str(folder)  # the records of drops are no run's
     corpora = load_train_corpora(data)
     eval_corpora, scored = load_eval_splits(data)
-    if model_arguments.model_name_or_path:
-        model, processor = load_model(
-            model_arguments.model_name_or_path, model_arguments.model_revision, **model_arguments.model_config
-        )
-    else:
-        model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
+    model, processor = load_or_build(model_arguments, corpora)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all

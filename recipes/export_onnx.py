@@ -11,21 +11,20 @@ next run replaces. export.md and export.json have the table. `recipes/onnx_examp
 """
 
 import argparse
-import logging
 import shlex
 import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.export import FILES, PYTORCH, OnnxModel, export_onnx, refuse_worse, write_comparison
 from deepspeech2.loading import load_model
+from deepspeech2.logs import set_up_log
 from deepspeech2.scoring import score_model
-from deepspeech2.splits import load_split
+from deepspeech2.splits import add_split_arguments, load_split, split_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -34,22 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the export")
-    parser.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
-    parser.add_argument("--dataset_config", help="configuration of the dataset")
-    parser.add_argument("--split", default="test", help="split to compare on, or held-out (default: %(default)s)")
-    parser.add_argument(
-        "--held_out_share", type=float, default=0.0, metavar="SHARE", help="with --split held-out, as for finetune.py"
-    )
-    parser.add_argument(
-        "--held_out_speakers",
-        nargs="+",
-        default=[],
-        metavar="SPEAKER",
-        help="with --split held-out, as for finetune.py",
-    )
-    parser.add_argument("--train_split", default="train", help="with --split held-out (default: %(default)s)")
-    parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
-    parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    add_split_arguments(parser)
     parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
     parser.add_argument(
         "--max_wer_difference",
@@ -65,21 +49,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "datasets"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_log()
     if args.folder.exists():
         make_parser().error(f"OUT {str(args.folder)!r} is already there; name a new folder, or remove it")
-    data = DataArguments(
-        dataset_name=[args.dataset_name],
-        dataset_config=[args.dataset_config] if args.dataset_config else [],
-        train_split=[args.train_split],
-        held_out_share=args.held_out_share,
-        held_out_speakers=args.held_out_speakers,
-        text_column=args.text_column,
-        audio_column=args.audio_column,
-    )
-    corpora = load_split(data, args.split)
+    corpora = load_split(split_arguments(args), args.split)
     if args.num_utterances:
         corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
     set_up_cpu(args.cpu_threads)

@@ -19,7 +19,7 @@ from transformers import set_seed
 from deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.exits import end_run
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
-from deepspeech2.loading import build_model, load_model
+from deepspeech2.loading import load_or_build
 from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import check_before_training
 from deepspeech2.reports import card_metadata
@@ -46,12 +46,7 @@ def main(argv: list[str]) -> None:
     corpora = load_train_corpora(data)
     eval_corpora, splits = load_eval_splits(data)
 
-    if model_arguments.model_name_or_path:
-        model, processor = load_model(
-            model_arguments.model_name_or_path, model_arguments.model_revision, **model_arguments.model_config
-        )
-    else:
-        model, processor = build_model(model_arguments, [corpus for joined in corpora for corpus in joined])
+    model, processor = load_or_build(model_arguments, corpora)
     plan = plan_training(corpora, model, processor, data, augmentation, training)
     check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)
 

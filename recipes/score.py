@@ -11,22 +11,21 @@ both models are scored and compared on the same utterances.
 
 import argparse
 import json
-import logging
 import shlex
 import sys
 from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_models
+from deepspeech2.logs import set_up_log
 from deepspeech2.metrics import compare
 from deepspeech2.reports import write_score_report
 from deepspeech2.scoring import score_model, write_utterances
-from deepspeech2.splits import load_split
+from deepspeech2.splits import add_split_arguments, load_split, split_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,29 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
-    parser.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
-    parser.add_argument("--dataset_config", help="configuration of the dataset")
-    parser.add_argument(
-        "--split", default="test", help="split; a+b joins several; held-out: see below (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--held_out_share",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="with --split held-out: the share of --train_split that finetune.py kept for scoring",
-    )
-    parser.add_argument(
-        "--held_out_speakers",
-        nargs="+",
-        default=[],
-        metavar="SPEAKER",
-        help="with --split held-out: the speakers of --train_split that finetune.py kept for scoring",
-    )
-    parser.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
-    parser.add_argument("--dataset_revision", help="revision of a Hub dataset")
-    parser.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
-    parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    add_split_arguments(parser)
     parser.add_argument(
         "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
     )
@@ -76,21 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "datasets", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    data = DataArguments(
-        dataset_name=[args.dataset_name],
-        dataset_config=[args.dataset_config] if args.dataset_config else [],
-        train_split=[args.train_split],
-        held_out_share=args.held_out_share,
-        held_out_speakers=args.held_out_speakers,
-        dataset_revision=[args.dataset_revision] if args.dataset_revision else [],
-        text_column=args.text_column,
-        audio_column=args.audio_column,
-    )
+    set_up_log()
     set_up_cpu(args.cpu_threads)
-    corpora = load_split(data, args.split, args.group_by)
+    corpora = load_split(split_arguments(args), args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
     parts = (Path(args.model).name, Path(args.dataset_name).stem, args.dataset_config, args.split.replace("/", "-"))
     folder = args.output_dir or Path("outputs", "-".join(["score", *filter(None, parts)]))

@@ -51,6 +51,11 @@ def needed_frames(labels: Sequence[int]) -> int:
     return len(labels) + sum(left == right for left, right in pairwise(labels))
 
 
+def is_silent(samples: np.ndarray) -> bool:
+    """Whether there is nothing to hear in (samples,)."""
+    return bool(np.ptp(samples) < SILENT_RANGE)
+
+
 @dataclass(frozen=True)
 class Filters:
     """
@@ -77,7 +82,7 @@ class Filters:
 
     def check_sound(self, samples: np.ndarray) -> None:
         """A transcript of nothing would teach the model to hear words in silence."""
-        if np.ptp(samples) < SILENT_RANGE:
+        if is_silent(samples):
             raise DroppedError("silent", f"samples from {samples.min():.1e} to {samples.max():.1e}")
 
     def check_frames(self, num_samples: int, labels: Sequence[int]) -> None:

@@ -84,6 +84,15 @@ def _download(repo_id: str, revision: str, pattern: str) -> Path:
     return Path(ask(f"the model {repo_id}", fetch))
 
 
+def load_or_build(
+    arguments: ModelArguments, corpora: Sequence[Sequence[Corpus]]
+) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
+    """The model that a run starts from: the checkpoint that `arguments` name, or random weights for its `corpora`."""
+    if arguments.model_name_or_path:
+        return load_model(arguments.model_name_or_path, arguments.model_revision, **arguments.model_config)
+    return build_model(arguments, [corpus for joined in corpora for corpus in joined])
+
+
 def load_models(names: Sequence[str]) -> dict[str, tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]]:
     """
     Checkpoints that are to be compared, by name, as `load_model` loads each.

@@ -21,9 +21,10 @@ from .batching import Position, Row, RowSource, Shards
 from .corpora import Corpus
 from .costs import GIB, measure_costs
 from .data import SpeechStream, build_loader
-from .examples import SILENT_RANGE, DroppedError, Examples
+from .examples import DroppedError, Examples, is_silent
 from .problems import CLIPPED_SHARE, TRAINING, Checked, Splits, count_unknown, find_problems
 from .reports import Problem, problems_table, write_check_report
+from .runs import has_started
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _checked(row: Row, outcome: Any, examples: Examples) -> Checked:
         clip = examples.clip(outcome)
     except DroppedError as dropped:
         return make(reason=dropped.reason, detail=dropped.detail)
-    silent = bool(np.ptp(clip) < SILENT_RANGE)
+    silent = is_silent(clip)
     return make(
         silent=silent,
         clipped=float(np.mean(np.abs(clip) > FULL_SCALE)) > CLIPPED_SHARE,
@@ -164,9 +165,7 @@ def check_before_training(
     Raises:
         ValueError: a problem that is fatal, with the table of all.
     """
-    output_dir = Path(training.output_dir or ".")
-    started = (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
-    if training.process_index or started or not data.check_utterances:
+    if training.process_index or not data.check_utterances or has_started(Path(training.output_dir or ".")):
         return
     sources = _sources(stream, scored, processor)
     splits = {}

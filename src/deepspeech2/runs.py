@@ -22,6 +22,7 @@ from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
 from .launching import asked_processes, launcher
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model
+from .logs import set_up_log
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .parsing import default_settings
@@ -47,13 +48,7 @@ def set_up_process(training: RecipeTrainingArguments) -> None:
     Raises:
         ValueError: another number of processes runs than was asked for.
     """
-    logging.basicConfig(
-        level=logging.INFO if training.process_index == 0 else logging.WARNING,
-        format="%(asctime)s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-    )
-    for noisy in ("httpx", "datasets", "absl", "matplotlib"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    set_up_log(logging.INFO if training.process_index == 0 else logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded and saved
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != training.world_size:
@@ -101,13 +96,18 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
             )
 
 
+def has_started(output_dir: Path) -> bool:
+    """Whether a run has left a checkpoint or its result there, which the same command goes on from."""
+    return (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
+
+
 def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     output_dir = path.parent
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE}
-    started = (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
-    if not started or not path.is_file():  # also over the note of a run that failed before its first checkpoint
+    # Also over the note of a run that failed before its first checkpoint.
+    if not has_started(output_dir) or not path.is_file():
         output_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output_dir / "drops", ignore_errors=True)
         (output_dir / "run.json").unlink(missing_ok=True)
