@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
@@ -205,17 +206,53 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch, cap
     assert "kept the best checkpoint, that of step 1" in caplog.text
 
 
-def test_a_checkpoint_of_fewer_processes_is_refused_by_name(folder, tmp_path):
-    train(*arguments(folder, tmp_path, max_steps=2, save_strategy="steps", save_steps=2))
-    (tmp_path / "model.safetensors").unlink()  # as if killed before the end
-    position = tmp_path / "checkpoint-2" / "data_position_0_of_1.pt"
-    position.rename(position.with_name("data_position_0_of_2.pt"))
-    with pytest.raises(ValueError, match=r"written by 2 processes, but 1 run now: resume with as many as before"):
-        train(*arguments(folder, tmp_path, max_steps=3, save_strategy="steps", save_steps=3))
-    position.with_name("data_position_0_of_2.pt").unlink()
-    train(*arguments(folder, tmp_path, max_steps=3))  # half-written: from the start
-    lines = json.loads((tmp_path / "trainer_state.json").read_text())["log_history"]
-    assert [line["step"] for line in lines if "loss" in line] == [1, 2, 3]
+def losses(run: Path) -> list[float]:
+    lines = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("changed", ["processes", "batch size"])
+def test_another_order_is_a_new_beginning_and_said(folder, tmp_path, caplog, changed):
+    """Weights and steps go on, the samples start anew; what is resumed after that goes on from there, exactly."""
+    every_step = {"save_strategy": "steps", "save_steps": 1}
+    for name in ("whole", "again"):
+        run = tmp_path / name
+        train(*arguments(folder, run, max_steps=2, **every_step))
+        (run / "model.safetensors").unlink()  # as if killed before the end
+        options = every_step | {"max_steps": 4}
+        if changed == "processes":
+            path = run / "checkpoint-2" / "data_position_0_of_1.pt"
+            position = torch.load(path, weights_only=True)
+            torch.save(position | {"order": position["order"] | {"world_size": 2}}, path)
+        else:
+            options["per_device_train_batch_size"] = 2
+        if name == "again":
+            train(*arguments(folder, run, **options | {"max_steps": 3}))
+            (run / "model.safetensors").unlink()
+        train(*arguments(folder, run, **options))
+    words = {"processes": "world_size was 2 and is 1", "batch size": "batch_size was 3 and is 2"}[changed]
+    assert f"{words}: weights, optimizer and schedule go on from step 2, but not the order" in caplog.text
+    assert len(losses(tmp_path / "whole")) == 4
+    assert losses(tmp_path / "again")[:3] == losses(tmp_path / "whole")[:3]
+    plain = tmp_path / "plain"
+    train(*arguments(folder, plain, max_steps=4))
+    assert losses(plain)[:1] == losses(tmp_path / "whole")[:1]
+    assert losses(plain)[2] != losses(tmp_path / "whole")[2]
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(folder, tmp_path, caplog):
+    train(*arguments(folder, tmp_path, max_steps=2, save_strategy="steps", save_steps=1))
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()
+    train(*arguments(folder, tmp_path, max_steps=3))
+    assert "checkpoint-2 is not whole (no optimizer.pt): skipped" in caplog.text and len(losses(tmp_path)) == 3
+
+
+def test_a_run_beside_another_is_refused(folder, tmp_path, monkeypatch):
+    tmp_path.joinpath("run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"):
+        message = exit_message(monkeypatch, str(folder / "config.yaml"), "--output_dir", str(tmp_path / "run"))
+    assert "another run is writing to" in message
 
 
 def test_a_run_that_was_moved_is_finished(folder, tmp_path):
@@ -420,13 +457,3 @@ def test_the_card_names_the_launch(folder, tmp_path):
     config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
     assert command.startswith(f"accelerate launch --config_file {config} recipes/finetune.py {folder}")
     assert results(tmp_path)["results"]["after training"]["clean/test"]["num_utterances"] == 5
-
-
-def test_a_half_written_checkpoint_is_skipped(tmp_path):
-    for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    assert runs._last_complete_checkpoint(tmp_path, 1) is None
-    for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    (tmp_path / "checkpoint-9" / "data_position_0_of_1.pt").touch()
-    assert runs._last_complete_checkpoint(tmp_path, 1) == str(tmp_path / "checkpoint-9")

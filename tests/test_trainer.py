@@ -16,7 +16,8 @@ from transformers import TrainerCallback
 
 import tiny
 from deepspeech2 import trainer as trainer_module
-from deepspeech2.trainer import CTCTrainer, resolve_epochs
+from deepspeech2.loading import resolve_epochs
+from deepspeech2.trainer import CTCTrainer
 
 # A step that is the gradient itself.
 ONE_STEP = {
@@ -38,6 +39,9 @@ class Repeated(IterableDataset):
     def __iter__(self):
         while True:
             yield from self.batches
+
+    def order(self):
+        return {}
 
 
 class Stopped(Exception):

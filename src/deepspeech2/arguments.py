@@ -176,6 +176,12 @@ class RecipeTrainingArguments(TrainingArguments):
     early_stopping_patience: int = field(
         default=0, metadata={"help": "Stop after this many evaluations without a better WER; 0: never."}
     )
+    max_skipped_steps: int = field(
+        default=20, metadata={"help": "Stop after more steps in a row than this whose gradient is not finite."}
+    )
+    ddp_timeout: int = field(
+        default=600, metadata={"help": "Seconds after which processes give up waiting for one that does not answer."}
+    )
     num_processes: int = field(
         default=0, metadata={"help": "Refuse to run with another number of processes; 0: any number."}
     )

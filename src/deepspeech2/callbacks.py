@@ -1,4 +1,4 @@
-"""What the Trainer does beside its steps: the progress bar, true epochs, the average of the weights."""
+"""What the Trainer does beside its steps: the progress bar, true epochs, the watch for blanks, the average."""
 
 import logging
 
@@ -7,6 +7,8 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import ProgressCallback, TrainerCallback
 
 logger = logging.getLogger(__name__)
+
+EARLY_SHARE = 0.3  # of the training, in which nothing but blanks is usual
 
 
 class CTCProgress(ProgressCallback):
@@ -58,6 +60,40 @@ class DropReport(TrainerCallback):
         if state.is_world_process_zero and (summary := self.stream.drop_summary()) != self.said:
             self.said, self.dropped = summary, True
             logger.warning("training data: %s", summary)
+
+
+class BlankWatch(TrainerCallback):
+    """Says when a model writes nothing but blanks: why that is usual early in a training, what to do about it late."""
+
+    def __init__(self) -> None:
+        self.wrote = False
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        share = (metrics or {}).get("eval_empty")
+        if share is None or not state.is_world_process_zero:
+            return
+        if share < 1:
+            self.wrote = True
+        elif self.wrote:
+            logger.warning(
+                "step %d: the model wrote letters before and now nothing but blanks: the training has come apart. Go "
+                "back to an earlier checkpoint, with a learning_rate of a third and max_grad_norm 1",
+                state.global_step,
+            )
+        elif state.global_step <= EARLY_SHARE * state.max_steps:
+            logger.info(
+                "step %d: nothing but blanks yet, which is usual: most frames of speech are blank to CTC, so that "
+                "this is learned first; letters come when the loss falls well below 3",
+                state.global_step,
+            )
+        else:
+            logger.warning(
+                "step %d of %d: still nothing but blanks, which is late. Usual causes: a learning_rate that is too "
+                "high (try a third) or too low, too few steps or too little speech for random weights (start from a "
+                "checkpoint: --model_name_or_path), transcripts of other recordings (recipes/check_data.py)",
+                state.global_step,
+                state.max_steps,
+            )
 
 
 class WeightAveraging(TrainerCallback):

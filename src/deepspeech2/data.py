@@ -25,7 +25,7 @@ from .batching import (
     estimate_batches_per_epoch,
 )
 from .corpora import Corpus
-from .drops import NUM_SHOWN, DropLog, count_drops, summarize_drops
+from .drops import DropLog, count_drops, summarize_drops
 from .examples import Batch, Examples, Filters, Item
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class SpeechStream(_Stream):
         groups = [[corpus] for corpus in corpora] if weights else [list(corpora)]
         self._groups = groups
         self._weights = [weight / sum(weights) for weight in weights] if weights else [1.0]
-        self.seed = seed
+        self.seed, self._restart = seed, 0
         self.num_readers = num_readers
         self.max_dropped_share = max_dropped_share
         self.filters = Filters(frames, min_duration_s, max_duration_s)
@@ -181,7 +181,7 @@ class SpeechStream(_Stream):
                 log.tally = dict(state["readers"][str(index)]["tally"])
             self._logs.append(log)
             self._readers[index] = Reader(
-                [RowSource(part, index, self.seed, Position()) for part in shards],
+                [RowSource(part, index, self.seed + self._restart, Position()) for part in shards],
                 self._weights,
                 self.window_size,
                 self._planner(index, log),
@@ -197,7 +197,8 @@ class SpeechStream(_Stream):
             str(index): reader.state_dict() | {"tally": dict(log.tally)}
             for (index, reader), log in zip(self._readers.items(), self._logs, strict=True)
         }
-        return {"seed": self.seed, "num_readers": self.num_readers, "turn": self._turn, "readers": readers}
+        own = {"seed": self.seed, "restart": self._restart, "num_readers": self.num_readers, "turn": self._turn}
+        return own | {"readers": readers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken, from the next `iter` on. Reads one window of each reader again.
@@ -212,6 +213,16 @@ class SpeechStream(_Stream):
                     "another order cannot be resumed: set it as before"
                 )
         self._loaded = state or None
+        self._restart = state["restart"] if state else self._restart
+
+    def order(self) -> dict[str, float | None]:
+        """What the order of the batches depends on, beside the seed."""
+        names = ("num_readers", "world_size", "window_size", "batch_seconds", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+    def start_anew(self, restart: int) -> None:
+        """From the beginning of an epoch on, in another order for each `restart`."""
+        self._restart, self._loaded = restart, None
 
     def _batches(self) -> Iterator[Batch]:
         readers = list(zip(self._readers.values(), self._logs, strict=True))
@@ -228,9 +239,9 @@ class SpeechStream(_Stream):
     def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
         def plan(rows: list[Row], window: int) -> list[list[Item]]:
             before = dict(log.tally)
-            items = self._examples.items(rows, [self.seed, EXAMPLE, reader, window], log)
+            items = self._examples.items(rows, [self.seed + self._restart, EXAMPLE, reader, window], log)
             log.end_window(window, len(rows), before, self.max_dropped_share)
-            return self._cut(items, np.random.default_rng([self.seed, WINDOW_ORDER, reader, window]))
+            return self._cut(items, np.random.default_rng([self.seed + self._restart, WINDOW_ORDER, reader, window]))
 
         return plan
 
@@ -288,22 +299,9 @@ class EvaluationStream(_Stream):
                     yield batch
         if log.counts:
             logger.warning("evaluation left out what has no transcript or cannot be decoded: %s", self.drop_summary())
-        self._warn_of_unknown_characters()
+        self._examples.warn_of_unknown_characters()
         if not num_rows:
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
-
-    def _warn_of_unknown_characters(self) -> None:
-        unknown, ids = self._examples.unknown_characters, list(dict.fromkeys(self._examples.unknown_ids))
-        if unknown:
-            logger.warning(
-                "%d references hold characters that the vocabulary lacks (%s; %s): the model cannot write them, and "
-                "each such word counts as an error",
-                len(ids),
-                ", ".join(f"{character!r} x{count}" for character, count in unknown.most_common(10)),
-                ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
-            )
-            unknown.clear()
-            self._examples.unknown_ids.clear()
 
 
 def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:

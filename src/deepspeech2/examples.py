@@ -1,5 +1,6 @@
 """One example on its way to the model: filters, labels, decoding, augmentation, and the padded batch."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +14,12 @@ import torch
 from .audio import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 from .batching import Row
 from .corpora import FEATURES
-from .drops import DropLog
+from .drops import NUM_SHOWN, DropLog
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
+
+logger = logging.getLogger(__name__)
 
 FETCHERS = 8
 MAX_SHOWN = 200  # characters of a text in the record of drops
@@ -105,6 +108,20 @@ class Examples:
         # What the references of an evaluation hold and the vocabulary lacks.
         self.unknown_characters: Counter[str] = Counter()
         self.unknown_ids: list[str] = []
+
+    def warn_of_unknown_characters(self) -> None:
+        """Once an evaluation is over."""
+        unknown, ids = self.unknown_characters, list(dict.fromkeys(self.unknown_ids))
+        if unknown:
+            logger.warning(
+                "%d references hold characters that the vocabulary lacks (%s; %s): the model cannot write them, and "
+                "each such word counts as an error",
+                len(ids),
+                ", ".join(f"{character!r} x{count}" for character, count in unknown.most_common(10)),
+                ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
+            )
+            unknown.clear()
+            self.unknown_ids.clear()
 
     def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
         """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from transformers.trainer_utils import IntervalStrategy
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .augmentation import Augmentation
@@ -235,6 +236,35 @@ def estimate_epoch(
         min_duration_s=data.min_duration_s,
         max_duration_s=data.max_duration_s,
     )
+
+
+def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | None) -> None:
+    """
+    Turns epochs into steps, in place: a stream has no end that Trainer could see.
+
+    Args:
+        args: its max_steps, eval and save strategies are rewritten.
+        batches_per_epoch: of all processes together; an estimate; None if the corpus does not tell its length.
+
+    Raises:
+        ValueError: epochs are asked for and the corpus does not tell its length.
+    """
+    by_epoch = IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
+    if not (args.max_steps <= 0 or by_epoch or args.learning_anneal):
+        return
+    if batches_per_epoch is None:
+        raise ValueError(
+            "the corpus does not tell how many utterances it has, so an epoch has no known length; give max_steps, "
+            "eval_strategy and save_strategy 'steps' with eval_steps and save_steps, and lr_scheduler_type instead of "
+            "learning_anneal"
+        )
+    steps_per_epoch = max(1, round(batches_per_epoch / (args.gradient_accumulation_steps * args.world_size)))
+    if args.max_steps <= 0:
+        args.max_steps = max(1, round(args.num_train_epochs * steps_per_epoch))
+    for name in ("eval", "save"):
+        if getattr(args, f"{name}_strategy") == IntervalStrategy.EPOCH:
+            setattr(args, f"{name}_strategy", IntervalStrategy.STEPS)
+            setattr(args, f"{name}_steps", min(steps_per_epoch, args.max_steps))
 
 
 def _drops_dir(training: RecipeTrainingArguments) -> Path:

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,34 @@ from transformers import TrainerCallback, TrainerState, set_seed
 
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
+from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, remove_unfinished, write_whole
 from .corpora import Corpus
 from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
+from .heartbeat import Heartbeat
 from .launching import asked_processes, launcher
-from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model
+from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model, resolve_epochs
 from .logs import set_up_log
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .parsing import default_settings
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .scoring import score_model, write_utterances
-from .trainer import POSITION_NAME, CTCTrainer, resolve_epochs
+from .signals import StopOnSignal, die_with_launcher
+from .trainer import CTCTrainer
 
 logger = logging.getLogger(__name__)
 
-STATE_NAME = "trainer_state.json"
-# Where a run may go on with other values: they change neither its samples nor its weights.
+# Where a run may go on with other values: they change neither its samples nor its weights...
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
     "language", "license", "test_split", "push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo",
-    "save_total_limit", "ddp_backend", "max_dropped_share", "check_utterances",
+    "save_total_limit", "ddp_backend", "ddp_timeout", "max_dropped_share", "max_skipped_steps", "check_utterances",
+}  # fmt: skip
+# ... or the order and the number of its samples in a step, as other machines want it; the trainer says what that does.
+MAY_CHANGE_ORDER = {
+    "batch_seconds", "per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_num_workers",
+    "num_readers", "window_size",
 }  # fmt: skip
 
 
@@ -50,13 +58,16 @@ def set_up_process(training: RecipeTrainingArguments) -> None:
     """
     set_up_log(logging.INFO if training.process_index == 0 else logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded and saved
+    started_by = launcher(sys.argv[0])
+    if started_by[0] != "python":
+        die_with_launcher()
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != training.world_size:
         raise ValueError(
             f"{launched} processes were launched, but each would train alone; on CPUs add --use_cpu true, which makes "
             "them one run over gloo"
         )
-    asked = training.num_processes or asked_processes(launcher(sys.argv[0]))
+    asked = training.num_processes or asked_processes(started_by)
     if asked and training.world_size != asked:
         raise ValueError(
             f"num_processes is {asked}, but {training.world_size} run; launch with accelerate launch --config_file "
@@ -77,8 +88,8 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
     Notes the settings of a new run, by the main process; refuses to go on with an old one under others.
 
     Raises:
-        ValueError: the folder holds a run with other settings, each named with both values; or the processes do not
-            see one and the same folder.
+        ValueError: the folder holds a run with other settings, each named with both values, or one that is still going
+            on; or the processes do not see one and the same folder.
     """
     output_dir = Path(training.output_dir or ".")
     path = output_dir / "recipe.json"
@@ -105,13 +116,13 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     output_dir = path.parent
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
-    settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE}
+    hold_folder(output_dir)
+    settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE | MAY_CHANGE_ORDER}
     # Also over the note of a run that failed before its first checkpoint.
     if not has_started(output_dir) or not path.is_file():
-        output_dir.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(output_dir / "drops", ignore_errors=True)
         (output_dir / "run.json").unlink(missing_ok=True)
-        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_whole(path, json.dumps(settings, indent=2, ensure_ascii=False))
         return
     defaults = default_settings()
     written = json.loads(path.read_text(encoding="utf-8"))
@@ -176,6 +187,10 @@ def train(
 
     Returns:
         The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
+
+    Raises:
+        SystemExit: a signal has stopped the training, which left a checkpoint.
+        ConnectionError: another process of the run is gone.
     """
     output_dir = Path(training.output_dir or ".")
     # The log beside the model is written last: it tells a finished run, also one that stopped early.
@@ -189,18 +204,26 @@ def train(
             done["max_steps"],
         )
         return load_model(str(output_dir))[0]
-    checkpoint = _last_complete_checkpoint(output_dir, training.world_size)
+    checkpoint = last_whole_checkpoint(output_dir)
     if checkpoint:
-        steps_done = _state(Path(checkpoint))["global_step"]
-        logger.info("resuming from %s, step %d of %d", checkpoint, steps_done, training.max_steps)
+        logger.info("resuming from %s, of %d steps", checkpoint, training.max_steps)
+    if training.process_index == 0:
+        remove_unfinished(output_dir)
     eval_stream = build_eval_stream(eval_corpora, processor, data, training)
     trainer = CTCTrainer(model, training, processor, plan.stream, eval_stream, plan.steps_per_epoch)
-    for callback in (DropReport(plan.stream), *callbacks):
-        trainer.add_callback(callback)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with StopOnSignal() as stop:
+        for callback in (DropReport(plan.stream), stop, *callbacks):
+            trainer.add_callback(callback)
+        go = partial(trainer.train, resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if training.world_size > 1:
+            Heartbeat(training.process_index, training.world_size).name_the_absent(go)
+        else:
+            go()
+    stop.end_run()
     trainer.save_model()
-    trainer.save_state()
     if training.process_index == 0:
+        # Last: it tells a finished run.
+        write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
         _say_how_it_ended(trainer.state)
         logger.info("training data: %s", plan.stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
@@ -213,29 +236,6 @@ def _say_how_it_ended(state: TrainerState) -> None:
         logger.info("stopped early, at step %d of %d: the WER did not get better", state.global_step, state.max_steps)
     if state.best_global_step:
         logger.info("kept the best checkpoint, that of step %d", state.best_global_step)
-
-
-def _last_complete_checkpoint(output_dir: Path, world_size: int) -> str | None:
-    """
-    The newest checkpoint whose state, which is written last, and whose data positions of all processes are there.
-
-    Raises:
-        ValueError: it was written by another number of processes, whose order of samples was another.
-    """
-    positions = {POSITION_NAME.format(rank=rank, world_size=world_size) for rank in range(world_size)}
-    folders = sorted(output_dir.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]), reverse=True)
-    for folder in folders:
-        found = {path.name for path in folder.glob(POSITION_NAME.format(rank="*", world_size="*"))}
-        if others := {name.removesuffix(".pt").rpartition("_")[2] for name in found - positions}:
-            raise ValueError(
-                f"{folder} was written by {' and '.join(sorted(others))} processes, but {world_size} run now: resume "
-                "with as many as before, or name another --output_dir and start from its weights with "
-                f"--model_name_or_path {folder}"
-            )
-        if (folder / STATE_NAME).is_file() and found == positions:
-            return str(folder)
-        logger.warning("%s is half-written, left by a run that was killed while saving: skipped", folder)
-    return None
 
 
 def _state(folder: Path) -> dict:

@@ -1,6 +1,7 @@
-"""CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging and exact positions."""
+"""CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging, whole checkpoints."""
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -12,46 +13,21 @@ from accelerate.utils import broadcast, gather_object
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerState
-from transformers.trainer_utils import EvalLoopOutput, IntervalStrategy, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from .arguments import RecipeTrainingArguments
-from .callbacks import CTCProgress, EpochClock, WeightAveraging, ramped_average
+from .callbacks import BlankWatch, CTCProgress, EpochClock, WeightAveraging, ramped_average
+from .checkpoints import STATE_NAME, UNFINISHED, disk_errors, finish, keep_newest, place_aside
 from .data import EvaluationStream, SpeechStream, build_loader
+from .guards import Buffers, SkippedSteps
 from .metrics import score
 from .scoring import transcribe
+
+logger = logging.getLogger(__name__)
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
 POSITION_NAME = "data_position_{rank}_of_{world_size}.pt"
 MODEL_INPUTS = ("input_features", "attention_mask", "labels")
-
-
-def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | None) -> None:
-    """
-    Turns epochs into steps, in place: a stream has no end that Trainer could see.
-
-    Args:
-        args: its max_steps, eval and save strategies are rewritten.
-        batches_per_epoch: of all processes together; an estimate; None if the corpus does not tell its length.
-
-    Raises:
-        ValueError: epochs are asked for and the corpus does not tell its length.
-    """
-    by_epoch = IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
-    if not (args.max_steps <= 0 or by_epoch or args.learning_anneal):
-        return
-    if batches_per_epoch is None:
-        raise ValueError(
-            "the corpus does not tell how many utterances it has, so an epoch has no known length; give max_steps, "
-            "eval_strategy and save_strategy 'steps' with eval_steps and save_steps, and lr_scheduler_type instead of "
-            "learning_anneal"
-        )
-    steps_per_epoch = max(1, round(batches_per_epoch / (args.gradient_accumulation_steps * args.world_size)))
-    if args.max_steps <= 0:
-        args.max_steps = max(1, round(args.num_train_epochs * steps_per_epoch))
-    for name in ("eval", "save"):
-        if getattr(args, f"{name}_strategy") == IntervalStrategy.EPOCH:
-            setattr(args, f"{name}_strategy", IntervalStrategy.STEPS)
-            setattr(args, f"{name}_steps", min(steps_per_epoch, args.max_steps))
 
 
 class CTCTrainer(Trainer):
@@ -88,9 +64,14 @@ class CTCTrainer(Trainer):
         self.steps_per_epoch = steps_per_epoch
         self.average: AveragedModel | None = None
         self.train_loader = None
+        self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
+        self._ids: list[str] = []  # of the step under way
+        self._buffers: Buffers | None = None
+        self._writes_to: str | None = None
         self._audio_s = 0.0
         self._audio_since = self._clock = time.perf_counter()
         self.pop_callback(ProgressCallback)
+        self.add_callback(BlankWatch())
         if not args.disable_tqdm:
             self.add_callback(CTCProgress())
         if steps_per_epoch:
@@ -118,6 +99,7 @@ class CTCTrainer(Trainer):
         self._clock = time.perf_counter()
         if resume_from_checkpoint and self._load_if_complete(resume_from_checkpoint):
             return TrainOutput(self.state.global_step, math.nan, {})
+        self.skipped.begin(_state_of(resume_from_checkpoint).global_step if resume_from_checkpoint else 0)
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
@@ -133,7 +115,7 @@ class CTCTrainer(Trainer):
 
     def _load_if_complete(self, checkpoint: str) -> bool:
         """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
-        state = TrainerState.load_from_json(str(Path(checkpoint, "trainer_state.json")))
+        state = _state_of(checkpoint)
         if state.global_step < self.args.max_steps:
             return False
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
@@ -158,8 +140,22 @@ class CTCTrainer(Trainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         self._audio_s += sum(inputs["durations_s"])
+        if not self._ids:
+            self._buffers = Buffers(self.model)
+        self._ids += inputs["ids"]
         inputs = {name: inputs[name] for name in MODEL_INPUTS}
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """The norm, before each step; without a finite one there is no step. A scaler of fp16 skips its own."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        ids, self._ids = self._ids, []
+        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
+            for parameter in model.parameters():
+                parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
+            self._buffers.put_back()
+            self.skipped.add(self.state.global_step + 1, gather_object(ids))
+        return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
@@ -199,11 +195,13 @@ class CTCTrainer(Trainer):
         del found[len(found) - len(repeated) :]
         if self.args.world_size > 1:
             found = gather_object(found)
-        scores = score([utterance for some, _ in found for utterance in some])
+        utterances = [utterance for some, _ in found for utterance in some]
+        scores = score(utterances)
         metrics = {
             "loss": sum(loss * len(some) for some, loss in found) / scores.num_utterances,
             "wer": scores.wer,
             "cer": scores.cer,
+            "empty": sum(not one.hypothesis for one in utterances) / scores.num_utterances,
         }
         self._audio_since += time.perf_counter() - started
         return EvalLoopOutput(
@@ -248,10 +246,32 @@ class CTCTrainer(Trainer):
         with self.averaged_weights():
             super()._save(output_dir, None if self.average is not None else state_dict)
 
+    def _save_checkpoint(self, model, trial):
+        """Aside, and in its place once every process has written its part: a checkpoint is whole or not there."""
+        output_dir, name = Path(self.args.output_dir or "."), f"checkpoint-{self.state.global_step}"
+        aside = place_aside(output_dir, name)
+        with disk_errors(aside):
+            self._writes_to = str(aside.parent)
+            super()._save_checkpoint(model, trial)
+            self._writes_to = None
+            if Path(self.state.best_model_checkpoint or "").parent.name == UNFINISHED:
+                self.state.best_model_checkpoint = str(output_dir / name)
+                if self.args.should_save:
+                    self.state.save_to_json(str(aside / STATE_NAME))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                finish(aside, name)
+                keep_newest(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+            self.accelerator.wait_for_everyone()
+
+    def _get_output_dir(self, trial):
+        return self._writes_to or super()._get_output_dir(trial)
+
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
         Path(output_dir).mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
-        torch.save(self.train_loader.state_dict(), Path(output_dir, self._position_name()))
+        position = {"order": self._order(), "loader": self.train_loader.state_dict()}
+        torch.save(position, Path(output_dir, self._position_name()))
         if self.average is not None and self.args.should_save:
             save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
 
@@ -259,10 +279,41 @@ class CTCTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        position = torch.load(Path(checkpoint, self._position_name()), weights_only=True)
-        self.train_loader.load_state_dict(position)
+        best = self.state.best_model_checkpoint
+        if best is not None:  # the run's folder may have been moved
+            self.state.best_model_checkpoint = str(Path(self.args.output_dir or ".", Path(best).name))
+        self._load_position(Path(checkpoint))
         if self.average is not None:
             # model.safetensors, which Trainer has loaded, holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())
             self.average.n_averaged.fill_(self.state.global_step)
             self.model.load_state_dict(load_file(Path(checkpoint, RAW_WEIGHTS_NAME)))
+
+    def _order(self) -> dict[str, float | None]:
+        """What the order of the samples depends on, beside the seed."""
+        return self.train_dataset.order() | {"dataloader_num_workers": self.args.dataloader_num_workers}
+
+    def _load_position(self, checkpoint: Path) -> None:
+        """The place in the data; where the order is not that of the checkpoint any more, a new beginning, said so."""
+        written = sorted(checkpoint.glob(POSITION_NAME.format(rank="*", world_size="*")))
+        own = checkpoint / self._position_name()
+        position = torch.load(own if own.is_file() else written[0], weights_only=True)
+        before, now = position["order"], self._order()
+        if before == now:
+            self.train_loader.load_state_dict(position["loader"])
+            return
+        self.train_dataset.start_anew(self.state.global_step)
+        changed = "; ".join(
+            f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]
+        )
+        logger.warning(
+            "%s: weights, optimizer and schedule go on from step %d, but not the order of the samples: it begins "
+            "anew, another one, so that some utterances of the epoch under way are heard again before others are "
+            "heard once. Set as before, the run would go on exactly",
+            changed,
+            self.state.global_step,
+        )
+
+
+def _state_of(checkpoint: str) -> TrainerState:
+    return TrainerState.load_from_json(str(Path(checkpoint, STATE_NAME)))

@@ -1,0 +1,152 @@
+"""Checkpoints on the disk: written aside and renamed when whole, so that a run that was killed finds a good one."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from transformers.trainer_utils import rotate_checkpoints
+
+logger = logging.getLogger(__name__)
+
+UNFINISHED = "unfinished"
+FILES_NAME = "files.json"
+STATE_NAME = "trainer_state.json"
+LOCK_NAME = ".lock"
+MB = 1024 * 1024
+FAILED_WRITES = ("os error", "failed writing", "unexpected pos")  # safetensors' and torch's own errors
+
+_HELD: set[FileLock] = set()
+
+
+def hold_folder(output_dir: Path) -> None:
+    """
+    Keeps other runs out of a folder for as long as this process lives, however it ends.
+
+    Raises:
+        ValueError: another run holds it.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output_dir / LOCK_NAME, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"another run is writing to {output_dir}: wait for it to end, or name another --output_dir"
+        ) from error
+    _HELD.add(lock)
+
+
+def place_aside(output_dir: Path, name: str) -> Path:
+    """Where `name` is written before it is whole: on the same file system, where a rename is one step."""
+    return output_dir / UNFINISHED / name
+
+
+def finish(aside: Path, name: str) -> Path:
+    """
+    Renames a complete folder out of its place aside, once all of it is on the disk.
+
+    Returns:
+        The folder `name` of the run. A list of its files with their sizes lies in it.
+    """
+    output_dir = aside.parent.parent
+    files = sorted(path for path in aside.rglob("*") if path.is_file())
+    sizes = {str(path.relative_to(aside)): path.stat().st_size for path in files}
+    listed = aside / FILES_NAME
+    listed.write_text(json.dumps(sizes, indent=2), encoding="utf-8")
+    for path in (*files, listed, *{path.parent for path in files}, aside):
+        _sync(path)
+    final = output_dir / name
+    if final.exists():  # damaged: a whole one would have been resumed from
+        shutil.rmtree(final)
+    aside.rename(final)
+    _sync(output_dir)
+    return final
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A small file, as a whole or not at all."""
+    aside = path.with_name(f"{path.name}.part")
+    aside.write_text(text, encoding="utf-8")
+    _sync(aside)
+    aside.replace(path)
+
+
+def _sync(path: Path) -> None:
+    """To the disk itself: a rename may get there before what was renamed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def last_whole_checkpoint(output_dir: Path) -> Path | None:
+    """The newest checkpoint of which every file is there, in its size; those that are not are named in the log."""
+    for folder in sorted(output_dir.glob("checkpoint-*"), key=_step, reverse=True):
+        missing = _missing(folder)
+        if not missing:
+            return folder
+        logger.warning("%s is not whole (%s): skipped", folder, ", ".join(missing[:3]))
+    return None
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
+
+
+def _missing(folder: Path) -> list[str]:
+    try:
+        sizes = json.loads((folder / FILES_NAME).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return [f"no {FILES_NAME}, which is written last"]
+    found = {name: (folder / name).stat().st_size for name in sizes if (folder / name).is_file()}
+    return [
+        f"{name} has {found[name]:,} of {size:,} bytes" if name in found else f"no {name}"
+        for name, size in sizes.items()
+        if found.get(name) != size
+    ]
+
+
+def remove_unfinished(output_dir: Path) -> None:
+    """What a run that was killed while saving has left."""
+    left = sorted(path.name for path in (output_dir / UNFINISHED).glob("*"))
+    if left:
+        logger.warning("%s was not whole when the run before ended: removed", ", ".join(left))
+    shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+
+
+def keep_newest(output_dir: Path, limit: int | None, best: str | None) -> None:
+    """Removes all checkpoints but the newest `limit` (None: all stay) and the best."""
+    rotate_checkpoints(str(output_dir), limit, best, use_mtime=False)
+
+
+@contextmanager
+def disk_errors(aside: Path) -> Iterator[None]:
+    """
+    What cannot be written leaves nothing half-written behind.
+
+    Raises:
+        ValueError: the disk is full, or refuses to be written to; with what is left on it.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        if not isinstance(error, OSError) and not any(words in str(error) for words in FAILED_WRITES):
+            raise
+        output_dir = aside.parent.parent
+        free_mb = shutil.disk_usage(output_dir).free / MB
+        written_mb = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()) / MB
+        shutil.rmtree(aside, ignore_errors=True)
+        last = last_whole_checkpoint(output_dir)
+        go_on = f"goes on from {last.name}, which is whole" if last else "starts anew: there is no checkpoint yet"
+        raise ValueError(
+            f"{aside.name} could not be written to {output_dir}: {error}. {free_mb:,.0f} MB were free there when "
+            f"{written_mb:,.0f} MB of it were written. Make room, or keep fewer checkpoints (save_total_limit); "
+            f"the same command then {go_on}"
+        ) from error

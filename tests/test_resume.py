@@ -1,0 +1,157 @@
+"""A run killed by SIGKILL at any moment, started again by the same command, is the run that was not: to the bit."""
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+import tiny
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "recipes" / "finetune.py"
+CONFIGS = ROOT / "accelerate_configs"
+SETTINGS = {
+    "model_config": tiny.MODEL | {"dropout": 0.1},
+    "feature_config": tiny.FEATURES,
+    "characters": " abc",
+    "eval_split": "validation",
+    "batch_seconds": 3,
+    "max_duration_s": 3,
+    "window_size": 8,
+    "speed_perturbation": 0.1,
+    "spec_augment": True,
+    "eval_strategy": "no",
+    "load_best_model_at_end": False,
+    "save_strategy": "steps",
+    "save_steps": 5,
+    "max_steps": 40,
+    "logging_steps": 1,
+    "report_to": "none",
+    "use_cpu": True,
+    "cpu_threads": 1,
+    "disable_tqdm": True,
+}
+
+
+def write_run(root: Path, stream: bool = False, **settings) -> Path:
+    """A corpus, as a manifest or as Parquet in the Hub's layout, and the config file of a run in `root/run`."""
+    sizes = {"train": 24, "validation": 6}
+    manifests = {
+        name: tiny.write_corpus(root / name, name, count, seed) for seed, (name, count) in enumerate(sizes.items())
+    }
+    settings = SETTINGS | {"dataset_name": str(manifests["train"]), "output_dir": str(root / "run")} | settings
+    settings["eval_dataset_name"] = str(manifests["validation"])
+    if stream:
+        for split, manifest in manifests.items():
+            tiny.write_parquet(manifest, root / "hub" / split)
+        settings |= {"dataset_name": str(root / "hub"), "eval_dataset_name": str(root / "hub")}
+    path = root / "config.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def losses(run: Path) -> list[float]:
+    lines = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def wait_for(condition: Callable[[], bool], log: Path, limit_s: float = 120) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < limit_s and "Error" not in log.read_text(), log.read_text()
+        time.sleep(0.01)
+
+
+def launch(config: Path, output_dir: Path, log: Path, processes: int = 1, *machine: str) -> subprocess.Popen:
+    """The recipe by `accelerate launch`."""
+    accelerate = Path(sys.executable).with_name("accelerate")
+    options = ["--config_file", str(CONFIGS / ("cpu_ddp.yaml" if processes > 1 else "cpu.yaml"))]
+    options += ["--num_processes", str(processes), *machine]
+    with log.open("a") as file:
+        return subprocess.Popen(
+            [str(accelerate), "launch", *options, str(RECIPE), str(config), "--output_dir", str(output_dir)],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """It and all that it has started, as when the power goes; the launcher's processes have groups of their own."""
+    doomed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in doomed:
+        one.suspend()
+    for one in doomed:
+        one.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "stream", "settings"),
+    [
+        (1, False, {"ema_decay": 0.9}),
+        (1, True, {"dataloader_num_workers": 2}),
+        (
+            2,
+            True,
+            {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True, "early_stopping_patience": 9},
+        ),
+        (2, False, {"dataloader_num_workers": 2, "ema_decay": 0.9, "gradient_accumulation_steps": 2}),
+    ],
+)
+def test_a_killed_run_is_the_uninterrupted_one(tmp_path, processes, stream, settings):
+    config = write_run(tmp_path, stream, **settings)
+    log = tmp_path / "log"
+    assert launch(config, tmp_path / "whole", log, processes).wait(timeout=240) == 0, log.read_text()
+
+    parts, rng = tmp_path / "parts", random.Random(0)
+    for step in (5, 20):
+        running = launch(config, parts, log, processes)
+        wait_for(lambda step=step: (parts / f"checkpoint-{step}").is_dir(), log)
+        time.sleep(rng.random() / 4)
+        kill(running)
+        assert not (parts / "model.safetensors").exists()
+    assert launch(config, parts, log, processes).wait(timeout=240) == 0, log.read_text()
+    assert "resuming from" in log.read_text()
+
+    assert len(losses(tmp_path / "whole")) == 40 and len(set(losses(tmp_path / "whole"))) == 40
+    assert losses(parts) == losses(tmp_path / "whole")
+    own, expected = (load_file(run / "model.safetensors") for run in (parts, tmp_path / "whole"))
+    assert all(tensor.equal(expected[name]) for name, tensor in own.items())
+
+
+@pytest.mark.slow
+def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
+    """Two launchers as two machines on the loopback; the second one's power goes, then both start again."""
+    config = write_run(tmp_path, max_steps=400)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    logs = [tmp_path / f"log{rank}" for rank in (0, 1)]
+
+    def start() -> list[subprocess.Popen]:
+        together = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+        return [launch(config, tmp_path / "run", log, 2, *together, "--machine_rank", log.name[-1]) for log in logs]
+
+    first, second = start()
+    wait_for(lambda: (tmp_path / "run" / "checkpoint-10").is_dir(), logs[0])
+    kill(second)
+    died = time.monotonic()
+    assert first.wait(timeout=60) != 0
+    assert time.monotonic() - died < 45
+    named = f"cannot go on without process 1 on {socket.gethostname()}, which ended or stands still"
+    assert named in logs[0].read_text()
+
+    assert [process.wait(timeout=240) for process in start()] == [0, 0], logs[0].read_text()
+    assert "resuming from" in logs[0].read_text() and len(losses(tmp_path / "run")) == 400
