@@ -4,6 +4,7 @@ import json
 import resource
 
 import pytest
+import torch
 from filelock import FileLock
 from transformers import TrainerCallback
 
@@ -15,6 +16,7 @@ from deepspeech2.checkpoints import (
     keep_newest,
     last_whole_checkpoint,
     place_aside,
+    refused_pickles,
     remove_unfinished,
     write_whole,
 )
@@ -117,3 +119,19 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, ema_decay):
     resumed = new_trainer(tmp_path / "run", manifest, save_total_limit=1, **options)
     resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-1"))
     assert resumed.state.global_step == 6
+
+
+class Planted:
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+    def __init__(self, path):
+        self.path = path
+
+
+def test_a_planted_state_is_refused_and_not_executed(tmp_path):
+    torch.save({"state": Planted(str(tmp_path / "run"))}, tmp_path / "optimizer.pt")
+    with pytest.raises(ValueError, match="nothing in it was executed.*Remove that folder"):
+        with refused_pickles(tmp_path):
+            torch.load(tmp_path / "optimizer.pt", weights_only=True)
+    assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import torch
 
 import tiny
 from deepspeech2.callbacks import BlankWatch
-from deepspeech2.guards import SkippedSteps
+from deepspeech2.guards import SkippedSteps, skipped_steps
 from test_trainer import new_trainer
 
 
@@ -48,6 +48,7 @@ def test_a_step_without_a_finite_gradient_is_left_out(tmp_path, batches, options
     moved = [not torch.equal(one, two) for one, two in zip(found[1], found[2], strict=True)]
     assert sum(moved) > 0.9 * len(moved)
     (line,) = (tmp_path / "3" / "skipped_steps.jsonl").read_text().splitlines()
+    assert skipped_steps(tmp_path / "3") == 1 and skipped_steps(tmp_path) == 0
     ids = ["bad0", "bad1", "bad2"] if accumulation == 1 else [*good["ids"], "bad0", "bad1", "bad2"]
     assert json.loads(line) == {"step": 2, "ids": ids}
     assert "step 2 left out: its gradient is not finite" in caplog.text

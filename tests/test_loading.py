@@ -196,3 +196,16 @@ def test_streams_travel_to_workers_that_are_started_afresh(root, tmp_path):
         copy = pickle.loads(content)
         assert [batch["ids"] for batch in islice(copy, 3)] == [batch["ids"] for batch in islice(stream, 3)]
         assert b"ctc_head" not in content
+
+
+def test_a_damaged_file_is_named_where_a_vocabulary_is_built_or_a_part_held_out(tmp_path):
+    write_hub(tmp_path)
+    path = tmp_path / "hub" / "clean" / "train" / "0000.parquet"
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)  # its end, which lists the columns, is whole
+    path.write_bytes(content)
+    corpora = [corpus for joined in load_train_corpora(hub(tmp_path)) for corpus in joined]
+    with pytest.raises(ValueError, match=r"a file of .*hub.* is damaged: .*Fetch or write it again"):
+        build_model(ModelArguments(characters=""), corpora)
+    with pytest.raises(ValueError, match=r"is damaged: .*Fetch or write it again"):
+        one_split(hub(tmp_path, held_out_share=0.5), "held-out")

@@ -1,7 +1,6 @@
 """A run killed by SIGKILL at any moment, started again by the same command, is the run that was not: to the bit."""
 
 import json
-import os
 import random
 import socket
 import subprocess
@@ -10,16 +9,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+import kill as benchmark
 import pytest
+import torch
 import yaml
-from safetensors.torch import load_file
+from kill import different_losses, different_weights, kill, launch, losses
+from safetensors.torch import save_file
 
 import tiny
 
-ROOT = Path(__file__).resolve().parent.parent
-RECIPE = ROOT / "recipes" / "finetune.py"
-CONFIGS = ROOT / "accelerate_configs"
 SETTINGS = {
     "model_config": tiny.MODEL | {"dropout": 0.1},
     "feature_config": tiny.FEATURES,
@@ -60,40 +58,11 @@ def write_run(root: Path, stream: bool = False, **settings) -> Path:
     return path
 
 
-def losses(run: Path) -> list[float]:
-    lines = json.loads((run / "trainer_state.json").read_text())["log_history"]
-    return [line["loss"] for line in lines if "loss" in line]
-
-
 def wait_for(condition: Callable[[], bool], log: Path, limit_s: float = 120) -> None:
     started = time.monotonic()
     while not condition():
         assert time.monotonic() - started < limit_s and "Error" not in log.read_text(), log.read_text()
         time.sleep(0.01)
-
-
-def launch(config: Path, output_dir: Path, log: Path, processes: int = 1, *machine: str) -> subprocess.Popen:
-    """The recipe by `accelerate launch`."""
-    accelerate = Path(sys.executable).with_name("accelerate")
-    options = ["--config_file", str(CONFIGS / ("cpu_ddp.yaml" if processes > 1 else "cpu.yaml"))]
-    options += ["--num_processes", str(processes), *machine]
-    with log.open("a") as file:
-        return subprocess.Popen(
-            [str(accelerate), "launch", *options, str(RECIPE), str(config), "--output_dir", str(output_dir)],
-            stdout=file,
-            stderr=file,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"},
-        )
-
-
-def kill(process: subprocess.Popen) -> None:
-    """It and all that it has started, as when the power goes; the launcher's processes have groups of their own."""
-    doomed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for one in doomed:
-        one.suspend()
-    for one in doomed:
-        one.kill()
-    process.wait()
 
 
 @pytest.mark.slow
@@ -113,22 +82,21 @@ def kill(process: subprocess.Popen) -> None:
 def test_a_killed_run_is_the_uninterrupted_one(tmp_path, processes, stream, settings):
     config = write_run(tmp_path, stream, **settings)
     log = tmp_path / "log"
-    assert launch(config, tmp_path / "whole", log, processes).wait(timeout=240) == 0, log.read_text()
+    assert launch([str(config)], tmp_path / "whole", log, processes).wait(timeout=240) == 0, log.read_text()
 
     parts, rng = tmp_path / "parts", random.Random(0)
     for step in (5, 20):
-        running = launch(config, parts, log, processes)
+        running = launch([str(config)], parts, log, processes)
         wait_for(lambda step=step: (parts / f"checkpoint-{step}").is_dir(), log)
         time.sleep(rng.random() / 4)
         kill(running)
         assert not (parts / "model.safetensors").exists()
-    assert launch(config, parts, log, processes).wait(timeout=240) == 0, log.read_text()
+    assert launch([str(config)], parts, log, processes).wait(timeout=240) == 0, log.read_text()
     assert "resuming from" in log.read_text()
 
     assert len(losses(tmp_path / "whole")) == 40 and len(set(losses(tmp_path / "whole"))) == 40
-    assert losses(parts) == losses(tmp_path / "whole")
-    own, expected = (load_file(run / "model.safetensors") for run in (parts, tmp_path / "whole"))
-    assert all(tensor.equal(expected[name]) for name, tensor in own.items())
+    assert different_losses(parts, tmp_path / "whole") == 0
+    assert different_weights(parts, tmp_path / "whole") == 0
 
 
 @pytest.mark.slow
@@ -142,7 +110,9 @@ def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
 
     def start() -> list[subprocess.Popen]:
         together = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-        return [launch(config, tmp_path / "run", log, 2, *together, "--machine_rank", log.name[-1]) for log in logs]
+        return [
+            launch([str(config)], tmp_path / "run", log, 2, [*together, "--machine_rank", log.name[-1]]) for log in logs
+        ]
 
     first, second = start()
     wait_for(lambda: (tmp_path / "run" / "checkpoint-10").is_dir(), logs[0])
@@ -155,3 +125,24 @@ def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
 
     assert [process.wait(timeout=240) for process in start()] == [0, 0], logs[0].read_text()
     assert "resuming from" in logs[0].read_text() and len(losses(tmp_path / "run")) == 400
+
+
+@pytest.mark.slow
+def test_the_benchmark_kills_and_compares(tmp_path, monkeypatch, capsys):
+    config, folder = write_run(tmp_path, max_steps=300, save_steps=10), tmp_path / "kill"
+    monkeypatch.setattr(sys, "argv", ["kill.py", str(config), "--kills", "4", "--folder", str(folder)])
+    benchmark.main()
+    table = capsys.readouterr().out
+    killed = [int(line.split("|")[2]) for line in table.splitlines() if line.startswith("| killed")]
+    assert sum(killed) == 4 and (folder / "kill.md").read_text() == table
+    assert "| tensors of the final weights, different from the uninterrupted run's | 0 |" in table
+
+
+def test_a_difference_is_seen(tmp_path):
+    for name, loss in (("one", 1.0), ("two", 1.5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": loss}, {"epoch": 1}]}))
+        save_file({"same": torch.zeros(2), "own": torch.full((2,), loss)}, tmp_path / name / "model.safetensors")
+    assert different_losses(tmp_path / "one", tmp_path / "two") == 1
+    assert different_weights(tmp_path / "one", tmp_path / "two") == 1
+    assert different_weights(tmp_path / "one", tmp_path / "one") == 0

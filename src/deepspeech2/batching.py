@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import IterableDataset
-from pyarrow import ArrowInvalid
 
 from .audio import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
@@ -144,7 +143,7 @@ def _from_position(part: IterableDataset, position: Position, name: str) -> Iter
     with reading(name):
         while True:
             try:
-                for example in _examples(part.skip(position.row) if position.row else part, name):
+                for example in _examples(part.skip(position.row) if position.row else part):
                     yield example
                     patience.renew()
                 return
@@ -154,18 +153,9 @@ def _from_position(part: IterableDataset, position: Position, name: str) -> Iter
                     raise
 
 
-def _examples(part: IterableDataset, name: str) -> Iterator[dict[str, Any]]:
+def _examples(part: IterableDataset) -> Iterator[dict[str, Any]]:
     # `iter(part)` would take another share of the rows away in each DataLoader worker; `part.iter` does not.
-    batches = part.iter(batch_size=ROWS_PER_READ)
-    while True:
-        try:
-            batch = next(batches, None)
-        except (OSError, ArrowInvalid, UnicodeDecodeError) as error:
-            if isinstance(error, OSError) and type(error) is not OSError:  # of a network, not of Arrow
-                raise
-            raise ValueError(f"a file of {name} is damaged: {error}. Fetch or write it again") from error
-        if batch is None:
-            return
+    for batch in part.iter(batch_size=ROWS_PER_READ):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -111,6 +112,24 @@ def _missing(folder: Path) -> list[str]:
         for name, size in sizes.items()
         if found.get(name) != size
     ]
+
+
+@contextmanager
+def refused_pickles(checkpoint: Path | None) -> Iterator[None]:
+    """
+    States are read as numbers and tensors; a pickle that asks for more was not written by a run.
+
+    Raises:
+        ValueError: `checkpoint` holds one.
+    """
+    try:
+        yield
+    except UnpicklingError as error:
+        cause = str(error).partition("\n")[0]
+        raise ValueError(
+            f"a file of {checkpoint} is not the state of a run, and nothing in it was executed: {cause} Remove that "
+            "folder; the same command then goes on from the checkpoint before"
+        ) from error
 
 
 def remove_unfinished(output_dir: Path) -> None:

@@ -67,6 +67,12 @@ class SkippedSteps:
         return count if self.steps else 0
 
 
+def skipped_steps(folder: Path) -> int:
+    """How many steps the run in a folder has left out."""
+    path = folder / FILE_NAME
+    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+
+
 class Buffers:
     """The running statistics of a model, which a forward pass with infinite values would spoil for ever."""
 

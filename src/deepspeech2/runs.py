@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerState, set_seed
 
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
-from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, remove_unfinished, write_whole
+from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, refused_pickles, remove_unfinished, write_whole
 from .corpora import Corpus
 from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
@@ -191,6 +191,7 @@ def train(
     Raises:
         SystemExit: a signal has stopped the training, which left a checkpoint.
         ConnectionError: another process of the run is gone.
+        ValueError: no room for a checkpoint, or one that is not of a run.
     """
     output_dir = Path(training.output_dir or ".")
     # The log beside the model is written last: it tells a finished run, also one that stopped early.
@@ -211,7 +212,7 @@ def train(
         remove_unfinished(output_dir)
     eval_stream = build_eval_stream(eval_corpora, processor, data, training)
     trainer = CTCTrainer(model, training, processor, plan.stream, eval_stream, plan.steps_per_epoch)
-    with StopOnSignal() as stop:
+    with StopOnSignal() as stop, refused_pickles(checkpoint):
         for callback in (DropReport(plan.stream), stop, *callbacks):
             trainer.add_callback(callback)
         go = partial(trainer.train, resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -11,6 +11,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
 from huggingface_hub.utils._http import default_client_factory
+from pyarrow import ArrowInvalid
 
 logger = logging.getLogger(__name__)
 
@@ -82,10 +83,13 @@ def reading(corpus: str) -> Iterator[None]:
 
     Raises:
         ConnectionError: instead of the error of the client or of the operating system.
+        ValueError: one of its files is damaged, instead of the error of Arrow.
     """
     try:
         yield
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ArrowInvalid, UnicodeDecodeError) as error:
+        if type(error) is OSError or not isinstance(error, (HTTPError, OSError)):  # Arrow raises a bare OSError
+            raise ValueError(f"a file of {corpus} is damaged: {error}. Fetch or write it again") from error
         raise ConnectionError(
             f"{corpus} cannot be read any further: {error}{advice(error)}. Once it can, the same command goes "
             "on, a training from its last checkpoint"

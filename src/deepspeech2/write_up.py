@@ -13,6 +13,7 @@ import yaml
 from .arguments import DataArguments, ModelArguments, RecipeTrainingArguments
 from .corpora import Corpus
 from .devices import describe_device
+from .guards import skipped_steps
 from .launching import launcher
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -107,11 +108,13 @@ def _facts(
 ) -> dict[str, str]:
     """What a reader needs to judge and repeat the run."""
     seconds = max(line["elapsed_s"] for line in state["log_history"])
+    skipped = skipped_steps(Path(training.output_dir or "."))
     return {
         "command": _without_token(shlex.join([*launcher(command[0]), *command]), training),
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
         "optimizer steps": f"{state['global_step']:,} of {state['max_steps']:,}",
+        **({"steps left out": f"{skipped:,}, without a finite gradient"} if skipped else {}),
         **({"kept": f"step {state['best_global_step']:,}, lowest WER"} if state["best_global_step"] else {}),
         "training time": f"{seconds / 60:.1f} min, evaluations included",
         "hardware": f"{training.world_size} process(es) on {describe_device(training.device)}",

@@ -1,0 +1,149 @@
+"""
+Kills a run by SIGKILL again and again, starts it by the same command, and compares it with the run that was left alone.
+
+    python benchmarks/kill.py recipes/librispeech/mini.yaml --dataset_name FOLDER --max_steps 60 --save_steps 4
+    python benchmarks/kill.py recipes/librispeech/mini.yaml --processes 2 --use_cpu true --dataset_name FOLDER ...
+
+Takes what recipes/finetune.py takes. Every second kill comes at a random moment after the start, the others within
+0.3 s of a checkpoint's first byte. The launcher and all that it has started go at once, as when the power does. The end
+must be that of the uninterrupted run to the bit: every loss in the log and every weight.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+from measuring import write_table
+from safetensors.torch import load_file
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = ROOT / "outputs" / "benchmarks" / "kill"
+SAVING = "while a checkpoint was written"
+EARLY = "before the first checkpoint after its start"
+LATER = "between two checkpoints"
+INTO_SAVING_S = 0.3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a config file of recipes/finetune.py; its other options follow")
+    parser.add_argument("--kills", type=int, default=20, help="(default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="of each run (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=OUTPUT, help="of both runs and the table (default: %(default)s)")
+    args, options = parser.parse_known_args()
+    shutil.rmtree(args.folder, ignore_errors=True)
+    args.folder.mkdir(parents=True)
+    whole, killed, log = (args.folder / name for name in ("whole", "killed", "log.txt"))
+    command = [args.config, *options, "--save_strategy", "steps"]
+
+    started = time.monotonic()
+    if launch(command, whole, log, args.processes).wait() != 0:
+        sys.exit(f"the run that nobody kills ended on an error, which stands in {log}")
+    latest_s = (time.monotonic() - started) / 2
+    rng = random.Random(args.seed)
+    moments: Counter[str] = Counter()
+    for number in tqdm(range(args.kills), desc="kills"):
+        running = launch(command, killed, log, args.processes)
+        before = checkpoints(killed)
+        if number % 2:
+            reached = wait_for_second_checkpoint(running, killed, before)
+            time.sleep(rng.random() * INTO_SAVING_S)
+        else:
+            reached = wait(running, rng.uniform(0, latest_s))
+        if not reached:
+            sys.exit(f"the run ended before its kill {number + 1}: more --max_steps, or fewer --kills; see {log}")
+        kill(running)
+        unfinished = any((killed / "unfinished").glob("*"))
+        moments[SAVING if unfinished else EARLY if checkpoints(killed) == before else LATER] += 1
+    if launch(command, killed, log, args.processes).wait() != 0:
+        sys.exit(f"the run could not go on after the kills, which the end of {log} explains")
+
+    trained_again = log.read_text(encoding="utf-8").count("resuming from")
+    rows: list[list[object]] = [[f"killed {moment}", count] for moment, count in sorted(moments.items())]
+    rows += [
+        ["started again from a checkpoint", trained_again],
+        ["losses logged, different from the uninterrupted run's", different_losses(killed, whole)],
+        ["tensors of the final weights, different from the uninterrupted run's", different_weights(killed, whole)],
+    ]
+    write_table(["what", "number"], rows, args.folder / "kill.md")
+    if rows[-1][1] != 0 or rows[-2][1] != 0:
+        sys.exit(1)
+
+
+def launch(
+    command: Sequence[str], output_dir: Path, log: Path, processes: int = 1, machine: Sequence[str] = ()
+) -> subprocess.Popen:
+    """The recipe by `accelerate launch` on the CPU; `machine` are further options of the launcher."""
+    accelerate = Path(sys.executable).with_name("accelerate")
+    config = ROOT / "accelerate_configs" / ("cpu_ddp.yaml" if processes > 1 else "cpu.yaml")
+    options = ["--config_file", str(config), "--num_processes", str(processes), *machine]
+    recipe = [str(ROOT / "recipes" / "finetune.py"), *command, "--output_dir", str(output_dir)]
+    with log.open("a", encoding="utf-8") as file:
+        return subprocess.Popen(
+            [str(accelerate), "launch", *options, *recipe],
+            stdout=file,
+            stderr=file,
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"},
+        )
+
+
+def kill(process: subprocess.Popen) -> None:
+    """It and all that it has started, as when the power goes; the launcher's processes have groups of their own."""
+    doomed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for one in doomed:
+        one.suspend()
+    for one in doomed:
+        one.kill()
+    process.wait()
+
+
+def wait(process: subprocess.Popen, seconds: float) -> bool:
+    """Whether it still runs after that."""
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def wait_for_second_checkpoint(process: subprocess.Popen, run: Path, before: set[str]) -> bool:
+    """Until one is whole that was not there before, so that the run comes forward, and the next one has begun."""
+    while checkpoints(run) <= before or not any((run / "unfinished").glob("*")):
+        if process.poll() is not None:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+def checkpoints(run: Path) -> set[str]:
+    return {path.name for path in run.glob("checkpoint-*")}
+
+
+def losses(run: Path) -> list[float]:
+    lines = json.loads((run / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def different_losses(run: Path, other: Path) -> int:
+    own, expected = losses(run), losses(other)
+    return sum(a != b for a, b in zip(own, expected, strict=False)) + abs(len(own) - len(expected))
+
+
+def different_weights(run: Path, other: Path) -> int:
+    own, expected = (load_file(folder / "model.safetensors") for folder in (run, other))
+    return sum(not tensor.equal(own[name]) for name, tensor in expected.items()) + len(own.keys() ^ expected.keys())
+
+
+if __name__ == "__main__":
+    main()
