@@ -4,8 +4,10 @@ Measures how a training scales over processes: audio-seconds per second of one p
     python benchmarks/scaling.py LIBRISPEECH_MINI
 
 The training of recipes/librispeech/mini.yaml, one thread a process, which also decodes; the same global batches: two
-processes take one each, one process accumulates two. In turn, several rounds; the first log of each run, the warm-up,
-does not count. The cores must be quiet: two processes wait for the slower one at each step.
+processes take one each, one process accumulates two. Two trainings side by side, which have nothing to do with each
+other, show how much of two is the machine's own: they share its cache and its memory. In turn, several rounds; the
+first log of each run, the warm-up, does not count. The cores must be quiet: two processes wait for the slower one at
+each step.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from measuring import write_table
@@ -36,6 +39,7 @@ WAYS = {
     "1 process": ["cpu.yaml", "--gradient_accumulation_steps", "2"],
     "2 processes": ["cpu_ddp.yaml", "--use_cpu", "true"],
 }
+BESIDE = "2 trainings side by side"
 
 
 def main() -> None:
@@ -44,15 +48,26 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
     parser.add_argument("--max_steps", type=int, default=40, help="of each run (default: %(default)s)")
     args = parser.parse_args()
-    speeds: dict[str, list[float]] = {way: [] for way in WAYS}
+    speeds: dict[str, list[float]] = {way: [] for way in [*WAYS, BESIDE]}
     for round_ in range(1, args.repeats + 1):
-        for way in WAYS:
+        for way in speeds:
             print(f"round {round_} of {args.repeats}: {way}", file=sys.stderr, flush=True)
-            speeds[way].append(train(args.folder, way, args.max_steps))
-    ratios = sorted(two / one for one, two in zip(*speeds.values(), strict=True))
-    rows = [[way, f"{statistics.median(values):.0f}"] for way, values in speeds.items()]
-    rows.append(["times one process", f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"])
-    write_table(["way", "audio-s per s"], rows, OUTPUT)
+            speeds[way].append(
+                train_beside(args.folder, args.max_steps) if way == BESIDE else train(args.folder, way, args.max_steps)
+            )
+    one = speeds["1 process"]
+    rows = []
+    for way, values in speeds.items():
+        ratios = sorted(value / alone for value, alone in zip(values, one, strict=True))
+        times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+        rows.append([way, f"{statistics.median(values):.0f}", times])
+    write_table(["way", "audio-s per s", "times one process"], rows, OUTPUT)
+
+
+def train_beside(folder: str, max_steps: int) -> float:
+    """Audio-seconds per second of two trainings of one process each, together."""
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(lambda way: train(folder, way, max_steps), ["1 process"] * 2))
 
 
 def train(folder: str, way: str, max_steps: int) -> float:
