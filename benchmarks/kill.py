@@ -4,10 +4,10 @@ Kills a run by SIGKILL again and again, starts it by the same command, and compa
     python benchmarks/kill.py recipes/librispeech/mini.yaml --dataset_name FOLDER --max_steps 160 --save_steps 4
     python benchmarks/kill.py recipes/librispeech/mini.yaml --processes 2 --use_cpu true --dataset_name FOLDER ...
 
-Takes what recipes/finetune.py takes. Every second kill comes at a random moment between the start and half as long again
-as it takes to the first checkpoint, the others within 0.3 s of a checkpoint's first byte. The launcher and all that it
-has started go at once, as when the power does. The end must be that of the uninterrupted run to the bit: every loss in
-the log and every weight.
+Takes what recipes/finetune.py takes. Every second kill comes at a random moment within one and a half times what it
+takes from the start to the first checkpoint, the others within 0.3 s of a checkpoint's first byte. The launcher and all
+that it has started go at once, as when the power does. The end must be that of the uninterrupted run to the bit: every
+loss in the log and every weight.
 """
 
 import argparse
