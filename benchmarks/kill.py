@@ -1,7 +1,7 @@
 """
 Kills a run by SIGKILL again and again, starts it by the same command, and compares it with the run that was left alone.
 
-    python benchmarks/kill.py recipes/librispeech/mini.yaml --dataset_name FOLDER --max_steps 160 --save_steps 4
+    python benchmarks/kill.py recipes/librispeech/mini.yaml --dataset_name FOLDER --max_steps 320 --save_steps 4
     python benchmarks/kill.py recipes/librispeech/mini.yaml --processes 2 --use_cpu true --dataset_name FOLDER ...
 
 Takes what recipes/finetune.py takes. Every second kill comes at a random moment within one and a half times what it
