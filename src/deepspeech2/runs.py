@@ -30,7 +30,7 @@ from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .parsing import default_settings
 from .processing_deepspeech2 import DeepSpeech2Processor
-from .scoring import score_model, write_utterances
+from .scoring import score_model, utterances_name, write_utterances
 from .signals import StopOnSignal, die_with_launcher
 from .trainer import CTCTrainer
 
@@ -265,5 +265,5 @@ def score_splits(
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:
-            write_utterances(scores, folder / f"{split.replace('/', '-')}.jsonl")
+            write_utterances(scores, folder / utterances_name(split))
     return results

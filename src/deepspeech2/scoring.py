@@ -4,6 +4,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -79,6 +80,18 @@ def write_utterances(scores: Scores, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """What `write_utterances` has written."""
+    names = [one.name for one in fields(Utterance)]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Utterance(**{name: row[name] for name in names}) for row in rows]
+
+
+def utterances_name(split: str) -> str:
+    """The file of a split's utterances in a run's folder."""
+    return f"{split.replace('::', '-').replace('/', '-')}.jsonl"
 
 
 def _noting(batches: Iterable[dict], columns: dict[str, list[str]]) -> Iterator[dict]:

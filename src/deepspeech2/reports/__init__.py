@@ -4,6 +4,7 @@ from .check_report import Problem, problems_table, write_check_report
 from .model_card import EvaluatedSplit, card_metadata, write_model_card
 from .run_report import results_table, write_run_report
 from .score_report import write_score_report
+from .strategy_report import strategy_rows, strategy_table, write_strategy_report
 
 __all__ = [
     "EvaluatedSplit",
@@ -11,8 +12,11 @@ __all__ = [
     "card_metadata",
     "problems_table",
     "results_table",
+    "strategy_rows",
+    "strategy_table",
     "write_check_report",
     "write_model_card",
     "write_run_report",
     "write_score_report",
+    "write_strategy_report",
 ]

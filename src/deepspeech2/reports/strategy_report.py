@@ -1,0 +1,182 @@
+"""Strategies against each other: one table, the pictures of what each costs and brings, and one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from ..metrics import Comparison
+from .page import write_page
+from .plots import INK, MUTED, SERIES, Draw, draw_figure, save_png, to_svg
+
+if TYPE_CHECKING:
+    from ..strategies import Outcome
+
+HEAD = ("strategy", "trained", "target WER %", "by seed", "against the baseline", "p", "source WER %", "by seed", "min")
+_PLOTS = {
+    "parameters": "Target WER against trained parameters",
+    "retention": "What is learnt against what is forgotten",
+    "curves": "Learning curves",
+}
+
+
+def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Comparison]) -> list[list[str]]:
+    """Under `HEAD`; a strategy that is in no comparison is the baseline, or not trained at all."""
+    rows = []
+    for name, one in outcomes.items():
+        comparison = comparisons.get(name)
+        difference, p_value = "", ""
+        if comparison is not None:
+            difference = f"{100 * comparison.wer_difference:+.1f}"
+            if comparison.wer_interval:
+                low, high = (100 * bound for bound in comparison.wer_interval)
+                difference += f" ({low:+.1f} to {high:+.1f})"
+            p_value = "" if comparison.p_value is None else f"{comparison.p_value:.3f}"
+        rows.append(
+            [
+                name,
+                f"{one.num_trained:,}",
+                _with_interval(one.target.wer, one.target.wer_interval),
+                _by_seed(one.target_wers),
+                difference,
+                p_value,
+                _with_interval(one.source.wer, one.source.wer_interval),
+                _by_seed(one.source_wers),
+                f"{one.seconds / 60:.1f}" if one.seconds else "",
+            ]
+        )
+    return rows
+
+
+def strategy_table(rows: Sequence[Sequence[str]]) -> str:
+    """In Markdown."""
+    lines = [HEAD, ["---", *["---:"] * (len(HEAD) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write_strategy_report(
+    folder: Path,
+    *,
+    title: str,
+    command: str,
+    recommendation: str,
+    outcomes: Mapping[str, Outcome],
+    comparisons: Mapping[str, Comparison],
+    settings: Mapping[str, Mapping[str, Any]],
+    facts: Mapping[str, str],
+) -> Path:
+    """
+    Writes strategies.md, a PNG of each plot and index.html into `folder`.
+
+    Args:
+        folder: made if it is not there.
+        title: of the page.
+        command: what repeats the comparison.
+        recommendation: a strategy and the reason for it, in words.
+        outcomes: by name, in the order of the table; the first one is the model before any training.
+        comparisons: by name, against the baseline, on the target.
+        settings: by name, on top of what all have in common.
+        facts: name -> text: seeds, splits, budget.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = strategy_rows(outcomes, comparisons)
+    (folder / "strategies.md").write_text(strategy_table(rows), encoding="utf-8")
+    draws = {"parameters": _against_parameters(outcomes), "retention": _retention(outcomes)}
+    if curves := _learning_curves(outcomes):
+        draws["curves"] = curves
+    for name, draw in draws.items():
+        save_png(draw_figure(draw, height=3.2), folder / f"{name}.png")
+    return write_page(
+        folder,
+        "strategy_report.html",
+        title=title,
+        command=command,
+        headline=recommendation,
+        facts=facts,
+        table_head=HEAD,
+        table_rows=rows,
+        settings=settings,
+        plots=[Markup(to_svg(draw_figure(draw, height=3.2), _PLOTS[name])) for name, draw in draws.items()],
+    )
+
+
+def _with_interval(wer: float, bounds: tuple[float, float] | None) -> str:
+    return f"{100 * wer:.1f}" + (f" ({100 * bounds[0]:.1f}–{100 * bounds[1]:.1f})" if bounds else "")
+
+
+def _by_seed(wers: Sequence[float]) -> str:
+    """Nothing where all are the same: the model before training."""
+    return ", ".join(f"{100 * wer:.1f}" for wer in wers) if len(set(wers)) > 1 else ""
+
+
+def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
+    def draw(axes: Axes) -> None:
+        start, *strategies = outcomes.values()
+        axes.axhline(100 * start.target.wer, color=SERIES[0], linewidth=1.2)
+        axes.annotate(start.name, (0, 100 * start.target.wer), (2, 3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", color=MUTED, size=8)  # fmt: skip
+        points = [(max(1, one.num_trained), 100 * one.target.wer, one.target.wer_interval) for one in strategies]
+        _points(axes, points, [one.name for one in strategies])
+        axes.set_xscale("log")
+        axes.set_title(_PLOTS["parameters"])
+        axes.set_xlabel("trained parameters (line: 95 % interval)")
+        axes.margins(x=0.25, y=0.15)
+
+    return draw
+
+
+def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
+    def draw(axes: Axes) -> None:
+        points = [(100 * one.source.wer, 100 * one.target.wer, one.target.wer_interval) for one in outcomes.values()]
+        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.2)
+        _points(axes, points, list(outcomes))
+        axes.set_title(_PLOTS["retention"])
+        axes.set_xlabel("source WER, %; vertical line: before training")
+        axes.set_ylabel("target WER, %")
+        axes.margins(x=0.25, y=0.15)
+
+    return draw
+
+
+def _points(axes: Axes, points: Sequence[tuple], names: Sequence[str]) -> None:
+    for (x, y, bounds), name in zip(points, names, strict=True):
+        if bounds:
+            axes.plot([x, x], [100 * bound for bound in bounds], color=SERIES[0], linewidth=1.2)
+        axes.plot(x, y, "o", color=SERIES[1], markersize=5)
+        axes.annotate(name, (x, y), (5, 3), textcoords="offset points", color=INK, size=8)
+
+
+def _learning_curves(outcomes: Mapping[str, Outcome]) -> Draw | None:
+    """The WER along the way where the runs had evaluations, else the training loss; a band is the seeds' range."""
+    for key, factor, label in (("eval_wer", 100, "WER of eval_split, %"), ("loss", 1, "training loss")):
+        lines = {name: _curve(one.logs, key, factor) for name, one in outcomes.items() if one.logs}
+        if lines and all(len(steps) > 1 for steps, _ in lines.values()):
+            return _curves(lines, label)
+    return None
+
+
+def _curve(logs: Sequence[Sequence[Mapping[str, Any]]], key: str, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (N,) that all seeds have logged, and their values (seeds, N)."""
+    by_step = [{line["step"]: factor * line[key] for line in log if key in line} for log in logs]
+    steps = sorted(set.intersection(*(set(values) for values in by_step)))
+    return np.array(steps), np.array([[values[step] for step in steps] for values in by_step])
+
+
+def _curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str) -> Draw:
+    def draw(axes: Axes) -> None:
+        for index, (name, (steps, values)) in enumerate(lines.items()):
+            colour = SERIES[index % len(SERIES)]
+            style = ("-", "--", ":", "-.")[index // len(SERIES) % 4]
+            axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+            axes.plot(steps, values.mean(axis=0), style, color=colour, label=name)
+        axes.legend(frameon=False, labelcolor=MUTED, fontsize=7.5, loc="best", handlelength=1.6)
+        axes.set_title(_PLOTS["curves"])
+        axes.set_xlabel("step")
+        axes.set_ylabel(label)
+
+    return draw
