@@ -4,9 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
 PYTHON ?= python3
-PYTEST := .venv/bin/pytest
 
 cores := $(shell getconf _NPROCESSORS_ONLN)
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest
+# A file's tests stay together: they share its corpora and models.
+SPREAD := --numprocesses $(cores) --maxprocesses 8 --dist loadfile
 
 .PHONY: help venv quickstart starter test transformers-tests test-slow test-gpu lint report clean
 
@@ -67,10 +69,10 @@ transformers-tests: .venv/.installed ## fetch the common tests of the installed 
 
 test: .venv/.installed ## the default tests: offline, CPU, under 5 minutes; says at the end what it left out
 	@$(MAKE) --no-print-directory transformers-tests || echo "transformers' common tests will be skipped"
-	$(PYTEST)
+	$(PYTEST) $(SPREAD)
 
 test-slow: .venv/.installed ## the slow tests: training to convergence, several processes
-	$(PYTEST) -m "slow and not gpu and not hub"
+	$(PYTEST) $(SPREAD) -m "slow and not gpu and not hub"
 
 test-gpu: .venv/.installed ## the GPU tests (skipped without one), with a throughput table
 	$(PYTEST) -m gpu -s

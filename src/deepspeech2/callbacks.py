@@ -41,6 +41,13 @@ class EpochClock(TrainerCallback):
         state.epoch = state.global_step / self.steps_per_epoch
 
 
+class LogAtCheckpoint(TrainerCallback):
+    """A logged loss is a mean since the last log, which a checkpoint does not hold: it ends with each of them."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save
+
+
 class DropReport(TrainerCallback):
     """Says what training leaves out: the first drops at the next line of the log, more of them at each evaluation."""
 

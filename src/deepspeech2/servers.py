@@ -89,7 +89,8 @@ def reading(corpus: str) -> Iterator[None]:
         yield
     except (HTTPError, OSError, ArrowInvalid, UnicodeDecodeError) as error:
         if type(error) is OSError or not isinstance(error, (HTTPError, OSError)):  # Arrow raises a bare OSError
-            raise ValueError(f"a file of {corpus} is damaged: {error}. Fetch or write it again") from error
+            cause = " ".join(str(error).split()).rstrip(". ")
+            raise ValueError(f"a file of {corpus} is damaged: {cause}. Fetch or write it again") from error
         raise ConnectionError(
             f"{corpus} cannot be read any further: {error}{advice(error)}. Once it can, the same command goes "
             "on, a training from its last checkpoint"

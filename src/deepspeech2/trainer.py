@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, Train
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from .arguments import ObjectiveArguments, RecipeTrainingArguments
-from .callbacks import BlankWatch, CTCProgress, EpochClock, WeightAveraging, ramped_average
+from .callbacks import BlankWatch, CTCProgress, EpochClock, LogAtCheckpoint, WeightAveraging, ramped_average
 from .checkpoints import STATE_NAME, UNFINISHED, disk_errors, finish, keep_newest, place_aside
 from .data import EvaluationStream, SpeechStream, build_loader
 from .guards import Buffers, SkippedSteps
@@ -76,6 +76,7 @@ class CTCTrainer(Trainer):
         self._audio_since = self._clock = time.perf_counter()
         self.pop_callback(ProgressCallback)
         self.add_callback(BlankWatch())
+        self.add_callback(LogAtCheckpoint())
         if not args.disable_tqdm:
             self.add_callback(CTCProgress())
         if steps_per_epoch:
