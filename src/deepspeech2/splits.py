@@ -175,7 +175,9 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
     tables = _one_each(data.transcripts or ["-"], len(data.dataset_name))
     return [
-        _load(data, *named, kept_columns) if table == "-" else _transcribe(_load(data, *named, kept_columns), table)
+        _load(data, *named, kept_columns)
+        if table == "-"
+        else _transcribe(_load(data, *named, kept_columns, transcribed=False), table)
         for named, table in zip(_named(data), tables, strict=True)
     ]
 
@@ -208,14 +210,16 @@ def _named(data: DataArguments) -> list[tuple[str, str, str]]:
     return list(zip(data.dataset_name, configs, splits, strict=True))
 
 
-def _load(data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str]) -> list[Corpus]:
+def _load(
+    data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str], transcribed: bool = True
+) -> list[Corpus]:
     revisions = dict(zip(data.dataset_name, _one_each(data.dataset_revision, len(data.dataset_name)), strict=False))
     return load_corpus(
         name,
         None if config == "-" else config,
         split,
         revision=revisions.get(name),
-        text_column=data.text_column,
+        text_column=data.text_column if transcribed else None,
         audio_column=data.audio_column,
         kept_columns=kept_columns,
     )
