@@ -27,6 +27,16 @@ ANSWERED_ELSEWHERE = {
 }
 
 
+# Keys that say how, by the key that says whether.
+SWITCHED_BY = {
+    "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
+    "domain_adversarial_weight": ("domain_layer",),
+    "adversarial_epsilon": ("adversarial_weight",),
+    "distillation_weight": ("distillation_temperature", "distillation_speech"),
+    "unlabelled_dataset_name": ("unlabelled_dataset_config", "unlabelled_split"),
+}
+
+
 def without_effect(settings: dict[str, Any]) -> list[str]:
     """A key that would be read and then ignored is a fault too."""
     faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
@@ -49,7 +59,12 @@ def without_effect(settings: dict[str, Any]) -> list[str]:
         faults.append("lr_scheduler_type has no effect with learning_anneal, which is a schedule of its own")
     if "learning_anneal" in settings and settings.get("warmup_steps"):
         faults.append("warmup_steps has no effect with learning_anneal, which is a schedule of its own")
-    return faults
+    return faults + [
+        f"{name} has no effect without {switch}"
+        for switch, names in SWITCHED_BY.items()
+        for name in names
+        if name in settings and switch not in settings
+    ]
 
 
 def contradictions(
@@ -102,7 +117,10 @@ def _of_objective(objective: ObjectiveArguments, model: ModelArguments, data: Da
             f"{name} needs unlabelled_dataset_name, the speech of the target without transcripts"
             for name, asked in (
                 ("domain_adversarial_weight", objective.domain_adversarial_weight > 0),
-                ("distillation_speech unlabelled", objective.distillation_speech == "unlabelled"),
+                (
+                    "distillation_speech 'unlabelled'",
+                    objective.distillation_weight > 0 and objective.distillation_speech == "unlabelled",
+                ),
             )
             if asked
         ]
