@@ -26,7 +26,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
 
 def main(argv: list[str]) -> int:
-    model_arguments, data, augmentation, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    model_arguments, data, augmentation, _, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     set_up_process(training)
     folder = Path(training.output_dir) / "check"
     training.output_dir = str(folder)  # the records of drops are no run's

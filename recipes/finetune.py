@@ -24,14 +24,14 @@ from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import check_before_training
 from deepspeech2.reports import card_metadata
 from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
-from deepspeech2.splits import load_eval_splits, load_train_corpora
+from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
 from deepspeech2.write_up import write_up
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
 
 def main(argv: list[str]) -> None:
-    model_arguments, data, augmentation, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    model_arguments, data, augmentation, objective, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     set_up_process(training)
     output_dir = Path(training.output_dir)
     hold_to_recipe(training, settings)
@@ -45,16 +45,17 @@ def main(argv: list[str]) -> None:
             callbacks.append(PushCheckpoints(training.hub_model_id, token=training.hub_token))
     corpora = load_train_corpora(data)
     eval_corpora, splits = load_eval_splits(data)
+    unlabelled = load_unlabelled(data)
 
     model, processor = load_or_build(model_arguments, corpora)
-    plan = plan_training(corpora, model, processor, data, augmentation, training)
+    plan = plan_training(corpora, model, processor, data, augmentation, training, unlabelled)
     check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)
 
     results = {}
     if model_arguments.model_name_or_path:
         before = score_splits(model, processor, splits, data, training, output_dir / "scores-before")
         results["before fine-tuning"] = before
-    model = train(model, processor, plan, eval_corpora, data, training, callbacks)
+    model = train(model, processor, plan, eval_corpora, data, training, callbacks, objective)
     after = score_splits(model, processor, splits, data, training, output_dir / "scores-after")
     results["after training"] = after
 
@@ -63,8 +64,8 @@ def main(argv: list[str]) -> None:
         rival_training.output_dir = str(output_dir / "from-random-weights")
         set_seed(training.seed)
         rival = DeepSpeech2ForCTC(model.config)
-        plan = plan_training(corpora, rival, processor, data, augmentation, rival_training)
-        rival = train(rival, processor, plan, eval_corpora, data, rival_training)
+        plan = plan_training(corpora, rival, processor, data, augmentation, rival_training, unlabelled)
+        rival = train(rival, processor, plan, eval_corpora, data, rival_training, objective=objective)
         folder = output_dir / "scores-from-random-weights"
         results["same budget from random weights"] = score_splits(
             rival, processor, splits, data, rival_training, folder

@@ -17,7 +17,7 @@ def test_a_variant_is_a_recipe(name, tmp_path):
     plan = yaml.safe_load(RECIPE.read_text()) | {"output_dir": str(tmp_path / "run")}
     plan = alternatives.override(plan, alternatives.FIRST_PLAN | {"dataset_name": ["a", "a", "b"]})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(alternatives.override(plan, alternatives.VARIANTS[name])))
-    model, data, _, training, _ = parse_recipe([], tmp_path / "config.yaml")
+    model, data, *_, training, _ = parse_recipe([], tmp_path / "config.yaml")
     assert training.max_steps * data.batch_seconds == 900 * 60
     assert model.model_config["num_hidden_layers"] == 3
 

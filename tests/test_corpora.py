@@ -70,6 +70,16 @@ def wavs(tmp_path):
     return tmp_path
 
 
+def test_manifests_without_transcripts(wavs):
+    """Where none are wanted a manifest may lack them, and those of another do not matter."""
+    (wavs / "bare.csv").write_text("audio\nwavs/a.wav\nwavs/b.wav\n")
+    (wavs / "told.csv").write_text("wavs/a.wav,missing.txt\n")
+    assert texts(rows_of(wavs / "bare.csv", text_column=None)) == [None, None]
+    assert texts(rows_of(wavs / "told.csv", text_column=None)) == [None]
+    with pytest.raises(ValueError, match="has no column 'text'"):
+        load_corpus(str(wavs / "bare.csv"))
+
+
 @pytest.mark.parametrize("suffix, separator", [(".csv", ","), (".tsv", "\t")])
 def test_delimited_manifest(wavs, suffix, separator):
     lines = [

@@ -358,6 +358,19 @@ def test_every_drop_is_recorded_once(tmp_path, processor, num_workers):
         assert len(dropped) == len(set(dropped))
 
 
+def test_speech_without_transcripts(tmp_path, processor):
+    """What is wrong with a text is no matter; what is wrong with a recording is."""
+    corpora = corpus_of(tmp_path / "c", [*bad_rows(), row("speck", 0.001)])
+    stream = stream_of(corpora, processor, min_duration_s=0, max_duration_s=2.0, transcribed=False)
+    batch = next(iter(stream))
+    assert sorted(batch["ids"]) == ["dense", "empty", "null", "short", "unknown"]
+    assert set(batch["texts"]) == {""} and (batch["labels"] == -100).all()
+    assert stream.drop_counts() == {"undecodable": 2, "too_long": 1, "ctc_infeasible": 1}  # the speck has no frame
+
+    evaluated = list(EvaluationStream(corpora, processor, batch_size=99, transcribed=False))
+    assert sorted(name for one in evaluated for name in one["ids"]) == sorted({*REASONS, "speck"} - {"broken", "cut"})
+
+
 def test_nothing_to_train_on_is_an_error(tmp_path, processor):
     corpora = corpus_of(tmp_path, [row("a", text="é"), row("b", audio=encoded(0.5)[:400])])
     stream = stream_of(corpora, processor)

@@ -377,7 +377,7 @@ def yaml_cases(folder: Path) -> Iterator[Case]:
 
 
 def parse(path: Path) -> None:
-    _, data, _, training, _ = parse_recipe([str(path), "--use_cpu", "true", "--bf16", "false"], path)
+    _, data, *_, training, _ = parse_recipe([str(path), "--use_cpu", "true", "--bf16", "false"], path)
     assert data.dataset_name and training.output_dir
 
 

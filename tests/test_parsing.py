@@ -37,7 +37,7 @@ def faults(*argv: str) -> list[str]:
 
 def test_yaml_over_defaults_and_command_line_over_yaml(config):
     path = config({"seed": 5, "window_size": 64, "train_split": ["a+b"]})
-    _, data, augmentation, training, read = parse(path, "--window_size", "8", "--train-split", "c", "--gain_db=3")
+    _, data, augmentation, _, training, read = parse(path, "--window_size", "8", "--train-split", "c", "--gain_db=3")
     assert (training.seed, data.window_size, data.train_split) == (5, 8, ["c"])
     assert (augmentation.gain_db, data.batch_seconds) == (3.0, 60.0)
     told = {"dataset_name": ["speech.csv"], "gain_db": 3.0, "seed": 5, "train_split": ["c"], "window_size": 8}
@@ -74,8 +74,8 @@ def test_switches(config, key, written, value):
 def test_switches_on_the_command_line(config):
     path = config({})
     assert parse(path, "--spec_augment")[2].spec_augment is True
-    assert parse(path, "--load_best_model_at_end", "false")[3].load_best_model_at_end is False
-    assert parse(path, "--no_load_best_model_at_end")[3].load_best_model_at_end is False
+    assert parse(path, "--load_best_model_at_end", "false")[4].load_best_model_at_end is False
+    assert parse(path, "--no_load_best_model_at_end")[4].load_best_model_at_end is False
 
 
 def test_an_unknown_key_comes_with_its_file_and_the_nearest_known_one(config):
@@ -155,7 +155,7 @@ def test_what_was_given_is_noted_even_where_it_is_the_default(config):
 
 
 def test_an_empty_value_is_none_where_none_is_allowed(config):
-    model, _, _, training, _ = parse(config("dataset_name: a.csv\nremoved_characters:\nsave_total_limit: null\n"))
+    model, *_, training, _ = parse(config("dataset_name: a.csv\nremoved_characters:\nsave_total_limit: null\n"))
     assert model.removed_characters is None and training.save_total_limit is None
 
 
@@ -230,6 +230,29 @@ def test_one_kind_of_fault_does_not_hide_another(config):
             {"model_name_or_path": "x", "model_config": {"dropout": 0.1, "hidden_size": 8}},
             ["model_config 'hidden_size' has no effect", "only dropout"],
         ),
+        ({"entropy_weight": -1}, ["entropy_weight is -1"]),
+        ({"label_smoothing": 1}, ["label_smoothing is 1.0", "[0, 1)"]),
+        ({"ctc_weight": 0}, ["ctc_weight, mwer_weight and distillation_weight are all 0"]),
+        ({"mwer_weight": 1, "ctc_weight": 0, "label_smoothing": 0.1}, ["label_smoothing has no effect", "ctc_weight"]),
+        ({"mwer_weight": 1, "mwer_count": 1}, ["mwer_count is 1", "at least 2"]),
+        ({"mwer_weight": 1, "mwer_unit": "letter"}, ["mwer_unit is 'letter'; expected word or character"]),
+        ({"mwer_count": 4}, ["mwer_count has no effect without mwer_weight"]),
+        ({"unlabelled_split": "x"}, ["unlabelled_split has no effect without unlabelled_dataset_name"]),
+        ({"unlabelled_dataset_name": "b"}, ["unlabelled_dataset_name 'b' has no effect", "domain_adversarial_weight"]),
+        ({"domain_adversarial_weight": 1}, ["domain_adversarial_weight needs unlabelled_dataset_name"]),
+        (
+            {"distillation_weight": 1, "distillation_speech": "unlabelled", "model_name_or_path": "x"},
+            ["distillation_speech 'unlabelled' needs unlabelled_dataset_name"],
+        ),
+        ({"distillation_weight": 1}, ["distillation_weight needs model_name_or_path"]),
+        (
+            {"distillation_weight": 1, "model_name_or_path": "x", "distillation_temperature": 0},
+            ["distillation_temperature is 0.0"],
+        ),
+        (
+            {"distillation_weight": 1, "model_name_or_path": "x", "compare_with_scratch": True},
+            ["compare_with_scratch with distillation_weight"],
+        ),
         ({"ema_decay": 0.9, "push_to_hub": True, "hub_token": "hf_x", "eval_strategy": "no"}, ["load_best"]),
     ],
 )
@@ -245,6 +268,9 @@ def test_values_that_contradict(config, given, parts):
         {"batch_seconds": 0},  # batches by count
         {"dataset_name": ["a", "b"], "dataset_config": "x", "train_split": ["y"]},  # one for all
         {"noise_probability": 1, "time_mask_max_ratio": 1, "ema_decay": 0},
+        {"ctc_weight": 0, "mwer_weight": 1},
+        {"unlabelled_dataset_name": "b", "adversarial_epsilon": 0.1},
+        {"distillation_weight": 1, "model_name_or_path": "x"},
     ],
 )
 def test_the_edges_are_allowed(config, given):

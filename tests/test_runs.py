@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
 import tiny
-from deepspeech2 import runs, trainer, write_up
+from deepspeech2 import runs, scoring, write_up
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.exits import end_run
 from deepspeech2.runs import hold_to_recipe, plan_training, set_up_process, train
@@ -190,13 +190,14 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch, cap
     options = {"max_steps": 9, "load_best_model_at_end": True, "early_stopping_patience": 1, **every_step}
     caplog.set_level("INFO")
     found = iter([0.4, 0.5])
-    own_score = trainer.score
+    own_score = scoring.score
 
     def score(utterances):
         scores = own_score(utterances)
-        return type("Scores", (), {"wer": next(found), "cer": 0.0, "num_utterances": scores.num_utterances})
+        facts = {"num_utterances": scores.num_utterances, "utterances": scores.utterances}
+        return type("Scores", (), {"wer": next(found), "cer": 0.0} | facts)
 
-    monkeypatch.setattr(trainer, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
     for _ in range(2):
         model = train(*arguments(folder, tmp_path, **options))
         best = load_file(tmp_path / "checkpoint-1" / "model.safetensors")

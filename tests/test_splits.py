@@ -3,7 +3,8 @@
 import pytest
 
 from deepspeech2.arguments import DataArguments
-from deepspeech2.splits import load_eval_splits, load_split, load_train_corpora
+from deepspeech2.manifests import write_transcripts
+from deepspeech2.splits import load_eval_splits, load_split, load_train_corpora, load_unlabelled
 from tiny import hub, names, one_split, write_hub
 
 
@@ -66,6 +67,62 @@ def test_the_splits_to_test(root):
         "dev": names("clean-dev", 4),
     }
     assert list(load_eval_splits(hub(root, eval_split="dev"))[1]) == ["dev"]
+
+
+def test_the_splits_of_several_corpora(root):
+    """Target and source: each by name; the configuration is that of the training corpus of that name, or its own."""
+    other = str(root / "other-dev" / "other-dev.csv")
+    tested = [f"{other}::all", f"{root / 'hub'}::dev", f"{root / 'hub'}::other/dev", "held-out"]
+    data = hub(root, eval_split="dev", test_split=tested, held_out_share=0.4)
+    found = load_eval_splits(data)[1]
+    assert list(found) == tested
+    assert [ids(found[split]) for split in tested[:3]] == [
+        names("other-dev", 2),
+        names("clean-dev", 4),
+        names("other-dev", 2),
+    ]
+    assert ids(found["held-out"]) == ids(load_split(data, "held-out"))
+
+
+def test_another_corpus_that_is_trained_on_is_said(root, caplog):
+    load_eval_splits(
+        hub(root, train_split=["train", "dev"], eval_split="dev", test_split=[f"{root / 'hub'}::other/dev"])
+    )
+    assert caplog.text.count("is scored, but the model is trained on it") == 1
+
+
+def test_speech_without_transcripts(root, tmp_path):
+    """A corpus of the Hub whose texts are not read, and recordings that lie in a folder, whole or by split."""
+    assert load_unlabelled(hub(root)) == []
+    data = hub(
+        root,
+        unlabelled_dataset_name=str(root / "hub"),
+        unlabelled_dataset_config="clean",
+        unlabelled_split="train+dev",
+    )
+    corpora = load_unlabelled(data)
+    assert ids(corpora) == sorted(names("clean-train", 12) + names("clean-dev", 4))
+    assert {row["text"] for corpus in corpora for row in corpus.stream} == {None}
+
+    for name in ("a.wav", "nested/b.wav", "test/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((root / "clean-dev" / "clean-dev0.wav").read_bytes())
+    (tmp_path / "notes.md").write_text("no recording")
+    found = {
+        split: load_unlabelled(DataArguments(unlabelled_dataset_name=str(tmp_path), unlabelled_split=split))
+        for split in ("train", "test")
+    }
+    assert ids(found["train"]) == ["a.wav", "nested/b.wav", "test/c.wav"] and ids(found["test"]) == ["c.wav"]
+    with pytest.raises(ValueError, match="is no corpus: looked for"):
+        load_train_corpora(DataArguments(dataset_name=[str(tmp_path)]))
+
+
+def test_a_table_gives_the_texts_of_bare_recordings(root, tmp_path):
+    (tmp_path / "a.wav").write_bytes((root / "clean-dev" / "clean-dev0.wav").read_bytes())
+    write_transcripts(tmp_path / "labels.csv", ("id", "text", "confidence"), [("a.wav", "one, two", "0.91")])
+    data = DataArguments(dataset_name=[str(tmp_path)], transcripts=[str(tmp_path / "labels.csv")])
+    ((corpus,),) = load_train_corpora(data)
+    assert [(row["id"], row["text"]) for row in corpus.stream] == [("a.wav", "one, two")]
 
 
 def test_an_empty_held_out_part_is_refused(root):

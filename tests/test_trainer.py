@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
 import tiny
+from deepspeech2 import scoring
 from deepspeech2 import trainer as trainer_module
 from deepspeech2.loading import resolve_epochs
 from deepspeech2.trainer import CTCTrainer
@@ -103,9 +104,9 @@ def fake_scores(monkeypatch, wers: list[float]) -> None:
     found = iter(wers)
 
     def score(utterances):
-        return SimpleNamespace(wer=next(found), cer=0.0, num_utterances=len(utterances))
+        return SimpleNamespace(wer=next(found), cer=0.0, num_utterances=len(utterances), utterances=utterances)
 
-    monkeypatch.setattr(trainer_module, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
 
 
 # The size of a step ------------------------------------------------------------------------------------------------

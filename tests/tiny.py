@@ -16,8 +16,9 @@ from deepspeech2.arguments import (
     ModelArguments,
     RecipeTrainingArguments,
 )
+from deepspeech2.data import SpeechStream
 from deepspeech2.loading import build_eval_stream, build_model, build_train_stream
-from deepspeech2.splits import load_eval_splits, load_train_corpora
+from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
 
 # Arguments of synthesize_commands, for some 14 s of speech.
 COMMANDS: dict[str, Any] = {
@@ -109,6 +110,13 @@ def streams(manifest: Path, model, processor, training: RecipeTrainingArguments,
     augmentation = AugmentationArguments(speed_perturbation=0.1, spec_augment=True)
     train = build_train_stream(corpora, model, processor, data, augmentation, training)
     return train, build_eval_stream(corpora[0], processor, data, training)
+
+
+def unlabelled_stream(manifest: Path, model, processor, training: RecipeTrainingArguments) -> SpeechStream:
+    """The recordings of a manifest as speech without transcripts."""
+    data = data_arguments(manifest, unlabelled_dataset_name=str(manifest))
+    corpora = [load_unlabelled(data)]
+    return build_train_stream(corpora, model, processor, data, AugmentationArguments(), training, transcribed=False)
 
 
 def batches(manifest: Path, model, processor, count: int, size: int, folder: Path) -> list[dict]:

@@ -9,13 +9,13 @@ model is unsure.
 """
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 
 from deepspeech2.audio import open_audio
 from deepspeech2.corpora import load_corpus
 from deepspeech2.exits import end_run
+from deepspeech2.manifests import write_transcripts
 from deepspeech2.whisper import SAMPLING_RATE, Whisper
 
 PASSED_OVER = {"460", "2416", "3526"}
@@ -24,7 +24,7 @@ LOWEST_LOG_PROBABILITY = -0.6
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
-    (corpus,) = load_corpus(args.folder, "clean", "unlabelled")
+    (corpus,) = load_corpus(args.folder, "clean", "unlabelled", text_column=None)
     whisper = Whisper()
     rows = []
     for number, example in enumerate(corpus.stream):
@@ -35,8 +35,7 @@ def main(argv: list[str]) -> None:
             print(f"{number + 1} {example['id']} {log_probability:.2f} {text}", flush=True)
             if log_probability >= LOWEST_LOG_PROBABILITY:
                 rows.append((example["id"], text))
-    with args.table.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([("id", "text"), *sorted(rows)])
+    write_transcripts(args.table, ("id", "text"), rows)
 
 
 def make_parser() -> argparse.ArgumentParser:

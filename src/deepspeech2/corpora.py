@@ -27,6 +27,7 @@ from .manifests import (
     read_librispeech,
     read_manifest,
     read_metadata,
+    read_recordings,
 )
 from .servers import FAILURES, advice, ask
 
@@ -83,7 +84,7 @@ def load_corpus(
     split: str = "train",
     *,
     revision: str | None = None,
-    text_column: str = "text",
+    text_column: str | None = "text",
     audio_column: str = "audio",
     kept_columns: Sequence[str] = (),
 ) -> list[Corpus]:
@@ -97,7 +98,8 @@ def load_corpus(
         dataset_config: the configuration of a Hub dataset; for a LibriSpeech tree `clean` or `other`.
         split: split names joined with `+`. A manifest is one split, whatever its name.
         revision: git revision on the Hub.
-        text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves.
+        text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves. None: none are
+            wanted, every text is None, and a folder of recordings alone is a corpus too.
         audio_column: recordings.
         kept_columns: more columns that the stream keeps, as strings.
 
@@ -144,14 +146,14 @@ def _synthetic_folder() -> Path:
     return synthesize_commands(Path(datasets.config.HF_DATASETS_CACHE) / "deepspeech2-synthetic")
 
 
-def _manifest(path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str]) -> _Source:
+def _manifest(path: Path, text_column: str | None, audio_column: str, kept_columns: Sequence[str]) -> _Source:
     if path.suffix not in MANIFEST_SUFFIXES:
         raise ValueError(f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
     return _listed(read_manifest(path, text_column, audio_column, kept_columns))
 
 
 def _folder(
-    root: Path, config: str | None, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
+    root: Path, config: str | None, split: str, text_column: str | None, audio_column: str, kept_columns: Sequence[str]
 ) -> _Source:
     metadata = find_metadata(root, split)
     if metadata:
@@ -166,6 +168,8 @@ def _folder(
         return source._replace(root=str(root.absolute()))
     if has_librispeech_tree(root):
         return _listed(read_librispeech(root, config, split))
+    if text_column is None and (rows := read_recordings(root, split)):
+        return _listed(rows)
     raise ValueError(
         f"the folder {str(root)!r} is no corpus: looked for {split}/metadata.csv and metadata.csv (columns "
         f"file_name and text), a README.md with `configs:`, {nested.relative_to(root)}/*.parquet, and "
@@ -216,15 +220,17 @@ def _listed(rows: list[dict[str, str | None]]) -> _Source:
 
 
 def _canonical(
-    source: _Source, title: str, text_column: str, audio_column: str, kept_columns: Sequence[str]
+    source: _Source, title: str, text_column: str | None, audio_column: str, kept_columns: Sequence[str]
 ) -> IterableDataset:
     """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`."""
     stream = source.stream
     columns = stream.column_names or list(next(iter(stream)))
     if source.listed:
-        text_column, audio_column = TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
+        text_column, audio_column = text_column and TEXT_COLUMNS[0], AUDIO_COLUMNS[0]
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, title, "audio_column")
-    text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
+    text = None
+    if text_column is not None:
+        text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
     if own := [column for column in kept_columns if column in FEATURES]:
         raise ValueError(f"{', '.join(own)} is part of every corpus; rates by speaker come by themselves")
     if missing := [column for column in kept_columns if column not in columns]:
@@ -238,7 +244,7 @@ def _canonical(
         identity=first_column(columns, ID_COLUMNS),
         speaker=first_column(columns, SPEAKER_COLUMNS),
         kept=tuple(kept_columns),
-        text_path="text_path" if source.listed else None,  # that of anybody else could name any file
+        text_path="text_path" if source.listed and text else None,  # that of anybody else could name any file
         root=source.root,
     )
     features = Features(FEATURES | {column: Value("string") for column in kept_columns})
@@ -249,14 +255,14 @@ def _canonical_row(
     row: dict[str, Any],
     *,
     audio: str,
-    text: str,
+    text: str | None,
     identity: str | None,
     speaker: str | None,
     kept: tuple[str, ...],
     text_path: str | None,
     root: str | None,
 ) -> dict[str, Any]:
-    recording, transcript = row[audio], row[text]
+    recording, transcript = row[audio], row[text] if text else None
     if not isinstance(recording, dict):
         recording = {"bytes": None, "path": recording}
     if text_path and row[text_path]:

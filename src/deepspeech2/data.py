@@ -42,7 +42,6 @@ class _Stream(IterableDataset):
     def __init__(
         self,
         corpora: Sequence[Corpus],
-        *,
         batch_seconds: float | None,
         batch_size: int | None,
         window_size: int,
@@ -109,6 +108,7 @@ class SpeechStream(_Stream):
         augmentation: changes to audio and features.
         max_dropped_share: of what a reader has read; where more cannot be used, iterating stops.
         drops_dir: folder for the records of dropped examples, one file for each reader.
+        transcribed: False: transcripts are neither needed nor looked at, and the labels are all -100.
 
     Raises:
         ValueError: arguments that contradict; while iterating, a stream in which nothing can be used.
@@ -133,16 +133,9 @@ class SpeechStream(_Stream):
         augmentation: "Augmentation | None" = None,
         max_dropped_share: float = 1.0,
         drops_dir: str | Path | None = None,
+        transcribed: bool = True,
     ) -> None:
-        super().__init__(
-            corpora,
-            batch_seconds=batch_seconds,
-            batch_size=batch_size,
-            window_size=window_size,
-            rank=rank,
-            world_size=world_size,
-            drops_dir=drops_dir,
-        )
+        super().__init__(corpora, batch_seconds, batch_size, window_size, rank, world_size, drops_dir)
         if num_readers < 1 or num_readers % world_size:
             raise ValueError(f"num_readers is {num_readers}; expected a multiple of world_size {world_size}")
         if weights and (len(weights) != len(corpora) or min(weights) <= 0):
@@ -154,7 +147,7 @@ class SpeechStream(_Stream):
         self.num_readers = num_readers
         self.max_dropped_share = max_dropped_share
         self.filters = Filters(frames, min_duration_s, max_duration_s)
-        self._examples = Examples(processor, self.filters, augmentation)
+        self._examples = Examples(processor, self.filters, augmentation, transcribed)
         self._readers: dict[int, Reader] = {}
         self._turn = 0
         self._loaded: dict[str, Any] | None = None
@@ -255,7 +248,7 @@ class EvaluationStream(_Stream):
     `texts` has them. Each rank, and each worker, reads everything and yields its part.
 
     Args:
-        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir: as there.
+        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir, transcribed: as there.
 
     Raises:
         ValueError: corpora without any row.
@@ -272,17 +265,10 @@ class EvaluationStream(_Stream):
         rank: int = 0,
         world_size: int = 1,
         drops_dir: str | Path | None = None,
+        transcribed: bool = True,
     ) -> None:
-        super().__init__(
-            corpora,
-            batch_seconds=batch_seconds,
-            batch_size=batch_size,
-            window_size=window_size,
-            rank=rank,
-            world_size=world_size,
-            drops_dir=drops_dir,
-        )
-        self._examples = Examples(processor)
+        super().__init__(corpora, batch_seconds, batch_size, window_size, rank, world_size, drops_dir)
+        self._examples = Examples(processor, transcribed=transcribed)
 
     def __iter__(self) -> Iterator[Batch]:
         first, stride = self._share()

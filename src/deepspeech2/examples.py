@@ -91,19 +91,27 @@ class Filters:
     def check_frames(self, num_samples: int, labels: Sequence[int]) -> None:
         if not self.has_room(num_samples, labels):
             frames = self.frames(num_samples)
-            raise DroppedError("ctc_infeasible", f"{frames} frames, but CTC needs {needed_frames(labels)}")
+            raise DroppedError("ctc_infeasible", f"{frames} frames, but CTC needs {max(1, needed_frames(labels))}")
 
     def has_room(self, num_samples: int, labels: Sequence[int]) -> bool:
-        return self.frames(num_samples) >= needed_frames(labels)
+        return self.frames(num_samples) >= max(1, needed_frames(labels))
 
 
 class Examples:
-    """Prepares examples with a processor: for training with filters and augmentation, else with neither."""
+    """
+    Prepares examples with a processor: for training with filters and augmentation, else with neither. Without
+    `transcribed` no text is looked at: it is empty, and so are the labels.
+    """
 
     def __init__(
-        self, processor: Any, filters: Filters | None = None, augmentation: "Augmentation | None" = None
+        self,
+        processor: Any,
+        filters: Filters | None = None,
+        augmentation: "Augmentation | None" = None,
+        transcribed: bool = True,
     ) -> None:
         self.processor, self.filters, self.augmentation = processor, filters, augmentation
+        self.transcribed = transcribed
         self.sampling_rate: int = processor.feature_extractor.sampling_rate
         # What the references of an evaluation hold and the vocabulary lacks.
         self.unknown_characters: Counter[str] = Counter()
@@ -157,13 +165,15 @@ class Examples:
             duration_s = audio_duration_s(row.example["audio"])
         except AudioError as error:
             raise DroppedError(error.reason, str(error)) from error
-        if row.example["text"] is None:
+        given = row.example["text"] if self.transcribed else ""
+        if given is None:
             raise DroppedError("missing_text", "there is no transcript")
-        text = self.processor.normalize_text(row.example["text"])
+        text = self.processor.normalize_text(given)
         unknown = self.processor.unknown_characters(text)
         if self.filters is not None:
             self.filters.check_duration(duration_s)
-            self.filters.check_text(text, unknown)
+            if self.transcribed:
+                self.filters.check_text(text, unknown)
         elif unknown:
             self.unknown_characters.update(unknown)
             self.unknown_ids.append(row.example["id"])

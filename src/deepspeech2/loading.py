@@ -170,11 +170,16 @@ def build_train_stream(
     data: DataArguments,
     augmentation: AugmentationArguments,
     training: RecipeTrainingArguments,
+    *,
+    transcribed: bool = True,
 ) -> SpeechStream:
-    """The endless stream of this process."""
+    """
+    The endless stream of this process. Without `transcribed` it is one of speech alone, and what it drops is recorded
+    apart.
+    """
     extractor = processor.feature_extractor
     readers = training.world_size * max(1, training.dataloader_num_workers)
-    if data.mixture_weights:
+    if data.mixture_weights and transcribed:
         # A joined split shares the weight of its corpus by its size, where known.
         weighted = [
             (corpus, weight * (corpus.num_examples or 1) / sum(one.num_examples or 1 for one in joined))
@@ -199,7 +204,8 @@ def build_train_stream(
         max_duration_s=data.max_duration_s,
         augmentation=Augmentation(augmentation, extractor.sampling_rate, extractor.bin_frequencies_hz),
         max_dropped_share=data.max_dropped_share,
-        drops_dir=_drops_dir(training),
+        drops_dir=_drops_dir(training) if transcribed else _drops_dir(training) / "unlabelled",
+        transcribed=transcribed,
     )
 
 

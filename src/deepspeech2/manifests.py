@@ -45,7 +45,7 @@ def first_column(present: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def read_manifest(
-    path: Path, text_column: str, audio_column: str, kept_columns: Sequence[str] = ()
+    path: Path, text_column: str | None, audio_column: str, kept_columns: Sequence[str] = ()
 ) -> list[dict[str, str | None]]:
     """
     Rows `audio` (a path), `text` or `text_path` (a file to be read later), `id`, `speaker_id` of a manifest, and the
@@ -53,7 +53,7 @@ def read_manifest(
 
     CSV and TSV with a header, CSV of `wav_path,txt_path` pairs without one, JSON with a list of objects or
     with `root_path` and `samples` of `wav_path` and `transcript_path`, JSONL. Relative paths start at the
-    manifest (or at its `root_path`).
+    manifest (or at its `root_path`). With `text_column` None no transcripts are looked for.
 
     Raises:
         ValueError: an empty or malformed manifest, a missing column, or a first recording that is not there.
@@ -64,9 +64,10 @@ def read_manifest(
     columns = list(rows[0])
     audio = find_column(columns, audio_column, AUDIO_COLUMNS, f"the manifest {str(path)!r}", "audio_column")
     id_column, speaker = first_column(columns, ID_COLUMNS), first_column(columns, SPEAKER_COLUMNS)
-    text_path = first_column(columns, ("transcript_path", "txt_path"))
-    text = None
-    if text_path is None or text_column in columns:
+    text = text_path = None
+    if text_column is not None:
+        text_path = first_column(columns, ("transcript_path", "txt_path"))
+    if text_column is not None and (text_path is None or text_column in columns):
         text = find_column(columns, text_column, TEXT_COLUMNS, f"the manifest {str(path)!r}", "text_column")
     entries = [
         {
@@ -102,6 +103,13 @@ def read_transcripts(path: Path) -> dict[str, str]:
     if len(texts) < len(rows):
         raise ValueError(f"transcripts {str(path)!r} has {len(rows)} rows, but {len(texts)} different ids")
     return texts
+
+
+def write_transcripts(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
+    """A .csv that `read_transcripts` reads: the `columns`, id and text among them, and the rows, sorted."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *sorted(rows)])
 
 
 def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
@@ -180,7 +188,7 @@ def find_metadata(root: Path, split: str) -> Path | None:
 
 
 def read_metadata(
-    metadata: Path, root: Path, split: str, text_column: str, audio_column: str, kept_columns: Sequence[str] = ()
+    metadata: Path, root: Path, split: str, text_column: str | None, audio_column: str, kept_columns: Sequence[str] = ()
 ) -> list[dict[str, str | None]]:
     """
     Rows of an audio folder, as of [`read_manifest`]. One metadata file at the top serves every split whose
@@ -210,6 +218,22 @@ def read_metadata(
                 "whole, it would train on what is meant for scoring. Put the others into a folder 'train'"
             )
     return of_split or rows
+
+
+def read_recordings(root: Path, split: str) -> list[dict[str, str | None]]:
+    """Rows, as of [`read_manifest`], of recordings that nothing describes: those below `split`, or all below `root`."""
+    folder = root / split if os.path.isdir(root / split) else root
+    return [
+        {
+            "audio": str(path.absolute()),
+            "text": None,
+            "text_path": None,
+            "id": str(path.relative_to(folder)),
+            "speaker_id": None,
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES
+    ]
 
 
 def has_librispeech_tree(root: Path) -> bool:

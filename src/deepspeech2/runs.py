@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerState, set_seed
 
-from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
+from .arguments import AugmentationArguments, DataArguments, ObjectiveArguments, RecipeTrainingArguments
 from .callbacks import DropReport
 from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, refused_pickles, remove_unfinished, write_whole
 from .corpora import Corpus
@@ -28,11 +28,13 @@ from .loading import build_eval_stream, build_train_stream, estimate_epoch, load
 from .logs import set_up_log
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .objectives import Objective
 from .parsing import default_settings
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .scoring import score_model, utterances_name, write_utterances
 from .signals import StopOnSignal, die_with_launcher
 from .trainer import CTCTrainer
+from .unlabelled import PairedStream
 
 logger = logging.getLogger(__name__)
 
@@ -138,10 +140,11 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training will read, and for how long."""
+    """What a training will read, and for how long; `unlabelled` comes along, batch by batch."""
 
     stream: SpeechStream
     steps_per_epoch: float | None
+    unlabelled: SpeechStream | None = None
 
 
 def plan_training(
@@ -151,19 +154,28 @@ def plan_training(
     data: DataArguments,
     augmentation: AugmentationArguments,
     training: RecipeTrainingArguments,
+    unlabelled: Sequence[Corpus] = (),
 ) -> Plan:
     """
-    Opens the stream and turns epochs into steps, in `training`; whatever cannot be trained so is found here.
+    Opens the streams and turns epochs into steps, in `training`; whatever cannot be trained so is found here.
 
     Raises:
         ValueError: epochs of a corpus of unknown length, or a stream that cannot be read as asked for.
     """
     batches_per_epoch = estimate_epoch(corpora, data, training)
     resolve_epochs(training, batches_per_epoch)
-    stream = build_train_stream(corpora, model, processor, data, augmentation, training)
-    if batches_per_epoch is None:
-        return Plan(stream, None)
-    return Plan(stream, batches_per_epoch / (training.gradient_accumulation_steps * training.world_size))
+    build = partial(
+        build_train_stream,
+        model=model,
+        processor=processor,
+        data=data,
+        augmentation=augmentation,
+        training=training,
+    )
+    steps_per_epoch = None
+    if batches_per_epoch is not None:
+        steps_per_epoch = batches_per_epoch / (training.gradient_accumulation_steps * training.world_size)
+    return Plan(build(corpora), steps_per_epoch, build([unlabelled], transcribed=False) if unlabelled else None)
 
 
 def train(
@@ -174,6 +186,7 @@ def train(
     data: DataArguments,
     training: RecipeTrainingArguments,
     callbacks: Iterable[TrainerCallback] = (),
+    objective: ObjectiveArguments | None = None,
 ) -> DeepSpeech2ForCTC:
     """
     Trains the model, from the last checkpoint in `output_dir` if there is one, and saves it there.
@@ -184,6 +197,7 @@ def train(
         eval_corpora: the split that is scored along the way and picks the best checkpoint.
         data, training: of the run.
         callbacks: more of them.
+        objective: what is learnt from; None: CTC.
 
     Returns:
         The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
@@ -211,9 +225,13 @@ def train(
     if training.process_index == 0:
         remove_unfinished(output_dir)
     eval_stream = build_eval_stream(eval_corpora, processor, data, training)
-    trainer = CTCTrainer(model, training, processor, plan.stream, eval_stream, plan.steps_per_epoch)
+    stream: SpeechStream | PairedStream = (
+        plan.stream if plan.unlabelled is None else PairedStream(plan.stream, plan.unlabelled)
+    )
+    learnt = Objective(objective, model, processor) if objective else None
+    trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt)
     with StopOnSignal() as stop, refused_pickles(checkpoint):
-        for callback in (DropReport(plan.stream), stop, *callbacks):
+        for callback in (DropReport(stream), stop, *callbacks):
             trainer.add_callback(callback)
         go = partial(trainer.train, resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if training.world_size > 1:
@@ -226,7 +244,7 @@ def train(
         # Last: it tells a finished run.
         write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
         _say_how_it_ended(trainer.state)
-        logger.info("training data: %s", plan.stream.drop_summary())
+        logger.info("training data: %s", stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
     trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]

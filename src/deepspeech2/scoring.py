@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
+from accelerate import PartialState
+from accelerate.utils import broadcast, gather_object, reduce
 from torch import nn
 from transformers import ProcessorMixin
 
@@ -73,6 +74,54 @@ def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[d
         groups={name: [value for _, part, _ in parts for value in part[name]] for name in names},
     )
     return scores, scores.audio_s / max(elapsed_s for _, _, elapsed_s in parts)
+
+
+def score_processes(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], sharded: bool
+) -> tuple[Scores, float]:
+    """
+    Scores and loss of a model in training. Every process brings its part, keeps the text alone and gets the whole.
+
+    Args:
+        model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back. Its buffers
+            become those of the main process: in training each process has batch-norm statistics of its own, and those
+            of the main one are saved.
+        sharded: whether the weights are spread over the processes, which then go through the model in step.
+
+    Raises:
+        ValueError: sharded weights, and a process without a batch.
+    """
+    repeated: list[dict] = []
+    was_training = model.training
+    model.eval()
+    world_size = PartialState().num_processes
+    if world_size > 1 and not sharded:
+        for buffer in model.buffers():
+            broadcast(buffer)
+    found = list(transcribe(model, processor, _in_step(batches, repeated) if sharded else batches))
+    model.train(was_training)
+    del found[len(found) - len(repeated) :]
+    if world_size > 1:
+        found = gather_object(found)
+    scores = score([utterance for some, _ in found for utterance in some])
+    return scores, sum((loss or 0.0) * len(some) for some, loss in found) / scores.num_utterances
+
+
+def _in_step(batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
+    """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
+    last = None
+    iterator = iter(batches)
+    while True:
+        batch = next(iterator, None)
+        waiting = torch.tensor(int(batch is not None), device=PartialState().device)
+        if reduce(waiting, "sum").item() == 0:
+            return
+        if batch is None:
+            repeated.append(last or {})
+        last = batch or last
+        if last is None:
+            raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
+        yield last
 
 
 def write_utterances(scores: Scores, path: Path) -> None:

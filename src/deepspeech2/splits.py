@@ -17,6 +17,7 @@ from .servers import reading
 logger = logging.getLogger(__name__)
 
 HELD_OUT = "held-out"
+OF_CORPUS = "::"  # between the name of another corpus and its split
 
 
 def add_split_arguments(parser: ArgumentParser) -> None:
@@ -72,12 +73,26 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     return corpora
 
 
+def load_unlabelled(data: DataArguments) -> list[Corpus]:
+    """The corpora of `unlabelled_dataset_name`, whose transcripts, if there are any, are not read; none without it."""
+    if not data.unlabelled_dataset_name:
+        return []
+    return load_corpus(
+        data.unlabelled_dataset_name,
+        data.unlabelled_dataset_config or None,
+        data.unlabelled_split,
+        text_column=None,
+        audio_column=data.audio_column,
+    )
+
+
 def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
     """
     The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
 
-    A split is named `split` or `config/split`; `held-out` is what `held_out_share` or `held_out_speakers` keep. One
-    that the model is trained on is loaded with a warning.
+    A split is named `split` or `config/split`, of another corpus `dataset_name::split` or `dataset_name::config/split`;
+    `held-out` is what `held_out_share` or `held_out_speakers` keep. One that the model is trained on is loaded with a
+    warning.
 
     Raises:
         ValueError: no such split, or the held-out part is empty.
@@ -95,7 +110,7 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
 
     Args:
         data: which corpora, as `dataset_name` or `eval_dataset_name`.
-        split: its name, or `held-out`.
+        split: its name, as of `load_eval_splits`.
         kept_columns: more columns that the streams keep.
 
     Raises:
@@ -130,13 +145,14 @@ def _is_empty(corpus: Corpus) -> bool:
 def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
     """
     Name, config and split of a corpus to score on. Without a config of its own it is that of the first training
-    corpus, if it is the same one.
+    corpus of that name, if there is one.
     """
+    name, _, split = split.rpartition(OF_CORPUS)
     config, _, split = split.rpartition("/")
-    name = data.eval_dataset_name or data.dataset_name[0]
-    if not config and data.dataset_config and name == data.dataset_name[0]:
-        config = data.dataset_config[0]
-    return name, config or "-", split
+    name = name or data.eval_dataset_name or data.dataset_name[0]
+    if not config:
+        config = next((config for other, config, _ in _named(data) if other == name), "-")
+    return name, config, split
 
 
 def _warn_if_trained_on(data: DataArguments, split: str) -> None:
@@ -159,7 +175,9 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
     tables = _one_each(data.transcripts or ["-"], len(data.dataset_name))
     return [
-        _load(data, *named, kept_columns) if table == "-" else _transcribe(_load(data, *named, kept_columns), table)
+        _load(data, *named, kept_columns)
+        if table == "-"
+        else _transcribe(_load(data, *named, kept_columns, transcribed=False), table)
         for named, table in zip(_named(data), tables, strict=True)
     ]
 
@@ -192,14 +210,16 @@ def _named(data: DataArguments) -> list[tuple[str, str, str]]:
     return list(zip(data.dataset_name, configs, splits, strict=True))
 
 
-def _load(data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str]) -> list[Corpus]:
+def _load(
+    data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str], transcribed: bool = True
+) -> list[Corpus]:
     revisions = dict(zip(data.dataset_name, _one_each(data.dataset_revision, len(data.dataset_name)), strict=False))
     return load_corpus(
         name,
         None if config == "-" else config,
         split,
         revision=revisions.get(name),
-        text_column=data.text_column,
+        text_column=data.text_column if transcribed else None,
         audio_column=data.audio_column,
         kept_columns=kept_columns,
     )

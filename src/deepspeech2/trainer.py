@@ -9,25 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from accelerate.utils import broadcast, gather_object
+from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from .arguments import RecipeTrainingArguments
+from .arguments import ObjectiveArguments, RecipeTrainingArguments
 from .callbacks import BlankWatch, CTCProgress, EpochClock, LogAtCheckpoint, WeightAveraging, ramped_average
 from .checkpoints import STATE_NAME, UNFINISHED, disk_errors, finish, keep_newest, place_aside
 from .data import EvaluationStream, SpeechStream, build_loader
 from .guards import Buffers, SkippedSteps
-from .metrics import score
-from .scoring import transcribe
+from .objectives import Objective
+from .scoring import score_processes
+from .unlabelled import PairedStream
 
 logger = logging.getLogger(__name__)
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
 POSITION_NAME = "data_position_{rank}_of_{world_size}.pt"
-MODEL_INPUTS = ("input_features", "attention_mask", "labels")
+MODEL_INPUTS = ("input_features", "attention_mask", "labels", "unlabelled")
 
 
 class CTCTrainer(Trainer):
@@ -41,6 +42,7 @@ class CTCTrainer(Trainer):
         train_stream: endless batches; its position is part of every checkpoint.
         eval_stream: one finite pass, scored whenever `eval_strategy` says.
         steps_per_epoch: for the epochs in the log and for `learning_anneal`; None: unknown.
+        objective: what is learnt from; None: CTC, the model's own loss.
     """
 
     def __init__(
@@ -48,9 +50,10 @@ class CTCTrainer(Trainer):
         model,
         args: RecipeTrainingArguments,
         processor,
-        train_stream: SpeechStream,
+        train_stream: SpeechStream | PairedStream,
         eval_stream: EvaluationStream | None,
         steps_per_epoch: float | None = None,
+        objective: Objective | None = None,
     ):
         args = copy.copy(args)
         # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
@@ -62,6 +65,7 @@ class CTCTrainer(Trainer):
             model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
         )
         self.steps_per_epoch = steps_per_epoch
+        self.objective: Objective = objective or Objective(ObjectiveArguments(), model, processor)
         self.average: AveragedModel | None = None
         self.train_loader = None
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
@@ -106,6 +110,9 @@ class CTCTrainer(Trainer):
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
             self.average = AveragedModel(self.model, multi_avg_fn=ramped_average(self.args.ema_decay), use_buffers=True)
             self.add_callback(WeightAveraging(self.average, self.model))
+        if not self.objective.plain and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError("FSDP and DeepSpeed, which shard the weights, learn from CTC alone; use DDP for more")
+        self.objective.begin(self.args.device)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.average is not None:
             if self.state.best_model_checkpoint is None or not self.args.load_best_model_at_end:
@@ -128,6 +135,11 @@ class CTCTrainer(Trainer):
     def _position_name(self) -> str:
         return POSITION_NAME.format(rank=self.args.process_index, world_size=self.args.world_size)
 
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        self.objective.join(optimizer)
+        return optimizer
+
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         if self.args.learning_anneal and self.lr_scheduler is None:
             steps_per_epoch = self.steps_per_epoch
@@ -143,16 +155,23 @@ class CTCTrainer(Trainer):
         self._audio_s += sum(inputs["durations_s"])
         if not self._ids:
             self._buffers = Buffers(self.model)
+            self.objective.heads.zero_grad()
         self._ids += inputs["ids"]
-        inputs = {name: inputs[name] for name in MODEL_INPUTS}
+        inputs = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        if self.objective.plain:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return self.objective.loss(model, self.model, inputs, self.state.global_step / self.state.max_steps)
 
     def _get_grad_norm(self, model, grad_norm=None):
         """The norm, before each step; without a finite one there is no step. A scaler of fp16 skips its own."""
         norm = super()._get_grad_norm(model, grad_norm)
+        self.objective.average_gradients()
         ids, self._ids = self._ids, []
         if self.accelerator.scaler is None and not math.isfinite(float(norm)):
-            for parameter in model.parameters():
+            for parameter in (*model.parameters(), *self.objective.heads.parameters()):
                 parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
             self._buffers.put_back()
             self.skipped.add(self.state.global_step + 1, gather_object(ids))
@@ -164,6 +183,7 @@ class CTCTrainer(Trainer):
             audio_s = self.accelerator.reduce(torch.tensor(self._audio_s, device=self.args.device)).item()
             logs["audio_s_per_s"] = audio_s / (now - self._audio_since)
             self._audio_s, self._audio_since = 0.0, now
+            logs |= self.objective.means()
         # Time over all sittings: a resumed run finds the earlier ones in its log.
         earlier_s = next((line["elapsed_s"] for line in reversed(self.state.log_history) if "elapsed_s" in line), 0.0)
         now = time.perf_counter()
@@ -179,30 +199,19 @@ class CTCTrainer(Trainer):
         started = time.perf_counter()
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         model = self.model_wrapped if sharded else self.model
-        repeated: list[dict] = []
-        batches: Iterable[dict] = self._in_step(dataloader, repeated) if sharded else dataloader
-        was_training = model.training
-        model.eval()
-        found: list = []
-        with self.averaged_weights(), self.compute_loss_context_manager():
-            if self.args.world_size > 1 and not sharded:
-                # In training each process has batch-norm statistics of its own; those of the main one are saved.
-                for buffer in model.buffers():
-                    broadcast(buffer)
-            for some, loss in transcribe(model, self.processing_class, batches):
-                found.append((some, loss))
+
+        def watched(batches: Iterable[dict]) -> Iterator[dict]:
+            for batch in batches:
+                yield batch
                 self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
-        model.train(was_training)
-        del found[len(found) - len(repeated) :]
-        if self.args.world_size > 1:
-            found = gather_object(found)
-        utterances = [utterance for some, _ in found for utterance in some]
-        scores = score(utterances)
+
+        with self.averaged_weights(), self.compute_loss_context_manager():
+            scores, loss = score_processes(model, self.processing_class, watched(dataloader), sharded)
         metrics = {
-            "loss": sum(loss * len(some) for some, loss in found) / scores.num_utterances,
+            "loss": loss,
             "wer": scores.wer,
             "cer": scores.cer,
-            "empty": sum(not one.hypothesis for one in utterances) / scores.num_utterances,
+            "empty": sum(not one.hypothesis for one in scores.utterances) / scores.num_utterances,
         }
         self._audio_since += time.perf_counter() - started
         return EvalLoopOutput(
@@ -211,22 +220,6 @@ class CTCTrainer(Trainer):
             metrics={f"{metric_key_prefix}_{name}": value for name, value in metrics.items()},
             num_samples=scores.num_utterances,
         )
-
-    def _in_step(self, batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
-        """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
-        last = None
-        iterator = iter(batches)
-        while True:
-            batch = next(iterator, None)
-            waiting = torch.tensor(int(batch is not None), device=self.args.device)
-            if self.accelerator.reduce(waiting).item() == 0:
-                return
-            if batch is None:
-                repeated.append(last)
-            last = batch or last
-            if last is None:
-                raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
-            yield last
 
     # Averaging and checkpoints --------------------------------------------------------------------------------------
 
@@ -273,6 +266,8 @@ class CTCTrainer(Trainer):
         Path(output_dir).mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
         position = {"order": self._order(), "loader": self.train_loader.state_dict()}
         torch.save(position, Path(output_dir, self._position_name()))
+        if self.args.should_save:
+            self.objective.save(Path(output_dir))
         if self.average is not None and self.args.should_save:
             save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
 
@@ -284,6 +279,7 @@ class CTCTrainer(Trainer):
         if best is not None:  # the run's folder may have been moved
             self.state.best_model_checkpoint = str(Path(self.args.output_dir or ".", Path(best).name))
         self._load_position(Path(checkpoint))
+        self.objective.load(Path(checkpoint))
         if self.average is not None:
             # model.safetensors, which Trainer has loaded, holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())

@@ -1,0 +1,74 @@
+"""
+Transcribes speech without transcripts by a checkpoint, and writes down what it is sure of, to be trained on.
+
+    python recipes/pseudo_label.py MODEL my_labels.csv --dataset_name my_recordings --min_confidence 0.9
+    accelerate launch recipes/finetune.py recipes/own_recordings.yaml --model_name_or_path MODEL \
+        --dataset_name my_recordings --transcripts my_labels.csv
+
+The corpus may be a bare folder of recordings; transcripts that are there are not read. The confidence of a text is the
+geometric mean of the probabilities of its letters, over the frames in which the model hears any.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from statistics import median
+
+from deepspeech2.arguments import DataArguments
+from deepspeech2.data import EvaluationStream, build_loader
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.exits import end_run
+from deepspeech2.loading import load_model
+from deepspeech2.logs import set_up_log
+from deepspeech2.manifests import write_transcripts
+from deepspeech2.pseudo_labels import pseudo_labels
+from deepspeech2.splits import load_unlabelled
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recipes/pseudo_label.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser.add_argument("table", type=Path, metavar="OUT.csv", help="id,text,confidence")
+    parser.add_argument("--dataset_name", required=True, help="Hub id, folder or manifest file")
+    parser.add_argument("--dataset_config", default="", help="configuration of the dataset")
+    parser.add_argument("--split", default="train", help="split; a+b joins several (default: %(default)s)")
+    parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    parser.add_argument(
+        "--min_confidence", type=float, default=0.9, help="texts below it are left out (default: %(default)s)"
+    )
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
+    parser.add_argument("--cpu_threads", type=int, default=1, help="of the model on a CPU (default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str]) -> None:
+    args = make_parser().parse_args(argv)
+    set_up_log()
+    set_up_cpu(args.cpu_threads)
+    data = DataArguments(
+        unlabelled_dataset_name=args.dataset_name,
+        unlabelled_dataset_config=args.dataset_config,
+        unlabelled_split=args.split,
+        audio_column=args.audio_column,
+    )
+    model, processor = load_model(args.model)
+    stream = EvaluationStream(load_unlabelled(data), processor, batch_seconds=args.batch_seconds, transcribed=False)
+    heard = list(pseudo_labels(model.eval(), processor, build_loader(stream, num_workers=1)))
+    sure = [label for label in heard if label.text and label.confidence >= args.min_confidence]
+    rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
+    write_transcripts(args.table, ("id", "text", "confidence"), rows)
+    minutes = [sum(label.duration_s for label in some) / 60 for some in (sure, heard)]
+    print(
+        f"{args.table}: {len(sure):,} of {len(heard):,} utterances, {minutes[0]:.1f} of {minutes[1]:.1f} minutes, "
+        f"have a confidence of {args.min_confidence} or more; the median is "
+        f"{median(label.confidence for label in heard):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ValueError, ConnectionError) as error:
+        end_run("pseudo_label.py", error)

@@ -1,0 +1,73 @@
+"""Domain-adversarial training: states from which nobody can tell labelled source from unlabelled target speech.
+
+Ganin et al., 2016 (https://jmlr.org/papers/v17/15-239.html); for speech, Shinohara, 2016
+(https://www.isca-archive.org/interspeech_2016/shinohara16_interspeech.html).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+HIDDEN_UNITS = 64
+STEEPNESS = 10.0  # of the schedule, in Ganin et al.
+
+
+class _Reversal(torch.autograd.Function):
+    """The identity, whose gradient comes back with another sign and size."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: float) -> torch.Tensor:
+        ctx.weight = weight
+        return states.view_as(states)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return -ctx.weight * gradient, None
+
+
+def reverse_gradient(states: torch.Tensor, weight: float) -> torch.Tensor:
+    """The same states; their gradient times -`weight`."""
+    return _Reversal.apply(states, weight)
+
+
+def reversal_weight(progress: float) -> float:
+    """2 / (1 + exp(-10 p)) - 1, from 0 to 1 in the course of a training whose share `progress` is over."""
+    return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
+
+
+class DomainClassifier(nn.Module):
+    """
+    Source or target, from the mean over the real frames of an encoder layer's states.
+
+    Args:
+        size: of a state.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, HIDDEN_UNITS), nn.ReLU(), nn.Linear(HIDDEN_UNITS, 1)
+        )
+
+    def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T, size), (B,) frames -> (B,) logits, positive for the target."""
+        mask = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+        pooled = (states.float() * mask[:, :, None]).sum(1) / lengths.clamp(min=1)[:, None]
+        return self.layers(pooled)[:, 0]
+
+
+def domain_loss(logits: torch.Tensor, num_source: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Args:
+        logits: (B,), the source's first.
+        num_source: how many of them; the others are the target's.
+
+    Returns:
+        The cross-entropy and the share of right answers, each the mean of source and target, whatever their numbers.
+    """
+    source, target = logits[:num_source], logits[num_source:]
+    loss = (nn.functional.softplus(source).mean() + nn.functional.softplus(-target).mean()) / 2
+    right = ((source < 0).float().mean() + (target > 0).float().mean()) / 2
+    return loss, right
