@@ -27,7 +27,12 @@ from deepspeech2.strategies import (
 ROOT = Path(__file__).resolve().parent.parent
 DECLARED = {
     "title": "A question",
-    "common": {"dataset_name": "synthetic", "max_steps": 5, "batch_seconds": 30},
+    "common": {
+        "model_name_or_path": "recipes/quickstart/starter",
+        "dataset_name": "synthetic",
+        "max_steps": 5,
+        "batch_seconds": 30,
+    },
     "strategies": {"low": {"learning_rate": 1e-4}, "high": {"learning_rate": 1e-2}},
     "baseline": "low",
     "target": "test",
@@ -63,6 +68,7 @@ def test_an_experiment_is_read(tmp_path):
         ({"sedes": [1]}, "unknown key 'sedes'; did you mean 'seeds'?"),
         ({"common": "max_steps"}, "common is 'max_steps'; expected 'key: value' pairs"),
         ({"seeds": ["one"]}, r"seeds are \['one'\]; expected a list of whole numbers"),
+        ({"common": {}}, "common names no model_name_or_path, which all strategies start from"),
         ({"baseline": "full"}, "the baseline 'full' is none of the strategies: low, high"),
         ({"strategies": {"low": {}, "start": {}}}, "cannot be called 'start'"),
         (
@@ -154,8 +160,10 @@ def test_a_comparison_from_end_to_end(tmp_path):
         name: tiny.write_corpus(tmp_path / name, name, count, seed)
         for seed, (name, count) in enumerate({"train": 12, "new": 6, "old": 6}.items())
     }
+    for one in tiny.new_model():
+        one.save_pretrained(tmp_path / "start")
     common = {
-        "model_config": tiny.MODEL, "feature_config": tiny.FEATURES, "characters": " abc", "use_cpu": True,
+        "model_name_or_path": str(tmp_path / "start"), "use_cpu": True,
         "dataset_name": str(manifests["train"]), "eval_dataset_name": str(manifests["new"]), "eval_split": "new",
         "batch_seconds": 3, "max_duration_s": 3, "window_size": 8, "max_steps": 4, "eval_strategy": "no",
         "save_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "logging_steps": 1,

@@ -121,6 +121,8 @@ def read_experiment(path: Path) -> Experiment:
         faults.append(f"{path}: a strategy cannot be called {START!r}, which is the model before any")
     if not experiment.seeds or not all(isinstance(seed, int) for seed in experiment.seeds):
         faults.append(f"{path}: seeds are {experiment.seeds}; expected a list of whole numbers")
+    if not experiment.common.get("model_name_or_path"):
+        faults.append(f"{path}: common names no model_name_or_path, which all strategies start from")
     faults += _unequal_budgets(experiment)
     if faults:
         raise RecipeError(faults)
@@ -229,8 +231,9 @@ def collect(experiment: Experiment, runs: Iterable[Run]) -> dict[str, Outcome]:
 def _outcome(name: str, experiment: Experiment, runs: Sequence[Run], stage: str) -> Outcome:
     scored = []
     for split in (experiment.target, experiment.source):
-        files = {run: run.folder / stage / utterances_name(_with_seed(split, run.seed)) for run in runs}
-        scored.append(pool({str(run.seed): read_utterances(path) for run, path in files.items()}))
+        names = {run.seed: utterances_name(_with_seed(split, run.seed)) for run in runs}
+        found = {str(run.seed): read_utterances(run.folder / stage / names[run.seed]) for run in runs}
+        scored.append(pool(found))
     (target, target_wers), (source, source_wers) = scored
     if name == START:
         return Outcome(name, target, source, target_wers, source_wers)
