@@ -134,7 +134,7 @@ def measure(folder: Path, seed: int) -> dict:
 
     with tempfile.TemporaryDirectory() as output_dir:
         words = [*of_corpus(folder, output_dir), "--seed", str(seed)]
-        model_arguments, data, augmentation, _, training, _ = parse_recipe(words, MINI)
+        model_arguments, data, augmentation, *_, training, _ = parse_recipe(words, MINI)
         model, processor = build_model(model_arguments, [])
         held_mb = psutil.Process().memory_info().rss / 2**20
         started = time.perf_counter()

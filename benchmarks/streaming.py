@@ -124,7 +124,7 @@ def wait_and_step(name: str, num_batches: int, num_warm: int = 3) -> tuple[list[
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         words = [str(MINI), "--dataset_name", name, "--output_dir", folder, "--use_cpu", "true"]
-        model_arguments, data, augmentation, _, training, _ = parse_recipe(words, MINI)
+        model_arguments, data, augmentation, *_, training, _ = parse_recipe(words, MINI)
         model, processor = build_model(model_arguments, [])
         stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
         optimizer = torch.optim.AdamW(model.train().parameters(), lr=training.learning_rate)

@@ -26,13 +26,13 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
 
 def main(argv: list[str]) -> int:
-    model_arguments, data, augmentation, _, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    model_arguments, data, augmentation, adaptation, _, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     set_up_process(training)
     folder = Path(training.output_dir) / "check"
     training.output_dir = str(folder)  # the records of drops are no run's
     corpora = load_train_corpora(data)
     eval_corpora, scored = load_eval_splits(data)
-    model, processor = load_or_build(model_arguments, corpora)
+    model, processor = load_or_build(model_arguments, corpora, adaptation.new_characters)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all

@@ -17,6 +17,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.adaptation import Adaptation
 from deepspeech2.exits import end_run
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
 from deepspeech2.loading import load_or_build
@@ -31,7 +32,8 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
 
 def main(argv: list[str]) -> None:
-    model_arguments, data, augmentation, objective, training, settings = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    arguments = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
+    model_arguments, data, augmentation, adaptation_arguments, objective, training, settings = arguments
     set_up_process(training)
     output_dir = Path(training.output_dir)
     hold_to_recipe(training, settings)
@@ -47,15 +49,16 @@ def main(argv: list[str]) -> None:
     eval_corpora, splits = load_eval_splits(data)
     unlabelled = load_unlabelled(data)
 
-    model, processor = load_or_build(model_arguments, corpora)
+    model, processor = load_or_build(model_arguments, corpora, adaptation_arguments.new_characters)
     plan = plan_training(corpora, model, processor, data, augmentation, training, unlabelled)
+    adaptation = Adaptation(adaptation_arguments, model, training.max_steps)
     check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)
 
     results = {}
     if model_arguments.model_name_or_path:
         before = score_splits(model, processor, splits, data, training, output_dir / "scores-before")
         results["before fine-tuning"] = before
-    model = train(model, processor, plan, eval_corpora, data, training, callbacks, objective)
+    model = train(model, processor, plan, eval_corpora, data, training, callbacks, objective, adaptation)
     after = score_splits(model, processor, splits, data, training, output_dir / "scores-after")
     results["after training"] = after
 
@@ -74,7 +77,8 @@ def main(argv: list[str]) -> None:
     if training.process_index == 0:
         command = ["recipes/finetune.py", *argv]
         try:
-            write_up(results, splits, model, processor, settings, command, model_arguments, data, training)
+            facts = {"trained parameters": f"{adaptation.num_trained:,}"}
+            write_up(results, splits, model, processor, settings, command, model_arguments, data, training, facts)
         finally:  # a report or a card that fails does not keep the weights back
             if training.push_to_hub:
                 push_run(output_dir, training.hub_model_id, **account)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import tiny
-from deepspeech2.arguments import ObjectiveArguments
+from deepspeech2.learning_arguments import ObjectiveArguments
 from deepspeech2.objectives import Objective, joined
 from deepspeech2.unlabelled import INPUTS
 

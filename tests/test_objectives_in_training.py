@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
-from deepspeech2.arguments import ObjectiveArguments
+from deepspeech2.learning_arguments import ObjectiveArguments
 from deepspeech2.objectives import HEADS_NAME, Objective
 from deepspeech2.trainer import CTCTrainer
 from deepspeech2.unlabelled import INPUTS, PairedStream

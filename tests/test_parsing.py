@@ -37,7 +37,7 @@ def faults(*argv: str) -> list[str]:
 
 def test_yaml_over_defaults_and_command_line_over_yaml(config):
     path = config({"seed": 5, "window_size": 64, "train_split": ["a+b"]})
-    _, data, augmentation, _, training, read = parse(path, "--window_size", "8", "--train-split", "c", "--gain_db=3")
+    _, data, augmentation, *_, training, read = parse(path, "--window_size", "8", "--train-split", "c", "--gain_db=3")
     assert (training.seed, data.window_size, data.train_split) == (5, 8, ["c"])
     assert (augmentation.gain_db, data.batch_seconds) == (3.0, 60.0)
     told = {"dataset_name": ["speech.csv"], "gain_db": 3.0, "seed": 5, "train_split": ["c"], "window_size": 8}
@@ -74,8 +74,8 @@ def test_switches(config, key, written, value):
 def test_switches_on_the_command_line(config):
     path = config({})
     assert parse(path, "--spec_augment")[2].spec_augment is True
-    assert parse(path, "--load_best_model_at_end", "false")[4].load_best_model_at_end is False
-    assert parse(path, "--no_load_best_model_at_end")[4].load_best_model_at_end is False
+    assert parse(path, "--load_best_model_at_end", "false")[-2].load_best_model_at_end is False
+    assert parse(path, "--no_load_best_model_at_end")[-2].load_best_model_at_end is False
 
 
 def test_an_unknown_key_comes_with_its_file_and_the_nearest_known_one(config):

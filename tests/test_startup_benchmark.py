@@ -96,7 +96,7 @@ def test_stages_of_launches():
 
 def test_a_launch_is_a_recipe(tmp_path):
     words = startup.of_corpus(tmp_path, str(tmp_path / "run"))
-    _, data, augmentation, _, training, _ = parse_recipe(words, startup.MINI)
+    _, data, augmentation, *_, training, _ = parse_recipe(words, startup.MINI)
     assert (data.dataset_name, data.train_split, data.eval_split) == ([str(tmp_path)], ["train"], "validation")
     assert augmentation.spec_augment and training.output_dir == str(tmp_path / "run")
 

@@ -1,6 +1,8 @@
 """What the Trainer does beside its steps: the progress bar, true epochs, the watch for blanks, the average."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -112,6 +114,20 @@ class WeightAveraging(TrainerCallback):
 
     def on_optimizer_step(self, args, state, control, **kwargs):
         self.average.update_parameters(self.model)
+
+
+@contextmanager
+def holding_average(model: torch.nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """A model with the averaged weights inside, if there is an average, and its own outside."""
+    if average is None or not average.n_averaged:
+        yield
+        return
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(average.module.state_dict())
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
 
 
 def ramped_average(decay: float):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from transformers.trainer_utils import rotate_checkpoints
@@ -19,8 +20,14 @@ UNFINISHED = "unfinished"
 FILES_NAME = "files.json"
 STATE_NAME = "trainer_state.json"
 LOCK_NAME = ".lock"
+POSITION_NAME = "data_position_{rank}_of_{world_size}.pt"
 MB = 1024 * 1024
 FAILED_WRITES = ("os error", "failed writing", "unexpected pos")  # safetensors' and torch's own errors
+ANOTHER_ORDER = (
+    "%s: weights, optimizer and schedule go on from step %d, but not the order of the samples: it begins anew, another "
+    "one, so that some utterances of the epoch under way are heard again before others are heard once. Set as before, "
+    "the run would go on exactly"
+)
 
 _HELD: set[FileLock] = set()
 
@@ -130,6 +137,24 @@ def refused_pickles(checkpoint: Path | None) -> Iterator[None]:
             f"a file of {checkpoint} is not the state of a run, and nothing in it was executed: {cause} Remove that "
             "folder; the same command then goes on from the checkpoint before"
         ) from error
+
+
+def save_position(folder: Path, rank: int, world_size: int, position: dict) -> None:
+    """A process's place in the data."""
+    folder.mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
+    torch.save(position, folder / POSITION_NAME.format(rank=rank, world_size=world_size))
+
+
+def load_position(folder: Path, rank: int, world_size: int) -> dict:
+    """That of this process; of any other one where the checkpoint was written by another number of them."""
+    own = folder / POSITION_NAME.format(rank=rank, world_size=world_size)
+    written = sorted(folder.glob(POSITION_NAME.format(rank="*", world_size="*")))
+    return torch.load(own if own.is_file() else written[0], weights_only=True)
+
+
+def changes(before: dict, now: dict) -> str:
+    """What is not as it was, for a sentence."""
+    return "; ".join(f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name])
 
 
 def remove_unfinished(output_dir: Path) -> None:

@@ -5,13 +5,8 @@ from typing import Any
 
 from transformers.trainer_utils import HubStrategy
 
-from .arguments import (
-    AugmentationArguments,
-    DataArguments,
-    ModelArguments,
-    ObjectiveArguments,
-    RecipeTrainingArguments,
-)
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .learning_arguments import AdaptationArguments, ObjectiveArguments
 
 # Keys of TrainingArguments that this recipe answers in its own way.
 ANSWERED_ELSEWHERE = {
@@ -34,6 +29,7 @@ SWITCHED_BY = {
     "adversarial_epsilon": ("adversarial_weight",),
     "distillation_weight": ("distillation_temperature", "distillation_speech"),
     "unlabelled_dataset_name": ("unlabelled_dataset_config", "unlabelled_split"),
+    "low_rank": ("low_rank_scale",),
 }
 
 
@@ -71,11 +67,12 @@ def contradictions(
     model: ModelArguments,
     data: DataArguments,
     augmentation: AugmentationArguments,
+    adaptation: AdaptationArguments,
     objective: ObjectiveArguments,
     training: RecipeTrainingArguments | None,
 ) -> list[str]:
     """What does not go together, a sentence each; `training` is None where it is at fault itself."""
-    faults = [*_of_data(data), *augmentation.faults(), *objective.faults()]
+    faults = [*_of_data(data), *augmentation.faults(), *adaptation.faults(), *objective.faults()]
     faults += _of_objective(objective, model, data)
     if model.text_case not in ("lower", "upper", "keep"):
         faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
@@ -85,8 +82,12 @@ def contradictions(
         )
     if not re.fullmatch(r"[a-z0-9.+-]+", model.license):
         faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
+    if adaptation.new_characters and not model.model_name_or_path:
+        faults.append("new_characters is for a checkpoint; random weights take characters")
     if training is None:
         return faults
+    if adaptation.low_rank and training.fp16:
+        faults.append("low_rank does not go with fp16, whose gradients are scaled; use bf16, or neither")
     if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
         faults.append(
             f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "

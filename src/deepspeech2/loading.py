@@ -14,6 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.trainer_utils import IntervalStrategy
 
+from .alphabets import change_alphabet
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .augmentation import Augmentation
 from .configuration_deepspeech2 import DeepSpeech2Config
@@ -86,12 +87,22 @@ def _download(repo_id: str, revision: str, pattern: str) -> Path:
 
 
 def load_or_build(
-    arguments: ModelArguments, corpora: Sequence[Sequence[Corpus]]
+    arguments: ModelArguments, corpora: Sequence[Sequence[Corpus]], new_characters: str = ""
 ) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
-    """The model that a run starts from: the checkpoint that `arguments` name, or random weights for its `corpora`."""
-    if arguments.model_name_or_path:
-        return load_model(arguments.model_name_or_path, arguments.model_revision, **arguments.model_config)
-    return build_model(arguments, [corpus for joined in corpora for corpus in joined])
+    """
+    The model that a run starts from: the checkpoint that `arguments` name, or random weights for its `corpora`.
+
+    Args:
+        new_characters: another alphabet for the checkpoint; "transcripts": that of the corpora.
+    """
+    flat = [corpus for joined in corpora for corpus in joined]
+    if not arguments.model_name_or_path:
+        return build_model(arguments, flat)
+    model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **arguments.model_config)
+    if new_characters:
+        found = collect_characters(flat, processor) if new_characters == "transcripts" else new_characters
+        processor = change_alphabet(model, processor, found)
+    return model, processor
 
 
 def load_models(names: Sequence[str]) -> dict[str, tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]]:

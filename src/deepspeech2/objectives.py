@@ -9,8 +9,8 @@ from accelerate.utils import broadcast, reduce
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from .arguments import ObjectiveArguments
 from .domains import DomainClassifier, domain_loss, reversal_weight, reverse_gradient
+from .learning_arguments import ObjectiveArguments
 from .minimum_wer import expected_errors
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .perturbation import divergence, frame_mean, smoothness_loss
@@ -77,8 +77,6 @@ class Objective:
         self._sums: dict[str, torch.Tensor] = {}
         self._count = 0
 
-    # Beside the model -----------------------------------------------------------------------------------------------
-
     def begin(self, device: torch.device) -> None:
         """To the model's device; the heads of all processes are those of the first one."""
         self.heads.to(device)
@@ -114,8 +112,6 @@ class Objective:
         values = reduce(torch.stack([self._sums[name] for name in names]) / self._count, "mean")
         self._sums, self._count = {}, 0
         return dict(zip(names, values.tolist(), strict=True))
-
-    # The loss -------------------------------------------------------------------------------------------------------
 
     def loss(self, model: nn.Module, bare: DeepSpeech2ForCTC, inputs: Inputs, progress: float) -> torch.Tensor:
         """

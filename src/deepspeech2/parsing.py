@@ -12,17 +12,19 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from .arguments import (
-    AugmentationArguments,
-    DataArguments,
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .contradictions import contradictions, without_effect
+from .learning_arguments import AdaptationArguments, ObjectiveArguments
+from .yaml_files import read_yaml
+
+RECIPE_ARGUMENTS = (
     ModelArguments,
+    DataArguments,
+    AugmentationArguments,
+    AdaptationArguments,
     ObjectiveArguments,
     RecipeTrainingArguments,
 )
-from .contradictions import contradictions, without_effect
-from .yaml_files import read_yaml
-
-RECIPE_ARGUMENTS = (ModelArguments, DataArguments, AugmentationArguments, ObjectiveArguments, RecipeTrainingArguments)
 
 
 class RecipeError(ValueError):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerState, set_seed
 
-from .arguments import AugmentationArguments, DataArguments, ObjectiveArguments, RecipeTrainingArguments
+from .adaptation import Adaptation, reestimate_norms
+from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
 from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, refused_pickles, remove_unfinished, write_whole
 from .corpora import Corpus
@@ -24,6 +26,7 @@ from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
 from .heartbeat import Heartbeat
 from .launching import asked_processes, launcher
+from .learning_arguments import ObjectiveArguments
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model, resolve_epochs
 from .logs import set_up_log
 from .metrics import Scores
@@ -38,6 +41,7 @@ from .unlabelled import PairedStream
 
 logger = logging.getLogger(__name__)
 
+NORM_BATCHES = 200
 # Where a run may go on with other values: they change neither its samples nor its weights...
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
@@ -140,11 +144,12 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training will read, and for how long; `unlabelled` comes along, batch by batch."""
+    """What a training will read, of which corpora, and for how long; `unlabelled` comes along, batch by batch."""
 
     stream: SpeechStream
     steps_per_epoch: float | None
     unlabelled: SpeechStream | None = None
+    corpora: Sequence[Corpus] = ()
 
 
 def plan_training(
@@ -175,7 +180,8 @@ def plan_training(
     steps_per_epoch = None
     if batches_per_epoch is not None:
         steps_per_epoch = batches_per_epoch / (training.gradient_accumulation_steps * training.world_size)
-    return Plan(build(corpora), steps_per_epoch, build([unlabelled], transcribed=False) if unlabelled else None)
+    without_text = build([unlabelled], transcribed=False) if unlabelled else None
+    return Plan(build(corpora), steps_per_epoch, without_text, [corpus for joined in corpora for corpus in joined])
 
 
 def train(
@@ -187,6 +193,7 @@ def train(
     training: RecipeTrainingArguments,
     callbacks: Iterable[TrainerCallback] = (),
     objective: ObjectiveArguments | None = None,
+    adaptation: Adaptation | None = None,
 ) -> DeepSpeech2ForCTC:
     """
     Trains the model, from the last checkpoint in `output_dir` if there is one, and saves it there.
@@ -198,6 +205,7 @@ def train(
         data, training: of the run.
         callbacks: more of them.
         objective: what is learnt from; None: CTC.
+        adaptation: what of the model learns; None: all of it.
 
     Returns:
         The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
@@ -229,7 +237,13 @@ def train(
         plan.stream if plan.unlabelled is None else PairedStream(plan.stream, plan.unlabelled)
     )
     learnt = Objective(objective, model, processor) if objective else None
-    trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt)
+    if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
+        batches = build_eval_stream(plan.corpora, processor, data, training)
+        count = reestimate_norms(model, islice(batches, NORM_BATCHES))
+        logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
+    trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
+    if adaptation and adaptation.low_rank:
+        trainer.add_callback(adaptation.low_rank)
     with StopOnSignal() as stop, refused_pickles(checkpoint):
         for callback in (DropReport(stream), stop, *callbacks):
             trainer.add_callback(callback)
@@ -241,6 +255,9 @@ def train(
     stop.end_run()
     trainer.save_model()
     if training.process_index == 0:
+        if adaptation:
+            best = trainer.state.best_model_checkpoint if training.load_best_model_at_end else None
+            adaptation.save_result(output_dir, Path(best) if best else None)
         # Last: it tells a finished run.
         write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
         _say_how_it_ended(trainer.state)

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -15,11 +15,32 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerState
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
-from .arguments import ObjectiveArguments, RecipeTrainingArguments
-from .callbacks import BlankWatch, CTCProgress, EpochClock, LogAtCheckpoint, WeightAveraging, ramped_average
-from .checkpoints import STATE_NAME, UNFINISHED, disk_errors, finish, keep_newest, place_aside
+from .adaptation import Adaptation
+from .arguments import RecipeTrainingArguments
+from .callbacks import (
+    BlankWatch,
+    CTCProgress,
+    EpochClock,
+    LogAtCheckpoint,
+    WeightAveraging,
+    holding_average,
+    ramped_average,
+)
+from .checkpoints import (
+    ANOTHER_ORDER,
+    STATE_NAME,
+    UNFINISHED,
+    changes,
+    disk_errors,
+    finish,
+    keep_newest,
+    load_position,
+    place_aside,
+    save_position,
+)
 from .data import EvaluationStream, SpeechStream, build_loader
 from .guards import Buffers, SkippedSteps
+from .learning_arguments import AdaptationArguments, ObjectiveArguments
 from .objectives import Objective
 from .scoring import score_processes
 from .unlabelled import PairedStream
@@ -27,7 +48,6 @@ from .unlabelled import PairedStream
 logger = logging.getLogger(__name__)
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
-POSITION_NAME = "data_position_{rank}_of_{world_size}.pt"
 MODEL_INPUTS = ("input_features", "attention_mask", "labels", "unlabelled")
 
 
@@ -43,6 +63,7 @@ class CTCTrainer(Trainer):
         eval_stream: one finite pass, scored whenever `eval_strategy` says.
         steps_per_epoch: for the epochs in the log and for `learning_anneal`; None: unknown.
         objective: what is learnt from; None: CTC, the model's own loss.
+        adaptation: what learns; None: all of it.
     """
 
     def __init__(
@@ -54,6 +75,7 @@ class CTCTrainer(Trainer):
         eval_stream: EvaluationStream | None,
         steps_per_epoch: float | None = None,
         objective: Objective | None = None,
+        adaptation: Adaptation | None = None,
     ):
         args = copy.copy(args)
         # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
@@ -66,6 +88,8 @@ class CTCTrainer(Trainer):
         )
         self.steps_per_epoch = steps_per_epoch
         self.objective: Objective = objective or Objective(ObjectiveArguments(), model, processor)
+        self.adaptation: Adaptation = adaptation or Adaptation(AdaptationArguments(), model, args.max_steps)
+        self.beside = (self.adaptation, self.objective)  # what has parameters and a state of its own
         self.average: AveragedModel | None = None
         self.train_loader = None
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
@@ -84,8 +108,6 @@ class CTCTrainer(Trainer):
         if args.early_stopping_patience:
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
-    # Data -----------------------------------------------------------------------------------------------------------
-
     def get_train_dataloader(self):
         """The stream's own loader: each process reads its part, so accelerate has nothing to dispatch."""
         pinned = self.args.dataloader_pin_memory and self.args.device.type == "cuda"
@@ -98,8 +120,6 @@ class CTCTrainer(Trainer):
         stream = self.eval_dataset if eval_dataset is None else eval_dataset
         return build_loader(stream, min(1, self.args.dataloader_num_workers))
 
-    # Training -------------------------------------------------------------------------------------------------------
-
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         self._clock = time.perf_counter()
         if resume_from_checkpoint and self._load_if_complete(resume_from_checkpoint):
@@ -110,9 +130,13 @@ class CTCTrainer(Trainer):
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
             self.average = AveragedModel(self.model, multi_avg_fn=ramped_average(self.args.ema_decay), use_buffers=True)
             self.add_callback(WeightAveraging(self.average, self.model))
-        if not self.objective.plain and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            raise ValueError("FSDP and DeepSpeed, which shard the weights, learn from CTC alone; use DDP for more")
-        self.objective.begin(self.args.device)
+        plain = self.objective.plain and self.adaptation.plain
+        if not plain and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise ValueError(
+                "with FSDP and DeepSpeed, which shard the weights, all of them learn, from CTC alone; use DDP for more"
+            )
+        for one in self.beside:
+            one.begin(self.args.device)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
         if self.average is not None:
             if self.state.best_model_checkpoint is None or not self.args.load_best_model_at_end:
@@ -132,12 +156,10 @@ class CTCTrainer(Trainer):
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
         return True
 
-    def _position_name(self) -> str:
-        return POSITION_NAME.format(rank=self.args.process_index, world_size=self.args.world_size)
-
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
-        self.objective.join(optimizer)
+        for one in self.beside:
+            one.join(optimizer)
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer=None):
@@ -158,7 +180,9 @@ class CTCTrainer(Trainer):
             self.objective.heads.zero_grad()
         self._ids += inputs["ids"]
         inputs = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        return super().training_step(model, inputs, num_items_in_batch)
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.adaptation.after_backward(self.state.global_step, 1 / self.args.gradient_accumulation_steps)
+        return loss
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         if self.objective.plain:
@@ -190,8 +214,6 @@ class CTCTrainer(Trainer):
         logs["elapsed_s"], self._clock = earlier_s + now - self._clock, now
         super().log(logs, start_time)
 
-    # Evaluation -----------------------------------------------------------------------------------------------------
-
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ) -> EvalLoopOutput:
@@ -221,20 +243,9 @@ class CTCTrainer(Trainer):
             num_samples=scores.num_utterances,
         )
 
-    # Averaging and checkpoints --------------------------------------------------------------------------------------
-
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """The model holds the averaged weights inside; its own outside. Without averaging, nothing happens."""
-        if self.average is None or not self.average.n_averaged:
-            yield
-            return
-        own = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.module.state_dict())
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(own)
+        return holding_average(self.model, self.average)
 
     def _save(self, output_dir=None, state_dict=None):
         with self.averaged_weights():
@@ -263,11 +274,11 @@ class CTCTrainer(Trainer):
 
     def _save_optimizer_and_scheduler(self, output_dir):
         super()._save_optimizer_and_scheduler(output_dir)
-        Path(output_dir).mkdir(parents=True, exist_ok=True)  # the main process, which makes it, may come later
         position = {"order": self._order(), "loader": self.train_loader.state_dict()}
-        torch.save(position, Path(output_dir, self._position_name()))
+        save_position(Path(output_dir), self.args.process_index, self.args.world_size, position)
         if self.args.should_save:
-            self.objective.save(Path(output_dir))
+            for one in self.beside:
+                one.save(Path(output_dir))
         if self.average is not None and self.args.should_save:
             save_file(self.model.state_dict(), Path(output_dir, RAW_WEIGHTS_NAME))
 
@@ -279,7 +290,8 @@ class CTCTrainer(Trainer):
         if best is not None:  # the run's folder may have been moved
             self.state.best_model_checkpoint = str(Path(self.args.output_dir or ".", Path(best).name))
         self._load_position(Path(checkpoint))
-        self.objective.load(Path(checkpoint))
+        for one in self.beside:
+            one.load(Path(checkpoint))
         if self.average is not None:
             # model.safetensors, which Trainer has loaded, holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())
@@ -292,24 +304,13 @@ class CTCTrainer(Trainer):
 
     def _load_position(self, checkpoint: Path) -> None:
         """The place in the data; where the order is not that of the checkpoint any more, a new beginning, said so."""
-        written = sorted(checkpoint.glob(POSITION_NAME.format(rank="*", world_size="*")))
-        own = checkpoint / self._position_name()
-        position = torch.load(own if own.is_file() else written[0], weights_only=True)
+        position = load_position(checkpoint, self.args.process_index, self.args.world_size)
         before, now = position["order"], self._order()
         if before == now:
             self.train_loader.load_state_dict(position["loader"])
             return
         self.train_dataset.start_anew(self.state.global_step)
-        changed = "; ".join(
-            f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name]
-        )
-        logger.warning(
-            "%s: weights, optimizer and schedule go on from step %d, but not the order of the samples: it begins "
-            "anew, another one, so that some utterances of the epoch under way are heard again before others are "
-            "heard once. Set as before, the run would go on exactly",
-            changed,
-            self.state.global_step,
-        )
+        logger.warning(ANOTHER_ORDER, changes(before, now), self.state.global_step)
 
 
 def _state_of(checkpoint: str) -> TrainerState:

@@ -33,6 +33,7 @@ def write_up(
     arguments: ModelArguments,
     data: DataArguments,
     training: RecipeTrainingArguments,
+    more_facts: Mapping[str, str],
 ) -> None:
     """
     Leaves the results as JSON, an HTML report and the model card in `output_dir`, and prints the table.
@@ -45,6 +46,7 @@ def write_up(
         settings: what differs from the defaults, without tokens.
         command: the script and its arguments; how it was launched is found out.
         arguments, data, training: of the run.
+        more_facts: name -> text, for the report and the card.
     """
     folder = Path(training.output_dir or ".")
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
@@ -52,7 +54,7 @@ def write_up(
     if noted.is_file():
         facts = json.loads(noted.read_text(encoding="utf-8"))
     else:
-        facts = _facts(command, model, training, state)
+        facts = {**_facts(command, model, training, state), **more_facts}
         noted.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
     stages = {stage: {split: scores.to_dict() for split, scores in splits.items()} for stage, splits in results.items()}
     (folder / "results.json").write_text(

@@ -1,0 +1,233 @@
+"""What of a model learns, and how fast: parts, rates by depth, unfreezing, low-rank updates, pulls to the start."""
+
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from .learning_arguments import AdaptationArguments
+from .low_rank import LowRankUpdates
+from .modeling_deepspeech2 import DeepSpeech2ForCTC
+
+logger = logging.getLogger(__name__)
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def place_of(name: str) -> str:
+    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` or `head`; a norm with what it follows."""
+    if layer := re.match(r"model\.(?:layers|norms)\.(\d+)\.", name):
+        return f"layers.{layer[1]}"
+    return {"convs": "convs", "lookahead": "lookahead"}.get(name.split(".")[1], "head")
+
+
+def parameter_groups(model: DeepSpeech2ForCTC) -> dict[str, list[str]]:
+    """
+    Names of the parameters, from the sound to the text: `convs`, `layers.0`, `layers.1`, ..., `lookahead` where there
+    is one, `head`; the batch norms are in none of them, but in `norms`.
+    """
+    norms = [name for name, module in model.named_modules() if isinstance(module, NORMS)]
+    groups: dict[str, list[str]] = {}
+    of_norms = []
+    for name, _ in model.named_parameters():
+        if name.rpartition(".")[0] in norms:
+            of_norms.append(name)
+        else:
+            groups.setdefault(place_of(name), []).append(name)
+    return groups | {"norms": of_norms}
+
+
+class Adaptation:
+    """
+    Carries out `AdaptationArguments` on a model.
+
+    Args:
+        arguments: as given.
+        model: with the weights that it starts from, also where a checkpoint is going to be loaded. What does not learn
+            loses `requires_grad`.
+        max_steps: of the training.
+
+    Raises:
+        ValueError: no such group, nothing that learns, or a schedule that would not unfreeze all.
+    """
+
+    def __init__(self, arguments: AdaptationArguments, model: DeepSpeech2ForCTC, max_steps: int):
+        self.arguments = arguments
+        self._parameters = dict(model.named_parameters())
+        groups = parameter_groups(model)
+        unknown = [name for name in arguments.trained_groups if name not in groups]
+        if unknown:
+            raise ValueError(
+                f"trained_groups has {', '.join(map(repr, unknown))}; the groups of this model are {', '.join(groups)}"
+            )
+        whole = arguments.trained_groups or ([] if arguments.low_rank else list(groups))
+        self._whole = [name for group in whole for name in groups[group]]
+        if arguments.trained_groups or arguments.low_rank:
+            for name, parameter in self._parameters.items():
+                parameter.requires_grad_(name in self._whole)
+        self.low_rank: LowRankUpdates | None = None
+        if arguments.low_rank:
+            matrices = [
+                name
+                for name, one in self._parameters.items()
+                if one.dim() == 2 and name not in self._whole and place_of(name) != "convs"
+            ]
+            self.low_rank = LowRankUpdates(model, matrices, arguments.low_rank, arguments.low_rank_scale)
+        places = [place_of(name) for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]]
+        self._depths = {place: depth for depth, place in enumerate(reversed(list(dict.fromkeys(_in_order(places)))))}
+        every = arguments.unfreeze_every
+        self.steps_each = math.ceil(every * max_steps) if every < 1 else int(every)
+        last = self.steps_each * (len(self._depths) - 1)
+        if last >= max_steps:
+            raise ValueError(
+                f"unfreeze_every {every:g} unfreezes the last of {len(self._depths)} parts at step {last}, but the "
+                f"training has {max_steps} steps"
+            )
+        self._start = {name: self._parameters[name].detach().clone() for name in self._whole if arguments.l2_sp}
+        if arguments.norm_statistics != "update":
+            model.register_forward_pre_hook(_norms_in_evaluation)
+
+    @property
+    def num_trained(self) -> int:
+        """Numbers that learn."""
+        own = self.low_rank.num_parameters() if self.low_rank else 0
+        return own + sum(self._parameters[name].numel() for name in self._whole)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all learns, and alike."""
+        return self.arguments == AdaptationArguments()
+
+    def begin(self, device: torch.device) -> None:
+        """To the model's device."""
+        self._start = {name: one.to(device) for name, one in self._start.items()}
+        if self.low_rank:
+            self.low_rank.begin(device)
+
+    def depth(self, name: str) -> int:
+        """0 for what is trained nearest to the text, 1 for the next part below it, ..."""
+        return self._depths[place_of(name)]
+
+    def join(self, optimizer: Optimizer) -> None:
+        """Gives the optimizer the factors of low-rank updates, and each part its own learning rate."""
+        names = {one: name for name, one in self._parameters.items()}
+        if self.low_rank:
+            for name in self.low_rank.weights:
+                names |= dict.fromkeys(self.low_rank.factors(name), name)
+            factors = [one for name in self.low_rank.weights for one in self.low_rank.factors(name)]
+            first = optimizer.param_groups[0]
+            optimizer.add_param_group({**first, "params": factors})
+        if self.arguments.layer_lr_decay == 1:
+            return
+        groups = list(optimizer.param_groups)
+        optimizer.param_groups.clear()
+        for group in groups:
+            by_depth: dict[int, list[nn.Parameter]] = {}
+            for parameter in group["params"]:
+                by_depth.setdefault(self.depth(names[parameter]), []).append(parameter)
+            for depth, parameters in sorted(by_depth.items()):
+                rate = group["lr"] * self.arguments.layer_lr_decay**depth
+                optimizer.add_param_group({**group, "params": parameters, "lr": rate})
+
+    @torch.no_grad()
+    def after_backward(self, step: int, share: float) -> None:
+        """
+        Holds back what is not unfrozen yet at `step`, and pulls the weights to where they started (Li et al., "L2-SP",
+        2018); `share` of the step is what this backward pass is, 1 without gradient accumulation.
+        """
+        for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]:
+            parameter = self._parameters[name]
+            if self.steps_each and step < self.depth(name) * self.steps_each:
+                parameter.grad = None
+            elif name in self._start and parameter.grad is not None:
+                parameter.grad.add_(parameter - self._start[name], alpha=share * self.arguments.l2_sp)
+
+    def save(self, folder: Path) -> None:
+        """What is in no other file of a checkpoint."""
+        if self.low_rank:
+            self.low_rank.save(folder)
+
+    def load(self, folder: Path) -> None:
+        if self.low_rank:
+            self.low_rank.load(folder)
+
+    def save_result(self, folder: Path, best: Path | None) -> None:
+        """Beside the model its low-rank updates, if it still holds such; `best`: the checkpoint that it is of."""
+        if self.low_rank is None:
+            return
+        if best is not None:
+            self.low_rank.load(best)
+        if self.low_rank.is_all_that_changed():
+            self.low_rank.save(folder)
+        else:
+            logger.info("an average of low-rank updates has a higher rank: it is in the model alone, in no small file")
+
+
+def _in_order(places: list[str]) -> Iterator[str]:
+    """From the sound to the text."""
+    layers = sorted({place for place in places if place.startswith("layers.")}, key=lambda place: int(place[7:]))
+    return (place for place in ["convs", *layers, "lookahead", "head"] if place in places)
+
+
+def _norms_in_evaluation(module: nn.Module, inputs: object) -> None:
+    """The running statistics are used in training too, and stay as they are."""
+    for one in module.modules():
+        if isinstance(one, NORMS):
+            one.eval()
+
+
+@torch.no_grad()
+def interpolated(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor], share: float) -> dict:
+    """
+    Between two models of one kind, `share` of the way (Wortsman et al., "Robust fine-tuning", 2022); statistics of
+    batch norms are interpolated like weights, counters are those of the end.
+
+    Raises:
+        ValueError: tensors of another number or shape.
+    """
+    if start.keys() != end.keys():
+        some = ", ".join(sorted(start.keys() ^ end.keys())[:3])
+        raise ValueError(f"the two models are not of one kind: {some} is in one of them alone")
+    for name in start:
+        if start[name].shape != end[name].shape:
+            shapes = (" x ".join(map(str, one[name].shape)) for one in (start, end))
+            raise ValueError(f"{name} has {next(shapes)} in one model and {next(shapes)} in the other")
+    return {
+        name: torch.lerp(one, end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()
+    }
+
+
+@torch.no_grad()
+def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
+    """
+    Finds the running statistics of all batch norms anew, each batch with the same weight (Li et al., "AdaBN", 2017).
+
+    Args:
+        model: in any mode; put back.
+        batches: of speech like that to come, unaugmented or not, with `input_features` and `attention_mask`.
+
+    Returns:
+        The number of batches.
+    """
+    norms = [one for one in model.modules() if isinstance(one, NORMS)]
+    momenta = [one.momentum for one in norms]
+    device, was_training, count = next(model.parameters()).device, model.training, 0
+    wanted = [one.weight.requires_grad for one in norms]
+    model.eval()
+    for one in norms:
+        one.train()
+        one.weight.requires_grad_(True)  # the statistics of a norm that does not learn are left alone
+    for count, batch in enumerate(batches, start=1):
+        for one in norms:
+            one.momentum = 1 / count
+        model(batch["input_features"].to(device), batch["attention_mask"].to(device))
+    for one, momentum, learns in zip(norms, momenta, wanted, strict=True):
+        one.momentum = momentum
+        one.weight.requires_grad_(learns)
+    model.train(was_training)
+    return count

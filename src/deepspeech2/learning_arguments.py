@@ -1,0 +1,143 @@
+"""What a recipe can be told about learning: what of the model learns, and what it learns from."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class AdaptationArguments:
+    """What of the model learns, and how fast; all of it alike by default."""
+
+    trained_groups: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "Parts that learn: convs, layers.0, layers.1, ..., lookahead, head, norms; empty: all, with "
+            "low_rank none."
+        },
+    )
+    layer_lr_decay: float = field(
+        default=1.0, metadata={"help": "Learning rate of each part, as a share of that of the part above it."}
+    )
+    unfreeze_every: float = field(
+        default=0.0,
+        metadata={"help": "Parts begin to learn from the head downward, one every so many steps, or share of all."},
+    )
+    low_rank: int = field(
+        default=0, metadata={"help": "Learn updates of this rank of the recurrent and the head's matrices; 0: none."}
+    )
+    low_rank_scale: float = field(default=16.0, metadata={"help": "Weight of these updates, times the rank."})
+    norm_statistics: str = field(
+        default="update",
+        metadata={
+            "help": "Of batch norms: update; frozen, as they are; reestimate, on the training speech, then frozen."
+        },
+    )
+    l2_sp: float = field(
+        default=0.0, metadata={"help": "Pull of the weights towards where they started, per unit of distance."}
+    )
+    new_characters: str = field(
+        default="",
+        metadata={
+            "help": "Another alphabet for a checkpoint, or 'transcripts' for that of the training corpora; rows of the "
+            "head are reused by character."
+        },
+    )
+
+    def faults(self) -> list[str]:
+        """What is out of its range, a sentence each."""
+        faults = [
+            f"{name} is {getattr(self, name)}; expected 0 or more"
+            for name in ("unfreeze_every", "low_rank", "l2_sp")
+            if getattr(self, name) < 0
+        ]
+        if not 0 < self.layer_lr_decay <= 1:
+            faults.append(f"layer_lr_decay is {self.layer_lr_decay}; expected a share above 0, up to 1 for no decay")
+        if self.norm_statistics not in ("update", "frozen", "reestimate"):
+            faults.append(f"norm_statistics is {self.norm_statistics!r}; expected update, frozen or reestimate")
+        if self.low_rank and self.low_rank_scale <= 0:
+            faults.append(f"low_rank_scale is {self.low_rank_scale}; expected a number above 0")
+        return faults
+
+
+@dataclass
+class ObjectiveArguments:
+    """What the model learns from: a weighted sum, CTC alone by default."""
+
+    ctc_weight: float = field(default=1.0, metadata={"help": "Weight of the CTC loss."})
+    label_smoothing: float = field(
+        default=0.0,
+        metadata={"help": "Share of the CTC loss given to the cross-entropy of each frame with all symbols."},
+    )
+    entropy_weight: float = field(
+        default=0.0, metadata={"help": "Reward of the entropy of each frame, against overconfidence."}
+    )
+    mwer_weight: float = field(default=0.0, metadata={"help": "Weight of the expected error rate (minimum WER)."})
+    mwer_hypotheses: str = field(
+        default="samples",
+        metadata={"help": "samples: of the CTC posterior, with a baseline; n_best: of a beam search, renormalised."},
+    )
+    mwer_count: int = field(default=8, metadata={"help": "Hypotheses of each utterance."})
+    mwer_unit: str = field(default="word", metadata={"help": "What is an error: word or character."})
+    domain_adversarial_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the reversed gradient of a classifier that tells labelled from unlabelled speech."
+        },
+    )
+    domain_layer: int = field(
+        default=-1,
+        metadata={"help": "What that classifier sees: 0 the convolutions, 1.. the recurrent layers, -1 the last one."},
+    )
+    adversarial_epsilon: float = field(
+        default=0.0,
+        metadata={
+            "help": "Size (root mean square, such as 0.01) of a change to the features not to be heard; 0: none."
+        },
+    )
+    adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of what the model hears of that change."})
+    distillation_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the divergence from what the starting model hears."}
+    )
+    distillation_temperature: float = field(
+        default=1.0, metadata={"help": "Temperature of both models in the distillation."}
+    )
+    distillation_speech: str = field(
+        default="all", metadata={"help": "On which speech the starting model is followed: all, labelled or unlabelled."}
+    )
+
+    @property
+    def plain(self) -> bool:
+        """Whether CTC is all there is."""
+        return self == ObjectiveArguments()
+
+    @property
+    def hears_unlabelled(self) -> bool:
+        """Whether anything learns from speech without transcripts."""
+        distilled = self.distillation_weight > 0 and self.distillation_speech != "labelled"
+        return self.domain_adversarial_weight > 0 or self.adversarial_epsilon > 0 or distilled
+
+    def faults(self) -> list[str]:
+        """What is out of its range, a sentence each."""
+        weights = (
+            "ctc_weight", "entropy_weight", "mwer_weight", "domain_adversarial_weight", "adversarial_epsilon",
+            "adversarial_weight", "distillation_weight",
+        )  # fmt: skip
+        faults = [f"{name} is {getattr(self, name)}; expected 0 or more" for name in weights if getattr(self, name) < 0]
+        if not 0 <= self.label_smoothing < 1:
+            faults.append(f"label_smoothing is {self.label_smoothing}; expected a share in [0, 1)")
+        if self.distillation_temperature <= 0:
+            faults.append(f"distillation_temperature is {self.distillation_temperature}; expected a number above 0")
+        choices = {
+            "mwer_hypotheses": ("samples", "n_best"),
+            "mwer_unit": ("word", "character"),
+            "distillation_speech": ("all", "labelled", "unlabelled"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                faults.append(f"{name} is {getattr(self, name)!r}; expected {', '.join(known[:-1])} or {known[-1]}")
+        if self.mwer_count < 2:
+            faults.append(f"mwer_count is {self.mwer_count}; expected at least 2, which are compared with each other")
+        if not (self.ctc_weight or self.mwer_weight or self.distillation_weight):
+            faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: nothing would be learnt")
+        if self.label_smoothing and not self.ctc_weight:
+            faults.append("label_smoothing has no effect with ctc_weight 0: it is a share of the CTC loss")
+        return faults
