@@ -54,7 +54,8 @@ def main(argv: list[str]) -> None:
     if not (folder / "librispeech_mini").exists():
         (folder / "librispeech_mini").symlink_to(args.mini.resolve(strict=True))
     train, validation, other = (
-        list(clips_of(str(args.mini), *names.split("/"))) for names in ("clean/train.100", "clean/validation", "other/test")
+        list(clips_of(str(args.mini), *names.split("/")))
+        for names in ("clean/train.100", "clean/validation", "other/test")
     )
 
     speaker = [clip for clip in validation if clip[1]["speaker_id"] == SPEAKER]

@@ -118,7 +118,7 @@ def write_respelt(splits: Mapping[str, Iterable[Clip]], folder: Path) -> None:
 
 
 def write_fresh_head(checkpoint: str, characters: str, folder: Path, seed: int = 0) -> None:
-    """A copy of a checkpoint with a head for `characters` that knows nothing: what `change_alphabet` is held against."""
+    """A copy of a checkpoint with a head for `characters` that knows nothing, to hold `change_alphabet` against."""
     if folder.is_dir():
         return
     model = DeepSpeech2ForCTC.from_pretrained(checkpoint)

@@ -1,4 +1,4 @@
-"""Word error rates: `score` a corpus, `compare` two models, both over seeds, or load the same as an `evaluate` metric."""
+"""Word error rates: `score` a corpus, `compare` two models, or load the same as an `evaluate` metric."""
 
 from typing import TYPE_CHECKING
 

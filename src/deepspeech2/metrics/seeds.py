@@ -17,9 +17,10 @@ class SeededScores:
 
     Both who speaks and which seeds were run are chance: the intervals are of the bootstrap that draws speakers (clips,
     where there is one speaker) and seeds, each with replacement and independently of the other: Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 1(2), 2007, which is rather too wide than too narrow in the speakers. Of S
-    seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little about seeds. One seed is
-    taken as it is.
+    bootstrap", Annals of Applied Statistics 1(2), 2007. It is rather too wide: what is neither the speaker's nor the
+    seed's is counted more than once, and a true difference is found less often than by a bootstrap of speakers alone,
+    which in turn takes what a seed does to all speakers for the strategy's doing (tests/test_seeds.py simulates both).
+    Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as it is.
     """
 
     runs: Mapping[int, Scores]
@@ -54,7 +55,9 @@ def over_seeds(runs: Mapping[int, Sequence[Utterance]]) -> SeededScores:
     return SeededScores({seed: score(utterances, bootstrap_samples=0) for seed, utterances in runs.items()})
 
 
-def compare_over_seeds(a: SeededScores, b: SeededScores, bootstrap_samples: int = BOOTSTRAP_SAMPLES) -> SeededDifference:
+def compare_over_seeds(
+    a: SeededScores, b: SeededScores, bootstrap_samples: int = BOOTSTRAP_SAMPLES
+) -> SeededDifference:
     """
     Two ways of training, seed by seed and clip by clip.
 
