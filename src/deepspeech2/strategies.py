@@ -140,8 +140,8 @@ def recommend(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> tuple[
     level = [one for one in [*kept, start] if one is best or not _worse(best.target, one.target)]
     chosen = min(level, key=lambda one: (one.num_trained, one.target.wer))
     reason = (
-        f"{len(kept)} of {len(strategies)} strategies cost the source no more than {experiment.max_source_loss:g} points "
-        "of WER"
+        f"{len(kept)} of {len(strategies)} strategies cost the source no more than {experiment.max_source_loss:g} "
+        "points of WER"
     )
     if best is start:
         return chosen.name, f"{reason}; none of them has a target WER below the start's, {_percent(best)}."

@@ -20,7 +20,7 @@ class SeededScores:
     bootstrap", Annals of Applied Statistics 1(2), 2007. It is rather too wide: what is neither the speaker's nor the
     seed's is counted more than once, and a true difference is found less often than by a bootstrap of speakers alone,
     which in turn takes what a seed does to all speakers for the strategy's doing (tests/test_seeds.py simulates both).
-    Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as it is.
+    Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as is.
     """
 
     runs: Mapping[int, Scores]
