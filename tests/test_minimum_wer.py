@@ -116,6 +116,14 @@ def test_frames_behind_the_end_are_not_heard():
         assert found[0, :4].abs().max() > 0 and found[0, 4:].abs().max() == 0
 
 
+@pytest.mark.parametrize("hypotheses", ["samples", "n_best"])
+def test_what_is_no_number_stays_none(hypotheses):
+    """The trainer leaves out a step without a finite gradient; nothing may stop before."""
+    logits = torch.full((2, 4, 4), torch.nan)
+    losses = expected_errors(logits, torch.tensor([4, 4]), [REFERENCE] * 2, hypotheses=hypotheses, count=4, **OPTIONS)
+    assert losses.isnan().all()
+
+
 def test_the_beam_finds_the_best_texts_in_order():
     logits = lattice()
     ranked = sorted(all_texts(logits).items(), key=lambda entry: -float(entry[1]))

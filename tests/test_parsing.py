@@ -246,6 +246,10 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ),
         ({"distillation_weight": 1}, ["distillation_weight needs model_name_or_path"]),
         (
+            {"distillation_weight": 1, "model_name_or_path": "x", "new_characters": "abc"},
+            ["distillation_weight with new_characters", "does not know that alphabet"],
+        ),
+        (
             {"distillation_weight": 1, "model_name_or_path": "x", "distillation_temperature": 0},
             ["distillation_temperature is 0.0"],
         ),

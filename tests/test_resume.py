@@ -49,6 +49,8 @@ def write_run(root: Path, stream: bool = False, **settings) -> Path:
     }
     settings = SETTINGS | {"dataset_name": str(manifests["train"]), "output_dir": str(root / "run")} | settings
     settings["eval_dataset_name"] = str(manifests["validation"])
+    if "domain_adversarial_weight" in settings:
+        settings["unlabelled_dataset_name"] = str(manifests["validation"])
     if stream:
         for split, manifest in manifests.items():
             tiny.write_parquet(manifest, root / "hub" / split)
@@ -77,6 +79,11 @@ def wait_for(condition: Callable[[], bool], log: Path, limit_s: float = 120) -> 
             {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True, "early_stopping_patience": 9},
         ),
         (2, False, {"dataloader_num_workers": 2, "ema_decay": 0.9, "gradient_accumulation_steps": 2}),
+        (
+            2,
+            False,
+            {"domain_adversarial_weight": 0.5, "mwer_weight": 0.5, "adversarial_epsilon": 0.1, "entropy_weight": 0.1},
+        ),
     ],
 )
 def test_a_killed_run_is_the_uninterrupted_one(tmp_path, processes, stream, settings):

@@ -91,6 +91,21 @@ def test_another_corpus_that_is_trained_on_is_said(root, caplog):
     assert caplog.text.count("is scored, but the model is trained on it") == 1
 
 
+def test_speech_that_is_heard_without_transcripts_and_scored_is_said(root, caplog):
+    heard = {"unlabelled_dataset_name": str(root / "hub"), "unlabelled_dataset_config": "other"}
+    for split, said in (("train+dev", 1), ("train", 0)):
+        caplog.clear()
+        load_eval_splits(hub(root, eval_split="other/dev", test_split=["clean/dev"], unlabelled_split=split, **heard))
+        assert caplog.text.count("hears it in training, without its transcripts") == said
+
+
+def test_what_is_held_out_is_not_heard_either(root):
+    heard = {"unlabelled_dataset_name": str(root / "hub"), "unlabelled_dataset_config": "clean"}
+    data = hub(root, held_out_share=0.4, **heard)
+    held_out = set(ids(one_split(data, "held-out"))) & set(names("clean-train", 12))
+    assert held_out and set(ids(load_unlabelled(data))) == set(names("clean-train", 12)) - held_out
+
+
 def test_speech_without_transcripts(root, tmp_path):
     """A corpus of the Hub whose texts are not read, and recordings that lie in a folder, whole or by split."""
     assert load_unlabelled(hub(root)) == []

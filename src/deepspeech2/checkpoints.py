@@ -96,7 +96,7 @@ def _sync(path: Path) -> None:
 
 def last_whole_checkpoint(output_dir: Path) -> Path | None:
     """The newest checkpoint of which every file is there, in its size; those that are not are named in the log."""
-    for folder in sorted(output_dir.glob("checkpoint-*"), key=_step, reverse=True):
+    for folder in _checkpoints(output_dir):
         missing = _missing(folder)
         if not missing:
             return folder
@@ -104,8 +104,10 @@ def last_whole_checkpoint(output_dir: Path) -> Path | None:
     return None
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])
+def _checkpoints(output_dir: Path) -> list[Path]:
+    """The newest first; a copy that somebody has named otherwise is none."""
+    numbered = [path for path in output_dir.glob("checkpoint-*") if path.name.partition("-")[2].isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
 
 
 def _missing(folder: Path) -> list[str]:
@@ -158,11 +160,14 @@ def changes(before: dict, now: dict) -> str:
 
 
 def remove_unfinished(output_dir: Path) -> None:
-    """What a run that was killed while saving has left."""
+    """What a run that was killed while saving has left, and damaged checkpoints, which a rotation would keep as new."""
     left = sorted(path.name for path in (output_dir / UNFINISHED).glob("*"))
-    if left:
-        logger.warning("%s was not whole when the run before ended: removed", ", ".join(left))
-    shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+    damaged = [folder for folder in _checkpoints(output_dir) if _missing(folder)]
+    if left or damaged:
+        names = ", ".join([*left, *(folder.name for folder in damaged)])
+        logger.warning("%s was not whole when the run before ended: removed", names)
+    for folder in (output_dir / UNFINISHED, *damaged):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_newest(output_dir: Path, limit: int | None, best: str | None) -> None:
@@ -171,9 +176,9 @@ def keep_newest(output_dir: Path, limit: int | None, best: str | None) -> None:
 
 
 @contextmanager
-def disk_errors(aside: Path) -> Iterator[None]:
+def disk_errors(output_dir: Path, what: str, aside: Path | None = None) -> Iterator[None]:
     """
-    What cannot be written leaves nothing half-written behind.
+    What cannot be written leaves nothing half-written `aside`; `what` it is goes into the message.
 
     Raises:
         ValueError: the disk is full, or refuses to be written to; with what is left on it.
@@ -183,14 +188,15 @@ def disk_errors(aside: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if not isinstance(error, OSError) and not any(words in str(error) for words in FAILED_WRITES):
             raise
-        output_dir = aside.parent.parent
         free_mb = shutil.disk_usage(output_dir).free / MB
-        written_mb = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()) / MB
-        shutil.rmtree(aside, ignore_errors=True)
+        written_mb = 0.0
+        if aside is not None:
+            written_mb = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()) / MB
+            shutil.rmtree(aside, ignore_errors=True)
         last = last_whole_checkpoint(output_dir)
         go_on = f"goes on from {last.name}, which is whole" if last else "starts anew: there is no checkpoint yet"
         raise ValueError(
-            f"{aside.name} could not be written to {output_dir}: {error}. {free_mb:,.0f} MB were free there when "
+            f"{what} could not be written to {output_dir}: {error}. {free_mb:,.0f} MB were free there when "
             f"{written_mb:,.0f} MB of it were written. Make room, or keep fewer checkpoints (save_total_limit); "
             f"the same command then {go_on}"
         ) from error

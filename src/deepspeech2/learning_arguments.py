@@ -89,7 +89,9 @@ class ObjectiveArguments:
     )
     adversarial_epsilon: float = field(
         default=0.0,
-        metadata={"help": "Size (root mean square) of a change to the features that the model must not hear; 0: none."},
+        metadata={
+            "help": "Size (root mean square, such as 0.01) of a change to the features not to be heard; 0: none."
+        },
     )
     adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of what the model hears of that change."})
     distillation_weight: float = field(

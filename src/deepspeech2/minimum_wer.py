@@ -59,7 +59,7 @@ def expected_errors(
     if hypotheses == "samples":
         drawn = sample_texts(log_probs, frames, count, blank)
     else:
-        best = log_probs.detach().cpu()
+        best = log_probs.detach().nan_to_num().cpu()  # of a NaN, any texts: their scores below are NaN
         drawn = [Counter(n_best(one[:length], count, blank)) for one, length in zip(best, frames, strict=True)]
     rates = [
         {text: error_rate(text, reference, delimiter) for text in texts}
@@ -83,7 +83,10 @@ def expected_errors(
 
 def sample_texts(log_probs: torch.Tensor, lengths: Sequence[int], count: int, blank: int) -> list[Counter[Labels]]:
     """Of each utterance of (B, T, V), how often each text comes of `count` alignments drawn frame by frame."""
-    paths = torch.distributions.Categorical(logits=log_probs.detach()).sample((count,)).transpose(0, 1).tolist()
+    # The largest log-probability plus Gumbel noise is a draw; torch's own sampler stops at a NaN, a step of which is
+    # left out by the trainer.
+    noise = -torch.empty((count, *log_probs.shape), device=log_probs.device).exponential_().log()
+    paths = (log_probs.detach() + noise).argmax(-1).transpose(0, 1).tolist()
     return [Counter(collapse(path[:length], blank) for path in own) for own, length in zip(paths, lengths, strict=True)]
 
 

@@ -74,16 +74,23 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
 
 
 def load_unlabelled(data: DataArguments) -> list[Corpus]:
-    """The corpora of `unlabelled_dataset_name`, whose transcripts, if there are any, are not read; none without it."""
+    """
+    The corpora of `unlabelled_dataset_name`, whose transcripts, if there are any, are not read; none without it. What
+    is held out of a corpus that is trained on is held out here too.
+    """
     if not data.unlabelled_dataset_name:
         return []
-    return load_corpus(
+    corpora = load_corpus(
         data.unlabelled_dataset_name,
         data.unlabelled_dataset_config or None,
         data.unlabelled_split,
         text_column=None,
         audio_column=data.audio_column,
     )
+    held_out = data.held_out_share or data.held_out_speakers
+    if held_out and data.unlabelled_dataset_name in data.dataset_name:
+        return [_part(corpus, data, held_out=False) for corpus in corpora]
+    return corpora
 
 
 def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
@@ -170,6 +177,14 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
                 split,
                 HELD_OUT,
             )
+    heard = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
+    if (name, config) == heard and (one_split or split in data.unlabelled_split.split("+")):
+        logger.warning(
+            "%s / %s is scored, and the model hears it in training, without its transcripts: the error rates will be "
+            "those of speech that it could adapt to, not of new speech",
+            name,
+            split,
+        )
 
 
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
