@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
     training.output_dir = str(folder)  # the records of drops are no run's
     corpora = load_train_corpora(data)
     eval_corpora, scored = load_eval_splits(data)
-    model, processor = load_or_build(model_arguments, corpora, adaptation.new_characters)
+    start = (adaptation.new_characters, adaptation.adapter_size)
+    model, processor = load_or_build(model_arguments, corpora, *start)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all

@@ -247,6 +247,7 @@ def train(
     learnt = Objective(objective, model, processor) if objective else None
     if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
         batches = build_eval_stream(plan.corpora, processor, data, training)
+        model.to(training.device)  # type: ignore[arg-type]
         count = reestimate_norms(model, islice(batches, NORM_BATCHES))
         logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
