@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
+from accelerate.utils import reduce
 from torch import nn
 from torch.optim import Optimizer
 
 from .learning_arguments import AdaptationArguments
 from .low_rank import LowRankUpdates
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .updates import write_updates
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +22,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def place_of(name: str) -> str:
-    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` or `head`; a norm with what it follows."""
-    if layer := re.match(r"model\.(?:layers|norms)\.(\d+)\.", name):
+    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` `head`; norms, adapters with what they follow."""
+    if layer := re.match(r"model\.(?:layers|norms|adapters)\.(\d+)\.", name):
         return f"layers.{layer[1]}"
     return {"convs": "convs", "lookahead": "lookahead"}.get(name.split(".")[1], "head")
 
@@ -29,17 +31,20 @@ def place_of(name: str) -> str:
 def parameter_groups(model: DeepSpeech2ForCTC) -> dict[str, list[str]]:
     """
     Names of the parameters, from the sound to the text: `convs`, `layers.0`, `layers.1`, ..., `lookahead` where there
-    is one, `head`; the batch norms are in none of them, but in `norms`.
+    is one, `head`; the batch norms are in none of them, but in `norms`, adapters, if there
+    are any, in `adapters`.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, NORMS)]
     groups: dict[str, list[str]] = {}
-    of_norms = []
+    apart: dict[str, list[str]] = {"norms": [], "adapters": []}
     for name, _ in model.named_parameters():
         if name.rpartition(".")[0] in norms:
-            of_norms.append(name)
+            apart["norms"].append(name)
+        elif name.startswith("model.adapters."):
+            apart["adapters"].append(name)
         else:
             groups.setdefault(place_of(name), []).append(name)
-    return groups | {"norms": of_norms}
+    return groups | {name: names for name, names in apart.items() if names}
 
 
 class Adaptation:
@@ -57,7 +62,7 @@ class Adaptation:
     """
 
     def __init__(self, arguments: AdaptationArguments, model: DeepSpeech2ForCTC, max_steps: int):
-        self.arguments = arguments
+        self.arguments, self._model = arguments, model
         self._parameters = dict(model.named_parameters())
         groups = parameter_groups(model)
         unknown = [name for name in arguments.trained_groups if name not in groups]
@@ -65,9 +70,11 @@ class Adaptation:
             raise ValueError(
                 f"trained_groups has {', '.join(map(repr, unknown))}; the groups of this model are {', '.join(groups)}"
             )
-        whole = arguments.trained_groups or ([] if arguments.low_rank else list(groups))
+        chosen = [*arguments.trained_groups, *(["adapters"] if arguments.adapter_size else [])]
+        whole = dict.fromkeys(chosen or ([] if arguments.low_rank else groups))
         self._whole = [name for group in whole for name in groups[group]]
-        if arguments.trained_groups or arguments.low_rank:
+        self._in_part = bool(chosen or arguments.low_rank)
+        if self._in_part:
             for name, parameter in self._parameters.items():
                 parameter.requires_grad_(name in self._whole)
         self.low_rank: LowRankUpdates | None = None
@@ -75,7 +82,7 @@ class Adaptation:
             matrices = [
                 name
                 for name, one in self._parameters.items()
-                if one.dim() == 2 and name not in self._whole and place_of(name) != "convs"
+                if one.dim() == 2 and name not in [*self._whole, *groups.get("adapters", [])]
             ]
             self.low_rank = LowRankUpdates(model, matrices, arguments.low_rank, arguments.low_rank_scale)
         places = [place_of(name) for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]]
@@ -157,15 +164,23 @@ class Adaptation:
             self.low_rank.load(folder)
 
     def save_result(self, folder: Path, best: Path | None) -> None:
-        """Beside the model its low-rank updates, if it still holds such; `best`: the checkpoint that it is of."""
-        if self.low_rank is None:
+        """Beside the trained model what has changed of it, where not all has; `best`: the checkpoint that it is of."""
+        if not self._in_part:
             return
-        if best is not None:
+        if self.low_rank and best is not None:
             self.low_rank.load(best)
-        if self.low_rank.is_all_that_changed():
-            self.low_rank.save(folder)
-        else:
+        if self.low_rank and not self.low_rank.is_all_that_changed():
             logger.info("an average of low-rank updates has a higher rank: it is in the model alone, in no small file")
+            return
+        norms = [name for name, module in self._model.named_modules() if isinstance(module, NORMS)]
+        if self.arguments.norm_statistics != "reestimate":
+            norms = [name for name in norms if f"{name}.weight" in self._whole]
+        changed = {
+            name: one
+            for name, one in self._model.state_dict().items()
+            if name in self._whole or name.rpartition(".")[0] in norms
+        }
+        write_updates(folder, changed, self.low_rank, self._model.config.adapter_size)
 
 
 def _in_order(places: list[str]) -> Iterator[str]:
@@ -212,7 +227,10 @@ def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
         batches: of speech like that to come, unaugmented or not, with `input_features` and `attention_mask`.
 
     Returns:
-        The number of batches.
+        The number of batches of this process; the statistics are those of all processes.
+
+    Raises:
+        ValueError: no batch at all.
     """
     norms = [one for one in model.modules() if isinstance(one, NORMS)]
     momenta = [one.momentum for one in norms]
@@ -226,6 +244,13 @@ def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
         for one in norms:
             one.momentum = 1 / count
         model(batch["input_features"].to(device), batch["attention_mask"].to(device))
+    all_batches = float(reduce(torch.tensor(float(count), device=device), "sum"))
+    if not all_batches:
+        raise ValueError("there is no speech to find the statistics of the batch norms on")
+    for one in norms:
+        for statistic in (one.running_mean, one.running_var):
+            assert statistic is not None
+            statistic.copy_(reduce(statistic * (count / all_batches), "sum"))
     for one, momentum, learns in zip(norms, momenta, wanted, strict=True):
         one.momentum = momentum
         one.weight.requires_grad_(learns)

@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
+from transformers import TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 
 logger = logging.getLogger(__name__)
@@ -152,6 +153,13 @@ def load_position(folder: Path, rank: int, world_size: int) -> dict:
     own = folder / POSITION_NAME.format(rank=rank, world_size=world_size)
     written = sorted(folder.glob(POSITION_NAME.format(rank="*", world_size="*")))
     return torch.load(own if own.is_file() else written[0], weights_only=True)
+
+
+def is_complete(state: TrainerState, max_steps: int, patience: int) -> bool:
+    """Whether a checkpoint is that of a training's last step, or of the one at which early stopping ended it."""
+    stopping = state.stateful_callbacks.get("EarlyStoppingCallback")
+    waited = stopping["attributes"]["early_stopping_patience_counter"] if stopping else 0
+    return state.global_step >= max_steps or 0 < patience <= waited
 
 
 def changes(before: dict, now: dict) -> str:
