@@ -181,10 +181,10 @@ def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:
     faults: dict[str, None] = {}
     for seed in experiment.seeds:
         for name in experiment.strategies:
-            own = {"seed": seed, "test_split": [experiment.target, experiment.source]}
-            own["output_dir"] = str(folder / name / f"seed-{seed}")
+            run_folder = folder / name / f"seed-{seed}"
+            own = {"seed": seed, "test_split": [experiment.target, experiment.source], "output_dir": str(run_folder)}
             settings = with_seed({"eval_split": experiment.target} | experiment.settings(name) | own, seed)
-            runs.append(Run(name, seed, Path(own["output_dir"]), settings))
+            runs.append(Run(name, seed, run_folder, settings))
     for run in runs:
         if changed := changed_since(run.folder, run.settings):
             faults[
@@ -213,7 +213,7 @@ def with_seed(value: Any, seed: int) -> Any:
     return value.replace("{seed}", str(seed)) if isinstance(value, str) else value
 
 
-def changed_since(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+def changed_since(folder: Path, settings: dict[str, Any]) -> list[str]:
     """
     What differs from a training that `folder` holds, finished or stopped, each with both values; that the weights it
     starts from are younger than its results is one too. Nothing where none was begun.
