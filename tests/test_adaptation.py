@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import tiny
-from deepspeech2.adaptation import Adaptation, interpolated, parameter_groups, reestimate_norms
+from deepspeech2.adaptation import Adaptation, parameter_groups, reestimate_norms
 from deepspeech2.alphabets import change_alphabet
 from deepspeech2.learning_arguments import AdaptationArguments
 from deepspeech2.loading import load_model
@@ -291,14 +291,6 @@ def test_an_average_of_updates_is_no_small_file(tmp_path, batches, caplog):
     trainer, _ = trained(tmp_path, batches, options={"ema_decay": 0.9}, low_rank=2)
     trainer.adaptation.save_result(tmp_path, None)
     assert not (tmp_path / "updates.safetensors").exists() and "is in the model alone" in caplog.text
-
-
-def test_between_two_models():
-    """A quarter of the way; counters are those of the end."""
-    start, end = ({"w": torch.tensor([value]), "n": torch.tensor(int(value))} for value in (0.0, 8.0))
-    assert interpolated(start, end, 0.25) == {"w": torch.tensor([2.0]), "n": torch.tensor(8)}
-    with pytest.raises(ValueError, match="w has 1 in one model and 2 in the other"):
-        interpolated(start, {"w": torch.zeros(2), "n": torch.tensor(1)}, 0.5)
 
 
 # Adapters
