@@ -9,7 +9,8 @@ import yaml
 from deepspeech2.parsing import RECIPE_ARGUMENTS, RecipeError, parse_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-YAMLS = sorted(RECIPES.rglob("*.yaml"))
+# Those of adaptation are experiments, which test_experiments.py reads.
+YAMLS = sorted(set(RECIPES.rglob("*.yaml")) - set((RECIPES / "adaptation").glob("*.yaml")))
 SMALLEST = {"dataset_name": "speech.csv"}
 
 
@@ -251,6 +252,10 @@ def test_one_kind_of_fault_does_not_hide_another(config):
             ["distillation_speech 'unlabelled' needs unlabelled_dataset_name"],
         ),
         ({"distillation_weight": 1}, ["distillation_weight needs model_name_or_path"]),
+        (
+            {"distillation_weight": 1, "model_name_or_path": "x", "new_characters": "abc"},
+            ["distillation_weight with new_characters", "does not know that alphabet"],
+        ),
         (
             {"distillation_weight": 1, "model_name_or_path": "x", "distillation_temperature": 0},
             ["distillation_temperature is 0.0"],

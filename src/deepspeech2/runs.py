@@ -20,7 +20,15 @@ from transformers import TrainerCallback, TrainerState, set_seed
 from .adaptation import Adaptation, reestimate_norms
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
-from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, refused_pickles, remove_unfinished, write_whole
+from .checkpoints import (
+    STATE_NAME,
+    disk_errors,
+    hold_folder,
+    last_whole_checkpoint,
+    refused_pickles,
+    remove_unfinished,
+    write_whole,
+)
 from .corpora import Corpus
 from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
@@ -253,19 +261,25 @@ def train(
             Heartbeat(training.process_index, training.world_size).name_the_absent(go)
         else:
             go()
+        if stop.stopped_at is None:
+            with disk_errors(output_dir, "the model"):
+                _save_result(trainer, output_dir, stream.drop_summary())
     stop.end_run()
-    trainer.save_model()
-    if training.process_index == 0:
-        if adaptation:
-            best = trainer.state.best_model_checkpoint if training.load_best_model_at_end else None
-            adaptation.save_result(output_dir, Path(best) if best else None)
-        # Last: it tells a finished run.
-        write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
-        _say_how_it_ended(trainer.state)
-        logger.info("training data: %s", stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
     trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]
+
+
+def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
+    trainer.save_model()
+    if not trainer.args.should_save:
+        return
+    best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer.adaptation.save_result(output_dir, Path(best) if best else None)
+    # Last: it tells a finished run.
+    write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
+    _say_how_it_ended(trainer.state)
+    logger.info("training data: %s", drops)
 
 
 def _say_how_it_ended(state: TrainerState) -> None:

@@ -33,6 +33,7 @@ from .checkpoints import (
     changes,
     disk_errors,
     finish,
+    is_complete,
     keep_newest,
     load_position,
     place_aside,
@@ -148,7 +149,7 @@ class CTCTrainer(Trainer):
     def _load_if_complete(self, checkpoint: str) -> bool:
         """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
         state = _state_of(checkpoint)
-        if state.global_step < self.args.max_steps:
+        if not is_complete(state, self.args.max_steps, self.args.early_stopping_patience):
             return False
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         self.state = state
@@ -190,13 +191,14 @@ class CTCTrainer(Trainer):
         return self.objective.loss(model, self.model, inputs, self.state.global_step / self.state.max_steps)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """The norm, before each step; without a finite one there is no step. A scaler of fp16 skips its own."""
+        """The norm, before each step; without a finite one there is no step."""
         norm = super()._get_grad_norm(model, grad_norm)
         self.objective.average_gradients()
         ids, self._ids = self._ids, []
-        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
-            for parameter in (*model.parameters(), *self.objective.heads.parameters()):
-                parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
+        if not math.isfinite(float(norm)):
+            if self.accelerator.scaler is None:  # that of fp16 skips the step itself, and wants to see why
+                for parameter in (*model.parameters(), *self.objective.heads.parameters()):
+                    parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
             self._buffers.put_back()
             self.skipped.add(self.state.global_step + 1, gather_object(ids))
         return norm
@@ -255,7 +257,7 @@ class CTCTrainer(Trainer):
         """Aside, and in its place once every process has written its part: a checkpoint is whole or not there."""
         output_dir, name = Path(self.args.output_dir or "."), f"checkpoint-{self.state.global_step}"
         aside = place_aside(output_dir, name)
-        with disk_errors(aside):
+        with disk_errors(output_dir, name, aside):
             self._writes_to = str(aside.parent)
             super()._save_checkpoint(model, trial)
             self._writes_to = None
