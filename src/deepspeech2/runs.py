@@ -32,7 +32,7 @@ from .checkpoints import (
 from .corpora import Corpus
 from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
-from .heartbeat import Heartbeat
+from .heartbeat import naming_the_lost
 from .launching import asked_processes, launcher
 from .learning_arguments import ObjectiveArguments
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model, resolve_epochs
@@ -253,20 +253,17 @@ def train(
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
     if adaptation and adaptation.low_rank:
         trainer.add_callback(adaptation.low_rank)
-    with StopOnSignal() as stop, refused_pickles(checkpoint):
+    watch = naming_the_lost(training.process_index, training.world_size)
+    with StopOnSignal() as stop, refused_pickles(checkpoint), watch:
         for callback in (DropReport(stream), stop, *callbacks):
             trainer.add_callback(callback)
-        go = partial(trainer.train, resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if training.world_size > 1:
-            Heartbeat(training.process_index, training.world_size).name_the_absent(go)
-        else:
-            go()
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if stop.stopped_at is None:
             with disk_errors(output_dir, "the model"):
                 _save_result(trainer, output_dir, stream.drop_summary())
+            trainer.accelerator.wait_for_everyone()
     stop.end_run()
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
-    trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]
 
 
@@ -311,7 +308,8 @@ def score_splits(
     model.to(training.device)  # type: ignore[arg-type]
     results = {}
     for split, corpora in splits.items():
-        scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
+        with naming_the_lost(training.process_index, training.world_size):
+            scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:
