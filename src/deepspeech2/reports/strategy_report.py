@@ -133,10 +133,11 @@ def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
 def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
     def draw(axes: Axes) -> None:
         points = [(100 * one.source.wer, 100 * one.target.wer, one.target.wer_interval) for one in outcomes.values()]
-        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.2)
+        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.0, linestyle=":")
+        axes.axhline(points[0][1], color=SERIES[0], linewidth=1.0, linestyle=":")
         _points(axes, points, list(outcomes))
         axes.set_title(_PLOTS["retention"])
-        axes.set_xlabel("source WER, %; vertical line: before training")
+        axes.set_xlabel("source WER, % (dotted: before training; line: 95 % interval)")
         axes.set_ylabel("target WER, %")
         axes.margins(x=0.25, y=0.15)
 
