@@ -17,6 +17,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from deepspeech2.adaptation import reestimate_norms
 from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
@@ -37,6 +38,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_split_arguments(parser)
     parser.add_argument(
         "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
+    )
+    parser.add_argument(
+        "--reestimate_norms",
+        action="store_true",
+        help="first find the statistics of the batch norms anew, on the split itself and without its transcripts",
     )
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
     parser.add_argument(
@@ -72,7 +78,10 @@ def main(argv: list[str]) -> int:
             world_size=state.num_processes,
             drops_dir=folder / "drops",
         )
-        scored[name] = score_model(model.to(state.device), processor, build_loader(stream, num_workers=1))
+        model.to(state.device)
+        if args.reestimate_norms:
+            reestimate_norms(model, build_loader(stream, num_workers=1))
+        scored[name] = score_model(model, processor, build_loader(stream, num_workers=1))
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
             kind = "utterances" if name == args.model else "utterances-baseline"

@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -197,28 +197,7 @@ def _norms_in_evaluation(module: nn.Module, inputs: object) -> None:
 
 
 @torch.no_grad()
-def interpolated(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor], share: float) -> dict:
-    """
-    Between two models of one kind, `share` of the way (Wortsman et al., "Robust fine-tuning", 2022); statistics of
-    batch norms are interpolated like weights, counters are those of the end.
-
-    Raises:
-        ValueError: tensors of another number or shape.
-    """
-    if start.keys() != end.keys():
-        some = ", ".join(sorted(start.keys() ^ end.keys())[:3])
-        raise ValueError(f"the two models are not of one kind: {some} is in one of them alone")
-    for name in start:
-        if start[name].shape != end[name].shape:
-            shapes = (" x ".join(map(str, one[name].shape)) for one in (start, end))
-            raise ValueError(f"{name} has {next(shapes)} in one model and {next(shapes)} in the other")
-    return {
-        name: torch.lerp(one, end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()
-    }
-
-
-@torch.no_grad()
-def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
+def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterable[dict]) -> int:
     """
     Finds the running statistics of all batch norms anew, each batch with the same weight (Li et al., "AdaBN", 2017).
 

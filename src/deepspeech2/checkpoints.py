@@ -157,7 +157,8 @@ def load_position(folder: Path, rank: int, world_size: int) -> dict:
 
 def is_complete(state: TrainerState, max_steps: int, patience: int) -> bool:
     """Whether a checkpoint is that of a training's last step, or of the one at which early stopping ended it."""
-    stopping = state.stateful_callbacks.get("EarlyStoppingCallback")
+    callbacks: dict = state.stateful_callbacks  # type: ignore[assignment]  # of a state that was read from its file
+    stopping = callbacks.get("EarlyStoppingCallback")
     waited = stopping["attributes"]["early_stopping_patience_counter"] if stopping else 0
     return state.global_step >= max_steps or 0 < patience <= waited
 

@@ -86,7 +86,7 @@ def contradictions(
         faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
     if adaptation.new_characters and not model.model_name_or_path:
         faults.append("new_characters is for a checkpoint; random weights take characters")
-    if adaptation.adapter_size and not model.model_name_or_path:
+    if adaptation.adapter_size > 0 and not model.model_name_or_path:
         faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
     if training is None:
         return faults

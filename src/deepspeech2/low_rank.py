@@ -17,7 +17,7 @@ class LowRankUpdates(TrainerCallback):
 
     The model holds W itself: it is saved, averaged, scored and exported like any other, and there is nothing to merge.
     W gets its gradient in the backward pass, which gives the factors theirs by the chain rule; a step of theirs gives
-    the new W. PEFT, which wraps modules, does not serve here: the fused LSTM kernels take tensors.
+    the new W. PEFT (0.21) does not serve: it refuses an nn.LSTM, and its wrapper of a weight hides the layer's others.
 
     Args:
         model: still with the weights that it starts from; they are kept, W0.

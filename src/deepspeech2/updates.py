@@ -56,7 +56,7 @@ def apply_updates(model: DeepSpeech2ForCTC, folder: Path) -> DeepSpeech2ForCTC:
     config = copy.deepcopy(model.config)
     config.adapter_size = facts["adapter_size"]
     updated = DeepSpeech2ForCTC(config).train(model.training)  # type: ignore[arg-type]
-    updated.to(model.device)  # type: ignore[arg-type]
+    updated.to(model.device)
     try:
         for name in [key.removesuffix(UP) for key in tensors if key.endswith(UP)]:
             up, down = tensors.pop(name + UP), tensors.pop(name + DOWN)

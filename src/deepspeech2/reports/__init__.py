@@ -1,6 +1,7 @@
 """Reports, plots and the model card: what a run leaves for people to look at."""
 
 from .check_report import Problem, problems_table, write_check_report
+from .interpolation_report import interpolation_table, write_interpolation_report
 from .model_card import EvaluatedSplit, card_metadata, write_model_card
 from .run_report import results_table, write_run_report
 from .score_report import write_score_report
@@ -10,11 +11,13 @@ __all__ = [
     "EvaluatedSplit",
     "Problem",
     "card_metadata",
+    "interpolation_table",
     "problems_table",
     "results_table",
     "strategy_rows",
     "strategy_table",
     "write_check_report",
+    "write_interpolation_report",
     "write_model_card",
     "write_run_report",
     "write_score_report",
