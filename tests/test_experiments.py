@@ -12,7 +12,13 @@ from deepspeech2.parsing import RecipeError
 ROOT = Path(__file__).resolve().parent.parent
 DECLARED = {
     "title": "A question",
-    "common": {"model_name_or_path": "starter", "dataset_name": "synthetic", "max_steps": 5, "batch_seconds": 30},
+    "common": {
+        "model_name_or_path": "starter",
+        "dataset_name": "synthetic",
+        "max_steps": 5,
+        "batch_seconds": 30,
+        "load_best_model_at_end": False,
+    },
     "strategies": {"low": {"learning_rate": 1e-4}, "high": {"learning_rate": 1e-2}},
     "baseline": "low",
     "target": "test",
@@ -42,7 +48,14 @@ def test_an_experiment_is_read(tmp_path):
         ({"strategies": {"low": 5}}, "the strategy low is 5; expected 'key: value' pairs"),
         ({"strategies": {"low": {}, "../up": {}}}, r"the strategy '../up' cannot name a folder"),
         ({"strategies": {"low": {"budget": "mine"}}}, "low: budget is 'mine'; expected own"),
-        ({"common": {"max_steps": 5}}, "the baseline 'low' has no model_name_or_path; expected a checkpoint"),
+        (
+            {"common": {"model_name_or_path": "starter"}},
+            "low, high: the best checkpoint would be picked by the target itself, 'test'; expected an eval_split",
+        ),
+        (
+            {"common": {"max_steps": 5, "eval_split": "validation"}},
+            "the baseline 'low' has no model_name_or_path; expected a checkpoint",
+        ),
         ({"baseline": "full"}, "the baseline 'full' is none of the strategies: low, high"),
         ({"strategies": {"low": {}, "start": {}}}, "cannot be called 'start'"),
         (

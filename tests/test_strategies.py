@@ -154,7 +154,7 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
         if line.startswith("1 of 2: low"):
             break
     deadline = time.monotonic() + 300
-    while "'loss'" not in (log := (second / "log.txt").read_text() if (second / "log.txt").is_file() else ""):
+    while "loss=" not in (log := (second / "log.txt").read_text() if (second / "log.txt").is_file() else ""):
         assert time.monotonic() < deadline, log
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)

@@ -154,6 +154,12 @@ def _faults(experiment: Experiment) -> list[str]:
             f"the baseline {experiment.baseline!r} has no model_name_or_path; expected a checkpoint, whose scores "
             "before any training all strategies are held against"
         )
+    picked = [name for name in names if _picked_by_target(experiment, experiment.settings(name))]
+    if picked:
+        faults.append(
+            f"{', '.join(picked)}: the best checkpoint would be picked by the target itself, {experiment.target!r}; "
+            "expected an eval_split of other speech, or load_best_model_at_end: false"
+        )
     expected = experiment.settings(experiment.baseline)
     for name in names:
         settings = experiment.settings(name)
@@ -165,6 +171,11 @@ def _faults(experiment: Experiment) -> list[str]:
                 for key in different
             ]
     return faults
+
+
+def _picked_by_target(experiment: Experiment, settings: Mapping[str, Any]) -> bool:
+    is_target = settings.get("eval_split", experiment.target) == experiment.target
+    return is_target and settings.get("load_best_model_at_end", True) is not False
 
 
 def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:

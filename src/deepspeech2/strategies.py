@@ -49,6 +49,8 @@ def carry_out(runs: Sequence[Run], recipe: Path, processes: int) -> Iterator[tup
     Yields:
         Each run as it ends, with the end of its log where it failed, else "".
     """
+    if processes < 1:
+        raise ValueError(f"processes is {processes}; expected 1 or more trainings at a time")
     started: list[subprocess.Popen] = []
     with ThreadPoolExecutor(processes) as pool:
         waiting = {pool.submit(_train, run, recipe, started): run for run in runs if not run.done}

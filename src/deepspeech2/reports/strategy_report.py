@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from ..metrics import SeededDifference, SeededScores
 from .page import write_page
@@ -123,8 +124,11 @@ def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
         points = [(max(1, one.num_trained), 100 * one.target.wer, one.target.wer_interval) for one in strategies]
         _points(axes, points, [one.name for one in strategies])
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(EngFormatter())  # 1 M; that of powers wants mathematical text, which is off
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(_PLOTS["parameters"])
         axes.set_xlabel("trained parameters (line: 95 % interval)")
+        axes.set_ylabel("target WER, %")
         axes.margins(x=0.25, y=0.15)
 
     return draw
@@ -133,10 +137,11 @@ def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
 def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
     def draw(axes: Axes) -> None:
         points = [(100 * one.source.wer, 100 * one.target.wer, one.target.wer_interval) for one in outcomes.values()]
-        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.2)
+        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.0, linestyle=":")
+        axes.axhline(points[0][1], color=SERIES[0], linewidth=1.0, linestyle=":")
         _points(axes, points, list(outcomes))
         axes.set_title(_PLOTS["retention"])
-        axes.set_xlabel("source WER, %; vertical line: before training")
+        axes.set_xlabel("source WER, % (dotted: before training; line: 95 % interval)")
         axes.set_ylabel("target WER, %")
         axes.margins(x=0.25, y=0.15)
 
