@@ -10,13 +10,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import tiny
-from deepspeech2.adaptation import parameter_groups
+from deepspeech2.adaptation import Adaptation, parameter_groups
+from deepspeech2.alphabets import change_alphabet
+from deepspeech2.learning_arguments import AdaptationArguments
 from deepspeech2.loading import load_model
 from deepspeech2.low_rank import LowRankUpdates
 from deepspeech2.trainer import CTCTrainer
 from deepspeech2.updates import apply_updates
 from test_adaptation import SGD, adapted, moved, trained
-from test_trainer import StopAfterSave, Stopped
+from test_trainer import Repeated, StopAfterSave, Stopped
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,39 @@ def test_saved_updates_are_put_onto_their_start(tmp_path, batches, given):
         logits = [model.eval()(**inputs).logits for model in (updated, trainer.model)]
     torch.testing.assert_close(*logits, rtol=0, atol=1e-5)
     assert (tmp_path / "updates.safetensors").stat().st_size < 4 * sum(one.numel() for one in expected.values())
+
+
+@pytest.mark.parametrize("given", [{"low_rank": 2}, {"trained_groups": ["norms"]}, {"trained_groups": ["head"]}])
+def test_updates_under_another_alphabet_hold_the_head(tmp_path, batches, given):
+    """Put onto the checkpoint, whose head has 5 rows, they give the trained model with its 6."""
+    model, processor = tiny.new_model()
+    start = copy.deepcopy(model)
+    processor = change_alphabet(model, processor, "abcx")
+    adaptation = Adaptation(AdaptationArguments(new_characters="abcx", **given), model, max_steps=3)
+    args = tiny.training_arguments(tmp_path, max_steps=3, **SGD)
+    trainer = CTCTrainer(model, args, processor, Repeated(batches), None, adaptation=adaptation)
+    if adaptation.low_rank:
+        trainer.add_callback(adaptation.low_rank)
+    trainer.train()
+    adaptation.save_result(tmp_path, None)
+    updated = apply_updates(start, tmp_path)
+    assert updated.config.vocab_size == 6 and start.config.vocab_size == 5
+    for name, one in updated.state_dict().items():
+        torch.testing.assert_close(one, model.state_dict()[name])
+
+
+def test_a_run_stopped_after_its_last_step_has_its_updates_all_the_same(tmp_path, batches):
+    options = {"save_strategy": "steps", "save_steps": 3}
+    trainer, before = trained(tmp_path, batches, options=options, low_rank=2)
+    model, adaptation = adapted(low_rank=2)
+    args = tiny.training_arguments(tmp_path, max_steps=3, **(SGD | options))
+    again = CTCTrainer(model, args, tiny.new_model()[1], Repeated(batches), None, adaptation=adaptation)
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    adaptation.save_result(tmp_path, None)
+    updated = apply_updates(adapted()[0], tmp_path).state_dict()
+    expected = trainer.model.state_dict()
+    assert not expected["ctc_head.weight"].equal(before["ctc_head.weight"])
+    torch.testing.assert_close(updated["ctc_head.weight"], expected["ctc_head.weight"])
 
 
 def test_updates_of_another_model_are_refused(tmp_path, batches):

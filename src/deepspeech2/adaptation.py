@@ -4,6 +4,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -96,8 +97,10 @@ class Adaptation:
                 f"training has {max_steps} steps"
             )
         self._start = {name: self._parameters[name].detach().clone() for name in self._whole if arguments.l2_sp}
-        if arguments.norm_statistics != "update":
-            model.register_forward_pre_hook(_norms_in_evaluation)
+        self._step = 0
+        if arguments.norm_statistics != "update" or self.steps_each:
+            # A function, so that a copy of the model, as for its average, does not copy all this.
+            model.register_forward_pre_hook(lambda module, inputs: self._hold_statistics(module))
 
     @property
     def num_trained(self) -> int:
@@ -141,15 +144,33 @@ class Adaptation:
                 rate = group["lr"] * self.arguments.layer_lr_decay**depth
                 optimizer.add_param_group({**group, "params": parameters, "lr": rate})
 
-    @torch.no_grad()
-    def after_backward(self, step: int, share: float) -> None:
+    @contextmanager
+    def backward_pass(self, step: int, share: float) -> Iterator[None]:
         """
-        Holds back what is not unfrozen yet at `step`, and pulls the weights to where they started (Li et al., "L2-SP",
-        2018); `share` of the step is what this backward pass is, 1 without gradient accumulation.
+        Around a forward and backward pass: holds back what is not unfrozen yet at `step`, statistics of norms too, and
+        pulls the weights to where they started (Li et al., "L2-SP", 2018); `share` of the step is what this backward
+        pass is, 1 without gradient accumulation.
         """
+        self._step = step
+        yield
+        with torch.no_grad():
+            self._change_gradients(share)
+
+    def _held_back(self, name: str) -> bool:
+        return self._step < self.depth(name) * self.steps_each
+
+    def _hold_statistics(self, model: nn.Module) -> None:
+        """The running statistics of norms that do not update them are used in training too, and stay as they are."""
+        for name, one in model.named_modules():
+            if isinstance(one, NORMS):
+                weight = f"{name}.weight"
+                if self.arguments.norm_statistics != "update" or (weight in self._whole and self._held_back(weight)):
+                    one.eval()
+
+    def _change_gradients(self, share: float) -> None:
         for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]:
             parameter = self._parameters[name]
-            if self.steps_each and step < self.depth(name) * self.steps_each:
+            if self._held_back(name):
                 parameter.grad = None
             elif name in self._start and parameter.grad is not None:
                 parameter.grad.add_(parameter - self._start[name], alpha=share * self.arguments.l2_sp)
@@ -180,20 +201,15 @@ class Adaptation:
             for name, one in self._model.state_dict().items()
             if name in self._whole or name.rpartition(".")[0] in norms
         }
-        write_updates(folder, changed, self.low_rank, self._model.config.adapter_size)
+        if self.arguments.new_characters:  # the start has another head
+            changed["ctc_head.weight"] = self._model.ctc_head.weight
+        write_updates(folder, changed, self.low_rank, self._model.config)
 
 
 def _in_order(places: list[str]) -> Iterator[str]:
     """From the sound to the text."""
     layers = sorted({place for place in places if place.startswith("layers.")}, key=lambda place: int(place[7:]))
     return (place for place in ["convs", *layers, "lookahead", "head"] if place in places)
-
-
-def _norms_in_evaluation(module: nn.Module, inputs: object) -> None:
-    """The running statistics are used in training too, and stay as they are."""
-    for one in module.modules():
-        if isinstance(one, NORMS):
-            one.eval()
 
 
 @torch.no_grad()

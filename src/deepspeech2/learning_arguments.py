@@ -56,6 +56,8 @@ class AdaptationArguments:
             for name in ("unfreeze_every", "adapter_size", "low_rank", "l2_sp")
             if getattr(self, name) < 0
         ]
+        if self.unfreeze_every > 1 and self.unfreeze_every % 1:
+            faults.append(f"unfreeze_every is {self.unfreeze_every}; expected whole steps, or a share below 1")
         if not 0 < self.layer_lr_decay <= 1:
             faults.append(f"layer_lr_decay is {self.layer_lr_decay}; expected a share above 0, up to 1 for no decay")
         if self.norm_statistics not in ("update", "frozen", "reestimate"):

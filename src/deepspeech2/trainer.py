@@ -155,6 +155,7 @@ class CTCTrainer(Trainer):
         self.state = state
         folder = Path(checkpoint).with_name(Path(best or checkpoint).name)  # the run's folder may have been moved
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
+        self.adaptation.load(folder)
         return True
 
     def create_optimizer(self, model=None):
@@ -181,9 +182,8 @@ class CTCTrainer(Trainer):
             self.objective.heads.zero_grad()
         self._ids += inputs["ids"]
         inputs = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self.adaptation.after_backward(self.state.global_step, 1 / self.args.gradient_accumulation_steps)
-        return loss
+        with self.adaptation.backward_pass(self.state.global_step, 1 / self.args.gradient_accumulation_steps):
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         if self.objective.plain:

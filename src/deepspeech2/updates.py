@@ -8,15 +8,17 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from .configuration_deepspeech2 import DeepSpeech2Config
 from .low_rank import LowRankUpdates
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 
 WEIGHTS_NAME, CONFIG_NAME = "updates.safetensors", "updates.json"
+SIZES = ("adapter_size", "vocab_size", "pad_token_id")  # of the configuration, which a training may change
 UP, DOWN = ".low_rank_up", ".low_rank_down"
 
 
 def write_updates(
-    folder: Path, changed: Mapping[str, torch.Tensor], low_rank: LowRankUpdates | None, adapter_size: int
+    folder: Path, changed: Mapping[str, torch.Tensor], low_rank: LowRankUpdates | None, config: DeepSpeech2Config
 ) -> None:
     """
     Writes updates.safetensors and updates.json.
@@ -25,12 +27,13 @@ def write_updates(
         folder: that is there.
         changed: new values of whole tensors, by name.
         low_rank: what other matrices have changed by, if they have.
-        adapter_size: of the trained model.
+        config: of the trained model.
     """
     factors = low_rank.tensors() if low_rank else {}
+    factors = {name: one for name, one in factors.items() if name.rpartition(".")[0] not in changed}
     whole = {name: one.detach().cpu().contiguous() for name, one in changed.items()}
     save_file(factors | whole, folder / WEIGHTS_NAME)
-    facts = {"adapter_size": adapter_size, "low_rank_factor": low_rank.factor if low_rank else 0.0}
+    facts = {name: getattr(config, name) for name in SIZES} | {"low_rank_factor": low_rank.factor if low_rank else 0.0}
     (folder / CONFIG_NAME).write_text(json.dumps(facts, indent=2), encoding="utf-8")
 
 
@@ -40,7 +43,7 @@ def apply_updates(model: DeepSpeech2ForCTC, folder: Path) -> DeepSpeech2ForCTC:
     A plain model, all updates merged, from the one that their training started from, which is left as it is.
 
     Args:
-        model: that one; `load_model` gives it.
+        model: that one; `load_model` gives it. For another alphabet the processor is that of the run.
         folder: of the run, or with its updates.safetensors and updates.json alone.
 
     Raises:
@@ -54,7 +57,8 @@ def apply_updates(model: DeepSpeech2ForCTC, folder: Path) -> DeepSpeech2ForCTC:
     facts = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     tensors, state = load_file(folder / WEIGHTS_NAME, device=str(model.device)), model.state_dict()
     config = copy.deepcopy(model.config)
-    config.adapter_size = facts["adapter_size"]
+    for name in SIZES:
+        setattr(config, name, facts[name])
     updated = DeepSpeech2ForCTC(config).train(model.training)  # type: ignore[arg-type]
     updated.to(model.device)
     try:
