@@ -203,7 +203,7 @@ class Adaptation:
         }
         if self.arguments.new_characters:  # the start has another head
             changed["ctc_head.weight"] = self._model.ctc_head.weight
-        write_updates(folder, changed, self.low_rank, self._model.config)  # type: ignore[arg-type]
+        write_updates(folder, changed, self.low_rank, self._model.config)
 
 
 def _in_order(places: list[str]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedConfig
 
-from .configuration_deepspeech2 import DeepSpeech2Config
 from .low_rank import LowRankUpdates
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 
@@ -18,7 +18,7 @@ UP, DOWN = ".low_rank_up", ".low_rank_down"
 
 
 def write_updates(
-    folder: Path, changed: Mapping[str, torch.Tensor], low_rank: LowRankUpdates | None, config: DeepSpeech2Config
+    folder: Path, changed: Mapping[str, torch.Tensor], low_rank: LowRankUpdates | None, config: PreTrainedConfig
 ) -> None:
     """
     Writes updates.safetensors and updates.json.
