@@ -35,6 +35,14 @@ class Listener:
         return self.processor.feature_extractor.sampling_rate
 
     @property
+    def blank(self) -> int:
+        return self.model.config.pad_token_id
+
+    @property
+    def space(self) -> int:
+        return self.processor.encode(" ")[0]
+
+    @property
     def frame_s(self) -> float:
         """Seconds from one output frame to the next."""
         return self.model.config.inputs_to_logits_ratio / self.sampling_rate
@@ -90,7 +98,7 @@ class Listener:
     def _blanks(self, count: int, like: torch.Tensor) -> torch.Tensor:
         """(count, V); not quite certain, so that a text that must be there can still be aligned."""
         rows = like.new_full((count, like.shape[1]), -20.0)
-        rows[:, self.model.config.pad_token_id] = 0.0
+        rows[:, self.blank] = 0.0
         return rows
 
     @torch.inference_mode()

@@ -35,8 +35,7 @@ def greedy_words(ids: np.ndarray, probabilities: np.ndarray, listener: Listener)
     Args:
         ids, probabilities: (T,) the likeliest symbol of each frame, and how likely it is.
     """
-    tokenizer = listener.processor.tokenizer
-    blank, space = listener.model.config.pad_token_id, tokenizer.word_delimiter_token_id
+    blank, space = listener.blank, listener.space
     changes = np.flatnonzero(np.diff(ids, prepend=blank, append=blank))
     words: list[Word] = []
     letters: list[tuple[int, int, int]] = []
@@ -67,7 +66,7 @@ def span_s(start: int, end: int, listener: Listener) -> tuple[float, float]:
 def hear_words(listener: Listener, blocks: Iterable[np.ndarray]) -> list[Word]:
     """What a model hears in a recording, greedily; of each frame only its likeliest symbol is kept, 12 bytes."""
     ids, probabilities, place = [], [], 0
-    blank = listener.model.config.pad_token_id
+    blank = listener.blank
     for first, log_probs in listener.listen(blocks):
         best, symbols = log_probs.max(-1)
         ids += [np.full(first - place, blank), symbols.numpy()]
@@ -104,7 +103,7 @@ def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: L
     Raises:
         Infeasible: the script has no word that the model can write, or is too long for the recording.
     """
-    blank, space = listener.model.config.pad_token_id, listener.processor.tokenizer.word_delimiter_token_id
+    blank, space = listener.blank, listener.space
     labels: list[int] = []
     places: list[tuple[int, int] | None] = []
     for word in script:
@@ -127,6 +126,24 @@ def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: L
         until_s = end_s if behind is None else span_s(int(alignment.starts[behind[0]]), 0, listener)[0]
         words.append(Word(word.text, last_s, max(min(until_s, last_s + 1.0), last_s), 0.0))
     return words
+
+
+def read_script(path: Path) -> str:
+    """
+    A text file in UTF-8.
+
+    Raises:
+        ValueError: there is none, it is no text, or holds no words.
+    """
+    if not path.is_file():
+        raise ValueError(f"the script {str(path)!r} is no file (the current folder is {str(Path.cwd())!r})")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the script {str(path)!r} is no text in UTF-8: {error}") from error
+    if not text.split():
+        raise ValueError(f"the script {str(path)!r} holds no words")
+    return text
 
 
 @dataclass(frozen=True)
