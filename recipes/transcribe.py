@@ -7,8 +7,8 @@ Transcribes audio and video of any length: captions (SRT, WebVTT), plain text, a
         --output_dir outputs/captions
 
 With --align the words are those of the script, spelled as there, and only their times are the model's. Under
-`accelerate launch` each process takes its share of the files. A file whose captions are there is left alone, so that the
-same command goes on where it was stopped; one that cannot be read is named and skipped, and the status is 1 at the end.
+`accelerate launch` each process takes its share of the files. A file whose captions are there is left alone: the same
+command goes on where it was stopped. One that cannot be read is named and skipped, and the status is 1 at the end.
 """
 
 import argparse

@@ -93,7 +93,7 @@ def align(log_probs: np.ndarray, labels: np.ndarray, blank: int, free_ends: bool
             scores = advance(scores, frame, choices[row])
         for row in range(len(frames) - 1, -1, -1):
             path[frames[row]] = state
-            state -= choices[row, state]
+            state -= int(choices[row, state])
     path[0] = state
     return _alignment(path, log_probs, symbols, edges, len(labels))
 

@@ -79,6 +79,8 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
     begins: speech may be faster than `max_characters_per_s`.
     """
+    if not words:
+        return []
     best: list[tuple[float, int]] = [(0.0, 0)]  # for the first n words: the cost, and where their last cue begins
     for end in range(1, len(words) + 1):
         options = []
@@ -88,8 +90,8 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
                 break
             options.append((best[start][0] + _cost(words, start, end, limits), start))
         best.append(min(options))
-    ends = [len(words)] if words else []
-    while ends and best[ends[-1]][1]:
+    ends = [len(words)]
+    while best[ends[-1]][1]:
         ends.append(best[ends[-1]][1])
     starts = [0, *reversed(ends)]
     groups = [words[start:end] for start, end in pairwise(starts)]
@@ -128,11 +130,11 @@ def _cost(words: Sequence[Word], start: int, end: int, limits: Limits) -> float:
 
 
 def _gain(word: Word, next_start_s: float) -> float:
-    """What speaks for a cut after a word, from 0 to 2."""
-    gain = min(max(next_start_s - word.end_s, 0.0) / LONG_PAUSE_S, 1.0)
+    """What speaks for a cut after a word; more than 1 is worth a cue of its own."""
+    gain = 1.5 * min(max(next_start_s - word.end_s, 0.0) / LONG_PAUSE_S, 1.0)
     if word.text.endswith(SENTENCE_ENDS):
-        return gain + 1.0
-    return gain + 0.4 * word.text.endswith(CLAUSE_ENDS)
+        return gain + 0.8
+    return gain + 0.3 * word.text.endswith(CLAUSE_ENDS)
 
 
 def _off(group: Sequence[Word], after: Sequence[Word] | None, limits: Limits) -> float:
