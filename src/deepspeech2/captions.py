@@ -176,7 +176,7 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 def to_txt(words: Sequence[Word]) -> str:
     """The words alone, a new line after each pause of a second or more."""
     parts = []
-    for word, after in zip(words, [*words[1:], None], strict=True):
+    for word, after in zip(words, [*words[1:], None], strict=False):
         paused = after is None or after.start_s - word.end_s >= LONG_PAUSE_S
         parts.append(word.text + ("\n" if paused else " "))
     return "".join(parts)

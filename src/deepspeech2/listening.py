@@ -61,6 +61,11 @@ class Listener:
             stride *= step[1]
         return place * config.hop_length / self.sampling_rate
 
+    def span_s(self, start: int, end: int) -> tuple[float, float]:
+        """Seconds of the frames from `start` to before `end`: each lasts half a step on both sides of its middle."""
+        first_s = self.first_frame_s - self.frame_s / 2
+        return max(first_s + start * self.frame_s, 0.0), first_s + end * self.frame_s
+
     def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
         """
         Args:

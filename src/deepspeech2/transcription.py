@@ -54,13 +54,7 @@ def _word(letters: list[tuple[int, int, int]], probabilities: np.ndarray, listen
     text = "".join(listener.processor.tokenizer.convert_ids_to_tokens([letter for letter, _, _ in letters]))
     heard = np.concatenate([probabilities[start:end] for _, start, end in letters])
     confidence = float(np.exp(np.log(np.maximum(heard, 1e-9)).mean()))
-    return Word(text, *span_s(letters[0][1], letters[-1][2], listener), confidence)
-
-
-def span_s(start: int, end: int, listener: Listener) -> tuple[float, float]:
-    """Seconds from the start of a frame to the end of the last before another: each lasts half a step on both sides."""
-    first_s = listener.first_frame_s - listener.frame_s / 2
-    return max(float(first_s + start * listener.frame_s), 0.0), float(first_s + end * listener.frame_s)
+    return Word(text, *listener.span_s(letters[0][1], letters[-1][2]), confidence)
 
 
 def hear_words(listener: Listener, blocks: Iterable[np.ndarray]) -> list[Word]:
@@ -118,12 +112,12 @@ def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: L
     last_s, end_s = 0.0, len(log_probs) * listener.frame_s
     for index, (word, place) in enumerate(zip(script, places, strict=True)):
         if place is not None:
-            start_s, last_s = span_s(int(alignment.starts[place[0]]), int(alignment.ends[place[1] - 1]), listener)
+            start_s, last_s = listener.span_s(int(alignment.starts[place[0]]), int(alignment.ends[place[1] - 1]))
             confidence = float(np.exp(alignment.log_probs[slice(*place)].mean()))
             words.append(Word(word.text, start_s, last_s, confidence))
             continue
         behind = next((place for place in places[index:] if place is not None), None)
-        until_s = end_s if behind is None else span_s(int(alignment.starts[behind[0]]), 0, listener)[0]
+        until_s = end_s if behind is None else listener.span_s(int(alignment.starts[behind[0]]), 0)[0]
         words.append(Word(word.text, last_s, max(min(until_s, last_s + 1.0), last_s), 0.0))
     return words
 
