@@ -7,7 +7,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from .media import read_blocks
 logger = logging.getLogger(__name__)
 
 MAX_GAP_S = 0.5  # cues closer than this may be one utterance
-PAD_S = 0.2  # kept around the words, or half of what lies between two cues
+PAD_S = 0.2  # kept around the words, of silence
 # What is written, but not said: [music], (laughs), songs, and who speaks: ">> ", "MAN: ", "- ".
 NOT_SAID = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9 .']+:\s", re.MULTILINE)
 
@@ -37,7 +36,7 @@ class Rules:
         min_duration_s, max_duration_s: of an utterance; cues are joined up to the latter.
     """
 
-    min_score: float = -1.0
+    min_score: float = -1.5
     margin_s: float = 1.0
     min_duration_s: float = 1.0
     max_duration_s: float = 15.0
@@ -126,7 +125,7 @@ def find_utterances(
         previous = one
     utterances = []
     joined = [_joined([one for _, one in group]) for group in groups]
-    for group, one in zip(groups, _padded(joined), strict=True):
+    for group, one in zip(groups, _padded(joined, log_probs, listener), strict=True):
         duration_s = one.end_s - one.start_s
         if rules.min_duration_s <= duration_s <= rules.max_duration_s:
             utterances.append(one)
@@ -142,11 +141,20 @@ def _joined(parts: Sequence[Utterance]) -> Utterance:
     return Utterance(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
 
 
-def _padded(utterances: Sequence[Utterance]) -> Iterator[Utterance]:
-    gaps = [max(after.start_s - before.end_s, 0.0) for before, after in pairwise(utterances)]
-    for one, before, after in zip(utterances, [2 * PAD_S, *gaps], [*gaps, 2 * PAD_S], strict=False):
-        start_s = max(one.start_s - min(PAD_S, before / 2), 0.0)
-        yield replace(one, start_s=start_s, end_s=one.end_s + min(PAD_S, after / 2))
+def _padded(utterances: Sequence[Utterance], log_probs: np.ndarray, listener: Listener) -> Iterator[Utterance]:
+    """With up to PAD_S of what lies around them and in which the model hears nothing, at most half the way to the next."""
+    loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
+    for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
+        earliest = max(one.start_s - PAD_S, (before.end_s + one.start_s) / 2 if before else 0.0)
+        latest = min(one.end_s + PAD_S, (one.end_s + after.start_s) / 2 if after else float("inf"))
+        frames = [round(time_s / listener.frame_s) for time_s in (earliest, one.start_s, one.end_s, latest)]
+        heard_before = np.flatnonzero(loud[frames[0] : frames[1]])
+        heard_after = np.flatnonzero(loud[frames[2] : frames[3]])
+        if len(heard_before):
+            earliest = one.start_s - (frames[1] - frames[0] - 1 - heard_before[-1]) * listener.frame_s
+        if len(heard_after):
+            latest = one.end_s + heard_after[0] * listener.frame_s
+        yield replace(one, start_s=max(float(min(earliest, one.start_s)), 0.0), end_s=float(max(latest, one.end_s)))
 
 
 def cut_clips(
