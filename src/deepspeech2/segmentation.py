@@ -142,7 +142,7 @@ def _joined(parts: Sequence[Utterance]) -> Utterance:
 
 
 def _padded(utterances: Sequence[Utterance], log_probs: np.ndarray, listener: Listener) -> Iterator[Utterance]:
-    """With up to PAD_S of what lies around them and in which the model hears nothing, at most half the way to the next."""
+    """With up to PAD_S around them in which the model hears nothing, and half of the way to the next at most."""
     loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
     for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
         earliest = max(one.start_s - PAD_S, (before.end_s + one.start_s) / 2 if before else 0.0)
