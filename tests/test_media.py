@@ -19,7 +19,13 @@ def tone(seconds: float, rate: int, hz: float = 440.0) -> np.ndarray:
 
 
 def write_video(
-    path: Path, samples: np.ndarray, rate: int, starts_s: float, codec: str, hole: range = range(0)
+    path: Path,
+    samples: np.ndarray,
+    rate: int,
+    starts_s: float,
+    codec: str,
+    hole: range = range(0),
+    broken: bool = False,
 ) -> None:
     """5 s of black picture, and sound that begins later; its frames `hole` are missing, or broken."""
     with av.open(str(path), "w") as container:

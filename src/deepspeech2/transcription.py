@@ -43,7 +43,7 @@ def greedy_words(ids: np.ndarray, probabilities: np.ndarray, listener: Listener)
         if start == end or ids[start] == blank:
             continue
         if ids[start] != space:
-            letters.append((int(ids[start]), start, end))
+            letters.append((int(ids[start]), int(start), int(end)))
         elif letters:
             words.append(_word(letters, probabilities, listener))
             letters = []
@@ -243,12 +243,10 @@ def _transcribe(job: Job, listener: Listener, limits: Limits, facts: dict[str, o
     for name, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, written[name]())
-    fast = too_fast(cues, limits)
-    return (
-        f"{listener.duration_s:,.0f} s, {len(words):,} words, {len(cues):,} cues"
-        f"{f', {fast} of them faster than can be read' if fast else ''}, "
-        f"RTFx {listener.duration_s / (time.perf_counter() - start):.0f} -> {_named(job)}"
-    )
+    heard = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
+    hurried = f", {fast} of them faster than can be read" if (fast := too_fast(cues, limits)) else ""
+    rtfx = listener.duration_s / (time.perf_counter() - start)
+    return f"{heard}, {len(words):,} words, {len(cues):,} cues{hurried}, RTFx {rtfx:.0f} -> {_named(job)}"
 
 
 def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:

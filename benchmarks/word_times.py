@@ -1,0 +1,104 @@
+"""
+How well long recordings are heard and captioned, on real speech: word times against forced alignment, seams, memory.
+
+    python benchmarks/word_times.py FOLDER
+    python benchmarks/word_times.py FOLDER --model MODEL --split validation --clips 60
+
+FOLDER is LibriSpeech in the Hub's layout. The clips of a split, joined into one long recording, are heard in windows and
+clip by clip: both are scored against the same transcripts, so that words lost or doubled at seams would show as
+deletions or insertions. The times of the words that were recognised are compared with those of the transcript's words by
+forced alignment with the same model; both ways find a word by the same frames of 20 to 40 ms. Writes
+outputs/benchmarks/word_times.json.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+
+from deepspeech2.audio import open_audio
+from deepspeech2.captions import Word
+from deepspeech2.corpora import load_corpus
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.listening import Listener
+from deepspeech2.loading import load_model
+from deepspeech2.transcription import align_words, hear_words, script_words
+
+OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "word_times.json"
+STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"
+BLOCK = 160_000
+
+
+def time_errors_s(heard: list[Word], aligned: list[Word]) -> np.ndarray:
+    """(words, 2): start and end of each word that was recognised, less those of the same word of the transcript."""
+    pieces = jiwer.process_words(*(" ".join(word.text for word in words) for words in (aligned, heard))).alignments[0]
+    pairs = [
+        (heard[piece.hyp_start_idx + place], aligned[piece.ref_start_idx + place])
+        for piece in pieces
+        if piece.type == "equal"
+        for place in range(piece.ref_end_idx - piece.ref_start_idx)
+    ]
+    return np.array([(one.start_s - other.start_s, one.end_s - other.end_s) for one, other in pairs])
+
+
+def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
+    """WER in per cent and its parts."""
+    found = jiwer.process_words(references, hypotheses)
+    parts = {name: getattr(found, name) for name in ("hits", "substitutions", "deletions", "insertions")}
+    return {"wer": round(100 * found.wer, 2), **parts}
+
+
+def measure(listener: Listener, clips: list[np.ndarray], texts: list[str]) -> dict[str, object]:
+    """All figures for clips (samples,) at the model's rate and their normalised texts."""
+    started, joined = time.perf_counter(), np.concatenate(clips)
+    heard = hear_words(listener, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
+    heard_s, duration_s = time.perf_counter() - started, listener.duration_s
+    alone = [" ".join(word.text for word in hear_words(listener, [clip])) for clip in clips]
+    log_probs = listener.whole([joined]).numpy()
+    script = script_words(" ".join(texts), listener.processor)
+    started = time.perf_counter()
+    aligned = align_words(script, log_probs, listener)
+    aligned_s = time.perf_counter() - started
+    errors = np.abs(time_errors_s(heard, aligned))
+    return {
+        "duration_s": round(duration_s, 1),
+        "left_out_s": round(listener.left_out_s, 1),
+        "clip by clip": counts(texts, alone),
+        "joined": counts([" ".join(texts)], [" ".join(word.text for word in heard)]),
+        "words compared": len(errors),
+        **{
+            f"{side} error, ms, {name}": round(1000 * float(np.percentile(errors[:, place], share)))
+            for place, side in enumerate(("start", "end"))
+            for name, share in (("median", 50), ("90th percentile", 90))
+        },
+        "rtfx": round(duration_s / heard_s),
+        "aligned_s": round(aligned_s, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
+    parser.add_argument("--config", default="clean", help="(default: %(default)s)")
+    parser.add_argument("--split", default="validation", help="(default: %(default)s)")
+    parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
+    parser.add_argument("--clips", type=int, default=10**6, help="only the first of the split")
+    args = parser.parse_args()
+    set_up_cpu(1)
+    model, processor = load_model(args.model)
+    listener = Listener(model.eval(), processor)
+    rows = list(load_corpus(args.folder, args.config, args.split).stream.take(args.clips))
+    clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
+    with torch.inference_mode():
+        result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows])
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
