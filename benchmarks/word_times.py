@@ -4,11 +4,10 @@ How well long recordings are heard and captioned, on real speech: word times aga
     python benchmarks/word_times.py FOLDER
     python benchmarks/word_times.py FOLDER --model MODEL --split validation --clips 60
 
-FOLDER is LibriSpeech in the Hub's layout. The clips of a split, joined into one long recording, are heard in windows and
-clip by clip: both are scored against the same transcripts, so that words lost or doubled at seams would show as
-deletions or insertions. The times of the words that were recognised are compared with those of the transcript's words by
-forced alignment with the same model; both ways find a word by the same frames of 20 to 40 ms. Writes
-outputs/benchmarks/word_times.json.
+FOLDER is LibriSpeech in the Hub's layout. The clips of a split, joined into one long recording, are heard in windows,
+and clip by clip: both are scored against the same transcripts, so that words lost or doubled at seams would show as
+deletions or insertions. The times of the words that were recognised are compared with those of the same words by forced
+alignment of the transcript with the same model. Writes outputs/benchmarks/word_times.json.
 """
 
 import argparse
@@ -91,7 +90,8 @@ def main() -> None:
     set_up_cpu(1)
     model, processor = load_model(args.model)
     listener = Listener(model.eval(), processor)
-    rows = list(load_corpus(args.folder, args.config, args.split).stream.take(args.clips))
+    corpora = load_corpus(args.folder, args.config, args.split)
+    rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
     clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
     with torch.inference_mode():
         result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows])

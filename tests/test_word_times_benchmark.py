@@ -1,4 +1,4 @@
-"""benchmarks/word_times.py: errors of the words that both ways have, and figures of speech that is heard without fault."""
+"""benchmarks/word_times.py: errors of the words that both ways have; speech that is heard without fault."""
 
 import numpy as np
 import pytest
