@@ -13,7 +13,11 @@ def test_only_words_that_were_recognised_are_compared() -> None:
     """Of "a b c" and "a x c d", a and c: 0.1 and 0.3 s too late, ends 0.2 and 0.1 s too early."""
     aligned = [Word("a", 0, 1, 1), Word("b", 1, 2, 1), Word("c", 2, 3, 1)]
     heard = [Word("a", 0.1, 0.8, 1), Word("x", 1, 2, 1), Word("c", 2.3, 2.9, 1), Word("d", 3, 4, 1)]
-    np.testing.assert_allclose(word_times.time_errors_s(heard, aligned), [[0.1, -0.2], [0.3, -0.1]])
+    errors = word_times.time_errors_s(heard, aligned)
+    np.testing.assert_allclose(errors, [[0.1, -0.2], [0.3, -0.1]])
+    np.testing.assert_allclose(word_times.time_errors_s(heard, aligned, "substitute"), [[0.0, 0.0]])
+    medians = {"start, median": 200, "start, 90th percentile": 280, "end, median": 150, "end, 90th percentile": 190}
+    assert word_times.spread_ms(errors) == {"words": 2} | medians
 
 
 def test_what_is_heard_without_fault_has_no_errors() -> None:
@@ -23,6 +27,9 @@ def test_what_is_heard_without_fault_has_no_errors() -> None:
     figures = word_times.measure(tone_listener(), clips, texts)
     perfect = {"wer": 0.0, "hits": 180, "substitutions": 0, "deletions": 0, "insertions": 0}
     assert figures["joined"] == figures["clip by clip"] == perfect
-    assert figures["words compared"] == 180 and figures["left_out_s"] == 0
-    assert figures["start error, ms, 90th percentile"] <= 20 and figures["end error, ms, 90th percentile"] <= 20
+    assert figures["left_out_s"] == 0 and figures["times of words mistaken, ms"] == {"words": 0}
+    for kind in ("words recognised", "the script along the whole"):
+        times = figures[f"times of {kind}, ms"]
+        assert times["words"] == 180
+        assert times["start, 90th percentile"] <= 20 and times["end, 90th percentile"] <= 20
     assert figures["duration_s"] == pytest.approx(sum(map(len, clips)) / tiny.RATE, abs=0.1)
