@@ -33,8 +33,8 @@ class ToneModel:
     def __call__(self, input_features: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
         features = input_features[:, :: self.config.time_stride]
         logits = torch.zeros(*features.shape[:2], self.config.vocab_size)
-        logits[..., self._ids] = 4 * features[..., self._bins]
-        logits[..., self._space] = 4 * 0.8
+        logits[..., self._ids] = 12 * features[..., self._bins]
+        logits[..., self._space] = 12 * 0.8
         return SimpleNamespace(logits=logits, output_lengths=self._lengths(attention_mask.sum(-1)))
 
 
