@@ -113,7 +113,8 @@ def find_utterances(
         if isinstance(one, Dropped):
             previous = None  # what it says lies somewhere here: nothing is joined over it
             continue
-        if previous and one.start_s < previous.end_s:
+        # A letter or two that could be of either belong to both.
+        if previous and one.start_s < max(previous.end_s - PAD_S, previous.start_s):
             dropped.append(Dropped(cue, "overlapping", one.score))
             previous = None
             continue
