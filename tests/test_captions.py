@@ -3,7 +3,9 @@
 import json
 import random
 import re
+from pathlib import Path
 
+import av
 import pytest
 
 from deepspeech2.captions import (
@@ -125,6 +127,17 @@ def test_json_has_words_cues_and_facts() -> None:
 def test_what_is_written_is_read_back(write) -> None:
     cues = [Cue(0.04, 1.5, "R&D"), Cue(1.6, 4.0, "two\nlines, 3 > 2"), Cue(360000.0, 360001.0, "late")]
     assert read_cues(write(cues)) == cues
+
+
+@pytest.mark.parametrize("kind, write", [("srt", to_srt), ("vtt", to_vtt)])
+def test_players_read_what_is_written(kind: str, write, tmp_path: Path) -> None:
+    """FFmpeg, which most of them are built on, finds every cue at its time."""
+    cues = [Cue(0.04, 1.5, "R&D é"), Cue(1.6, 4.0, "two\nlines"), Cue(3600.0, 3601.25, "late")]
+    (tmp_path / f"a.{kind}").write_text(write(cues), encoding="utf-8")
+    with av.open(str(tmp_path / f"a.{kind}")) as container:
+        found = [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux() if packet.size]
+    assert [times[:2] for times in found] == [(40, 1460), (1600, 2400), (3_600_000, 1250)]
+    assert found[1][2].decode() == "two\nlines"
 
 
 def test_captions_of_others_are_read() -> None:
