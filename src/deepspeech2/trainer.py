@@ -81,6 +81,8 @@ class CTCTrainer(Trainer):
         args = copy.copy(args)
         # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
         args.push_to_hub, args.hub_token = False, None
+        # Trainer, told to keep one, would remove at the end of any training what a stopped one goes on from.
+        self.num_kept, args.save_total_limit = args.save_total_limit, None
         # The stream knows its own position; Trainer's way, reading everything again, is not needed.
         args.ignore_data_skip = True
         args.restore_callback_states_from_checkpoint = True  # the patience that early stopping has left
@@ -268,7 +270,7 @@ class CTCTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 finish(aside, name)
-                keep_newest(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+                keep_newest(output_dir, self.num_kept, self.state.best_model_checkpoint)
             self.accelerator.wait_for_everyone()
 
     def _get_output_dir(self, trial):
