@@ -61,7 +61,7 @@ def fit_calibration(raw: np.ndarray, correct: np.ndarray) -> Calibration:
 class Bin(NamedTuple):
     """Words of like confidence: how many, what they claim on average, and what share of them is right."""
 
-    count: int
+    words: int
     confidence: float
     accuracy: float
 
@@ -76,4 +76,4 @@ def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = BINS) 
 
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
     """The gap between claim and truth, averaged over the words (C. Guo et al., ICML 2017); 0 is perfect."""
-    return sum(one.count * abs(one.confidence - one.accuracy) for one in bins) / sum(one.count for one in bins)
+    return sum(one.words * abs(one.confidence - one.accuracy) for one in bins) / sum(one.words for one in bins)

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from .calibration import Calibration
@@ -91,7 +91,9 @@ def read_options(path: Path) -> DecoderOptions:
 
 def write_options(options: DecoderOptions, path: Path) -> None:
     """A decoder.json that `read_options` reads, from wherever it is called."""
-    named = {name: str(Path(getattr(options, name)).resolve()) for name in ("language_model", "lexicon")}
-    made = asdict(replace(options, **{name: file for name, file in named.items() if getattr(options, name)}))
+    made = asdict(options)
+    for name in ("language_model", "lexicon"):
+        if made[name]:
+            made[name] = str(Path(made[name]).resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(made, indent=2, ensure_ascii=False) + "\n")

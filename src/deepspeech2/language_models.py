@@ -1,18 +1,17 @@
 """A word n-gram from plain text, spelled as the model spells it: what beam search asks how likely a text is."""
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checkpoints import write_whole
+from .arguments import DataArguments
 from .processing_deepspeech2 import DeepSpeech2Processor
-
-logger = logging.getLogger(__name__)
+from .servers import reading
+from .splits import OF_CORPUS, load_split
 
 UNKNOWN = "<unk>"
-ORDERS = (1, 2, 3, 4, 5)
+ORDERS = (2, 3, 4, 5)
 OVERLAP_WORDS = 8  # so many words in a row are no chance
 INSTALL = "pip install 'deepspeech2[decoding]', or pip install kaldingram==0.1.2"
 _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
@@ -32,8 +31,8 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
     """
     The sentences of a plain text, normalised, those without words left out.
 
-    A file with empty lines (or lone %, as of fortunes) between its paragraphs is a book: within a paragraph a line's end
-    is a space, and a sentence ends at . ! or ?. Without them it is a list, with a sentence on each line.
+    A file with empty lines (or lone %, as of fortunes) between its paragraphs is a book: within a paragraph a line's
+    end is a space, and a sentence ends at . ! or ?. Without them it is a list, with a sentence on each line.
 
     Raises:
         ValueError: a file that is missing, is not UTF-8 text, or has no word.
@@ -55,6 +54,23 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
             yield sentence
     if empty:
         raise ValueError(f"{str(path)!r} has no words once it is normalised as the model's transcripts are")
+
+
+def split_transcripts(name: str, processor: DeepSpeech2Processor) -> Iterator[str]:
+    """
+    The normalised transcripts of a split named `dataset::split` or `dataset::config/split`.
+
+    Raises:
+        ValueError: a name of another form, or no such split.
+    """
+    dataset, _, split = name.rpartition(OF_CORPUS)
+    if not dataset:
+        raise ValueError(f"{name!r} names no split: expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT")
+    for corpus in load_split(DataArguments(dataset_name=[dataset]), split):
+        with reading(corpus.name):
+            for example in corpus.stream.select_columns(["text"]):
+                if sentence := processor.normalize_text(example["text"] or ""):
+                    yield sentence
 
 
 class HeldOut:
@@ -79,6 +95,16 @@ class HeldOut:
         return tuple(words) in self._whole or any(run in self._runs for run in _runs(words))
 
 
+def keep(named: dict[str, Iterable[str]], held_out: HeldOut, left_out: dict[str, int]) -> Iterator[str]:
+    """The sentences of each text but those that are held out; their number is noted in `left_out`, by the text."""
+    for name, sentences in named.items():
+        for sentence in sentences:
+            if held_out.shares(sentence):
+                left_out[name] = left_out.get(name, 0) + 1
+            else:
+                yield sentence
+
+
 def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return (tuple(words[start : start + OVERLAP_WORDS]) for start in range(len(words) - OVERLAP_WORDS + 1))
 
@@ -89,13 +115,13 @@ def train_language_model(
     """
     Writes a Kneser-Ney back-off n-gram (by kaldingram) as an ARPA file.
 
-    Words that the vocabulary cannot write are read as <unk>. Beyond them <unk> gets the share of the words that were read
-    once, which is how often the next word will be a new one (I. J. Good, 1953); the others give it in proportion.
+    Words that the vocabulary cannot write are read as <unk>. Beyond them <unk> gets the share of the words that were
+    read once, which is how often the next word will be a new one (I. J. Good, 1953); the others give it in proportion.
 
     Args:
         sentences: normalised, without empty ones.
         processor: whose vocabulary decides which words can be written.
-        order: words of the longest n-gram, 1 to 5.
+        order: words of the longest n-gram, 2 to 5.
 
     Raises:
         ImportError: without kaldingram.
