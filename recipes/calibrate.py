@@ -5,8 +5,8 @@ Fits the confidences of a decoder's words to real speech, and checks them on oth
         --check other/test
     python recipes/calibrate.py MODEL --decoder outputs/decoder/decoder.json --dataset_name FOLDER --split validation
 
-Writes reliability.png and calibration.json into `--output_dir`, and the two fitted numbers into the decoder.json that was
-given; without --decoder, for greedy decoding, into MODEL/decoder.json.
+Writes reliability.png and calibration.json into `--output_dir`, and the two fitted numbers into the decoder.json that
+was given; without --decoder, for greedy decoding, into MODEL/decoder.json.
 """
 
 import argparse
@@ -45,11 +45,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str]) -> int:
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
     set_up_log()
     set_up_cpu(1)
     if not args.decoder and not Path(args.model).is_dir():
-        raise ValueError(f"{args.model} is no folder to write {DECODER_NAME} into: give --decoder, which may hold {{}}")
+        parser.error(
+            f"{args.model} is no folder to write {DECODER_NAME} into: give --decoder, a file which may hold {{}}"
+        )
     corpora = {split: load_split(split_arguments(args), split) for split in dict.fromkeys([args.split, *args.check])}
     options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
     model, processor = load_model(args.model)

@@ -19,6 +19,9 @@ Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 INSTALL = "pip install 'deepspeech2[decoding]', or pip install ctc-beam-decoder==0.2.0 flashlight-text==0.0.7"
 TOKEN_MIN_LOG_PROB = -7.0  # below it a symbol is not tried, unless it is its frame's likeliest
 LEXICON_THRESHOLD = 15.0  # how far behind the best a beam of the lexicon's search may be
+BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam of the open search may be
+IMPOSSIBLE_LOG_PROB = -30.0  # the library takes nothing for less likely than -34.5
+END = "</s>"
 _MINUS_INF = -1e9
 
 
@@ -55,25 +58,29 @@ def open_search(
         from ctc_beam_decoder import build_ctcdecoder
     except ImportError as error:
         raise ImportError(f"{error}; beam search needs a package: {INSTALL}") from None
+    labels = ["" if index == blank else token for index, token in enumerate(tokens)]
+    words = [*arpa_words(language_model), END] if language_model else None
     decoder = build_ctcdecoder(
-        ["" if index == blank else token for index, token in enumerate(tokens)],
-        language_model,
-        arpa_words(language_model) if language_model else None,
-        alpha=alpha,
-        beta=beta,
-        unk_score_offset=unknown_score,
+        [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
     )
-    prune, token_min = (_MINUS_INF, _MINUS_INF) if thorough else (-10.0, TOKEN_MIN_LOG_PROB)
+    # Left to itself the search scores the last word again, as an unknown one, where a space may follow it. So each text
+    # ends in a certain space and the certain word </s>, which costs all of them the same beyond its own probability.
+    closing = np.full((2, len(tokens) + 1), _MINUS_INF, np.float32)
+    closing[0, labels.index(" ")] = closing[1, -1] = 0.0
+    prune, token_min = (_MINUS_INF, IMPOSSIBLE_LOG_PROB) if thorough else (BEAM_MIN_LOG_PROB, TOKEN_MIN_LOG_PROB)
 
     def search(log_probs: np.ndarray) -> str:
-        return decoder.decode(
-            log_probs,
+        column = np.full((len(log_probs), 1), _MINUS_INF, np.float32)
+        beams = decoder.decode_beams(
+            np.concatenate([np.concatenate([log_probs, column], axis=1), closing]),
             beam_width=beam_size,
             beam_prune_logp=prune,
             token_min_logp=token_min,
+            prune_history=not thorough,
             hotwords=list(hotwords),
             hotword_weight=hotword_weight,
         )
+        return beams[0][0].removesuffix(END).rstrip() if beams else ""
 
     return search
 

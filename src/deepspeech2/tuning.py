@@ -78,7 +78,7 @@ def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> Store
 
 def judge_words(stored: StoredLogits, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
     """
-    The confidence of each word that the decoder writes, (N,), and whether the word is right, (N,): a hit of the alignment
+    The confidence of each word that the decoder writes, (N,), and whether it is right, (N,): a hit in the alignment
     with the reference.
     """
     confidences: list[float] = []
