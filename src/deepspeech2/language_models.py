@@ -11,6 +11,7 @@ from .servers import reading
 from .splits import OF_CORPUS, load_split
 
 UNKNOWN = "<unk>"
+MARKERS = ("<s>", "</s>", UNKNOWN)
 ORDERS = (2, 3, 4, 5)
 OVERLAP_WORDS = 8  # so many words in a row are no chance
 INSTALL = "pip install 'deepspeech2[decoding]', or pip install kaldingram==0.1.2"
@@ -115,8 +116,9 @@ def train_language_model(
     """
     Writes a Kneser-Ney back-off n-gram (by kaldingram) as an ARPA file.
 
-    Words that the vocabulary cannot write are read as <unk>. Beyond them <unk> gets the share of the words that were
-    read once, which is how often the next word will be a new one (I. J. Good, 1953); the others give it in proportion.
+    Words that the vocabulary cannot write are read as <unk>. Beyond them <unk> gets the share of the words, ends of
+    sentences among them, that were read once: that is how often the next word will be a new one (I. J. Good, 1953). The
+    others give it in proportion.
 
     Args:
         sentences: normalised, without empty ones.
@@ -142,8 +144,8 @@ def train_language_model(
     if not num_sentences:
         raise ValueError("there is no sentence to train a language model on: all were left out, or none given")
     unigrams = counts.counts[0][()]
-    once = sum(count == 1 for word, count in unigrams.word_to_count.items())
-    new = max(once, 1) / (num_words + 1)
+    once = sum(count == 1 for word, count in unigrams.word_to_count.items() if word not in MARKERS)
+    new = max(once, 1) / (num_words + num_sentences)
     counts.cal_discounting_constants()
     counts.cal_f()
     for word in unigrams.word_to_f:
@@ -156,5 +158,5 @@ def train_language_model(
     with part.open("w", encoding="utf-8") as file:
         counts.print_as_arpa(file)
     part.rename(path)
-    vocabulary = len(unigrams.word_to_f) - 3  # without <s>, </s> and <unk>
+    vocabulary = len(unigrams.word_to_f) - len(MARKERS)
     return LanguageModelFacts(num_sentences, num_words, vocabulary, unigrams.word_to_f[UNKNOWN])
