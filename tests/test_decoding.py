@@ -239,11 +239,18 @@ def test_files_that_cannot_be_used_are_named(tmp_path, processor):
     (tmp_path / "words.txt").write_text("ab\nx1\n")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "lm.arpa").write_text("the cat\n")
+    (tmp_path / "cut.arpa").write_text(ARPA[:120])
+    (tmp_path / "a.txt").write_text("a\n")
     for options, message in (
         ({"lexicon": str(tmp_path / "words.txt")}, r"cannot write, such as \['x1'\]"),
         ({"lexicon": str(tmp_path / "empty.txt")}, "has no words"),
         ({"language_model": str(tmp_path / "lm.arpa")}, "is not an ARPA file"),
         ({"language_model": str(tmp_path / "none.arpa")}, "cannot be read"),
+        ({"language_model": str(tmp_path / "cut.arpa")}, "cut.arpa' cannot be read"),
+        (
+            {"language_model": str(tmp_path / "cut.arpa"), "lexicon": str(tmp_path / "a.txt")},
+            "cut.arpa' cannot be read",
+        ),
         ({"hotwords": ("xyz",)}, "outside the vocabulary"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -9,7 +9,10 @@ repeats in C++, asks for a numpy below 2.
 """
 
 import math
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +63,10 @@ def open_search(
         raise ImportError(f"{error}; beam search needs a package: {INSTALL}") from None
     labels = ["" if index == blank else token for index, token in enumerate(tokens)]
     words = [*arpa_words(language_model), END] if language_model else None
-    decoder = build_ctcdecoder(
-        [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
-    )
+    with _loading(language_model):
+        decoder = build_ctcdecoder(
+            [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
+        )
     # Left to itself the search scores the last word again, as an unknown one, where a space may follow it. So each text
     # ends in a certain space and the certain word </s>, which costs all of them the same beyond its own probability.
     closing = np.full((2, len(tokens) + 1), _MINUS_INF, np.float32)
@@ -122,7 +126,8 @@ def lexicon_search(
         known.add_entry(word)
     unknown = known.get_index("<unk>")
     known.set_default_index(unknown)
-    lm = KenLM(str(language_model), known) if language_model else ZeroLM()
+    with _loading(language_model):
+        lm = KenLM(str(language_model), known) if language_model else ZeroLM()
     ids = {token: index for index, token in enumerate(tokens)}
     space, start = ids[" "], lm.start(False)
     trie = Trie(len(tokens), space)
@@ -152,6 +157,28 @@ def lexicon_search(
         return " ".join(known.get_entry(index) for index in found[0].words if index >= 0) if found else ""
 
     return search
+
+
+@contextmanager
+def _loading(language_model: Path | None) -> Iterator[None]:
+    """
+    KenLM reads a file without a word: it writes its progress past Python, into file descriptor 2.
+
+    Raises:
+        ValueError: it cannot read the file.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the language model {str(language_model)!r} cannot be read: {error}") from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
 
 
 def arpa_words(path: Path) -> list[str]:
