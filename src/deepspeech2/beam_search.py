@@ -19,7 +19,7 @@ import numpy as np
 
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
-INSTALL = "pip install 'deepspeech2[decoding]', or pip install ctc-beam-decoder==0.2.0 flashlight-text==0.0.7"
+INSTALL = "pip install ctc-beam-decoder==0.2.0 flashlight-text==0.0.7"
 TOKEN_MIN_LOG_PROB = -7.0  # below it a symbol is not tried, unless it is its frame's likeliest
 LEXICON_THRESHOLD = 15.0  # how far behind the best a beam of the lexicon's search may be
 BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam of the open search may be

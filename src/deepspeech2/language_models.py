@@ -14,7 +14,7 @@ UNKNOWN = "<unk>"
 MARKERS = ("<s>", "</s>", UNKNOWN)
 ORDERS = (2, 3, 4, 5)
 OVERLAP_WORDS = 8  # so many words in a row are no chance
-INSTALL = "pip install 'deepspeech2[decoding]', or pip install kaldingram==0.1.2"
+INSTALL = "pip install kaldingram==0.1.2"
 _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
 
 
