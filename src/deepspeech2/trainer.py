@@ -81,7 +81,7 @@ class CTCTrainer(Trainer):
         args = copy.copy(args)
         # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
         args.push_to_hub, args.hub_token = False, None
-        # Trainer, told to keep one, would remove at the end of any training what a stopped one goes on from.
+        # Told to keep one, Trainer would remove at its end what a stopped run goes on from.
         self.num_kept, args.save_total_limit = args.save_total_limit, None
         # The stream knows its own position; Trainer's way, reading everything again, is not needed.
         args.ignore_data_skip = True
@@ -98,8 +98,7 @@ class CTCTrainer(Trainer):
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
         self._ids: list[str] = []  # of the step under way
         self._buffers: Buffers | None = None
-        self._writes_to: str | None = None
-        self._audio_s = 0.0
+        self._writes_to, self._audio_s = None, 0.0
         self._audio_since = self._clock = time.perf_counter()
         self.pop_callback(ProgressCallback)
         self.add_callback(BlankWatch())

@@ -1,8 +1,10 @@
 """Reports, plots and the model card: what a run leaves for people to look at."""
 
 from .check_report import Problem, problems_table, write_check_report
+from .decoder_plots import heat_map, reliability_diagram
 from .interpolation_report import interpolation_table, write_interpolation_report
 from .model_card import EvaluatedSplit, card_metadata, write_model_card
+from .plots import save_png
 from .run_report import results_table, write_run_report
 from .score_report import write_score_report
 from .strategy_report import strategy_rows, strategy_table, write_strategy_report
@@ -11,9 +13,12 @@ __all__ = [
     "EvaluatedSplit",
     "Problem",
     "card_metadata",
+    "heat_map",
     "interpolation_table",
     "problems_table",
+    "reliability_diagram",
     "results_table",
+    "save_png",
     "strategy_rows",
     "strategy_table",
     "write_check_report",

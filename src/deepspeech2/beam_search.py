@@ -1,0 +1,204 @@
+"""
+Prefix beam search with a word n-gram, by two libraries.
+
+ctc-beam-decoder searches an open vocabulary: an unknown word costs, but can be written, and hotwords are paid for by
+the letter. It sums over all alignments of a text, as CTC does. It cannot promise that each word is one of a list;
+flashlight-text can, which walks a trie of the words, but it knows no hotwords. Each does what the other cannot.
+On librispeech_mini's clean/validation they are alike in errors and speed. pyctcdecode, whose search ctc-beam-decoder
+repeats in C++, asks for a numpy below 2.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
+
+INSTALL = "pip install ctc-beam-decoder==0.2.0 flashlight-text==0.0.7"
+TOKEN_MIN_LOG_PROB = -7.0  # below it a symbol is not tried, unless it is its frame's likeliest
+LEXICON_THRESHOLD = 15.0  # how far behind the best a beam of the lexicon's search may be
+BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam of the open search may be
+IMPOSSIBLE_LOG_PROB = -30.0  # the library takes nothing for less likely than -34.5
+END = "</s>"
+_MINUS_INF = -1e9
+
+
+def open_search(
+    tokens: Sequence[str],
+    blank: int,
+    *,
+    language_model: Path | None,
+    alpha: float,
+    beta: float,
+    unknown_score: float,
+    beam_size: int,
+    hotwords: Sequence[str] = (),
+    hotword_weight: float = 10.0,
+    thorough: bool = False,
+) -> Search:
+    """
+    A search for the text with the highest ln p(text | audio) + alpha * ln p(text) + beta * words.
+
+    Args:
+        tokens: what each id writes; one of them is the space.
+        blank: the blank's id.
+        language_model: an ARPA file of words; None: the audio alone decides.
+        unknown_score: added to the log10 probability of a word that the language model lacks.
+        beam_size: texts kept at each frame.
+        hotwords: words and phrases that are paid for, in the model's spelling.
+        hotword_weight: nats for each word of them.
+        thorough: nothing but `beam_size` prunes, for exact results on small problems.
+
+    Raises:
+        ImportError: without ctc-beam-decoder.
+    """
+    try:
+        from ctc_beam_decoder import build_ctcdecoder
+    except ImportError as error:
+        raise ImportError(f"{error}; beam search needs a package: {INSTALL}") from None
+    labels = ["" if index == blank else token for index, token in enumerate(tokens)]
+    words = [*arpa_words(language_model), END] if language_model else None
+    with _loading(language_model):
+        decoder = build_ctcdecoder(
+            [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
+        )
+    # Left to itself the search scores the last word again, as an unknown one, where a space may follow it. So each text
+    # ends in a certain space and the certain word </s>, which costs all of them the same beyond its own probability.
+    closing = np.full((2, len(tokens) + 1), _MINUS_INF, np.float32)
+    closing[0, labels.index(" ")] = closing[1, -1] = 0.0
+    prune, token_min = (_MINUS_INF, IMPOSSIBLE_LOG_PROB) if thorough else (BEAM_MIN_LOG_PROB, TOKEN_MIN_LOG_PROB)
+
+    def search(log_probs: np.ndarray) -> str:
+        column = np.full((len(log_probs), 1), _MINUS_INF, np.float32)
+        beams = decoder.decode_beams(
+            np.concatenate([np.concatenate([log_probs, column], axis=1), closing]),
+            beam_width=beam_size,
+            beam_prune_logp=prune,
+            token_min_logp=token_min,
+            prune_history=not thorough,
+            hotwords=list(hotwords),
+            hotword_weight=hotword_weight,
+        )
+        return beams[0][0].removesuffix(END).rstrip() if beams else ""
+
+    return search
+
+
+def lexicon_search(
+    tokens: Sequence[str],
+    blank: int,
+    words: Sequence[str],
+    *,
+    language_model: Path | None,
+    alpha: float,
+    beta: float,
+    beam_size: int,
+) -> Search:
+    """
+    A search as `open_search`'s that writes nothing but `words`, whatever is heard.
+
+    Args:
+        words: spelled with `tokens`; those that the language model lacks have its probability of unknown words.
+
+    Raises:
+        ImportError: without flashlight-text.
+    """
+    try:
+        from flashlight.lib.text.decoder import (
+            CriterionType,
+            LexiconDecoder,
+            LexiconDecoderOptions,
+            SmearingMode,
+            Trie,
+            ZeroLM,
+        )
+        from flashlight.lib.text.decoder.kenlm import KenLM
+        from flashlight.lib.text.dictionary import Dictionary
+    except ImportError as error:
+        raise ImportError(f"{error}; a lexicon needs a package, for Python 3.11 and 3.12: {INSTALL}") from None
+    known = Dictionary()
+    for word in (*words, "<unk>"):
+        known.add_entry(word)
+    unknown = known.get_index("<unk>")
+    known.set_default_index(unknown)
+    with _loading(language_model):
+        lm = KenLM(str(language_model), known) if language_model else ZeroLM()
+    ids = {token: index for index, token in enumerate(tokens)}
+    space, start = ids[" "], lm.start(False)
+    trie = Trie(len(tokens), space)
+    for word in words:
+        index = known.get_index(word)
+        trie.insert([*(ids[letter] for letter in word), space], index, lm.score(start, index)[1])
+    trie.smear(SmearingMode.MAX)
+    options = LexiconDecoderOptions(
+        beam_size,
+        len(tokens),
+        LEXICON_THRESHOLD,
+        alpha * math.log(10),  # KenLM's logarithms are to the base of 10
+        beta,
+        -math.inf,
+        0.0,
+        True,
+        CriterionType.CTC,
+    )
+    decoder = LexiconDecoder(options, trie, lm, space, blank, unknown, [], False)
+    # Every word of the trie ends in a space. A last frame that is certainly one ends the last word, at no cost.
+    closing = np.full((1, len(tokens)), _MINUS_INF, np.float32)
+    closing[0, space] = 0.0
+
+    def search(log_probs: np.ndarray) -> str:
+        frames = np.ascontiguousarray(np.concatenate([log_probs, closing]), np.float32)
+        found = decoder.decode(frames.ctypes.data, *frames.shape)
+        return " ".join(known.get_entry(index) for index in found[0].words if index >= 0) if found else ""
+
+    return search
+
+
+@contextmanager
+def _loading(language_model: Path | None) -> Iterator[None]:
+    """
+    KenLM reads a file without a word: it writes its progress past Python, into file descriptor 2.
+
+    Raises:
+        ValueError: it cannot read the file.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"the language model {str(language_model)!r} cannot be read: {error}") from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+def arpa_words(path: Path) -> list[str]:
+    """
+    The words of an ARPA file, without <s>, </s> and <unk>.
+
+    Raises:
+        ValueError: no such file, or not an ARPA file.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            if next(file, "").strip() != "\\data\\":
+                raise ValueError(f"{path} is not an ARPA file: its first line is not \\data\\; make one by train_lm.py")
+            words = []
+            for line in file:
+                if line.startswith("\\2-grams:") or line.startswith("\\end\\"):
+                    break
+                fields = line.split("\t")
+                if len(fields) > 1:
+                    words.append(fields[1].strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the language model {str(path)!r} cannot be read: {error}") from error
+    return [word for word in words if word not in ("<s>", "</s>", "<unk>")]
