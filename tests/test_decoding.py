@@ -136,6 +136,15 @@ def test_a_hotword_wins_against_what_is_a_little_likelier():
     assert open_search(TOKENS, 0, **plain(hotwords=["ab"], hotword_weight=5.0))(log_probs) == "ab"
 
 
+def test_a_hotword_may_be_one_that_the_language_model_lacks(arpa):
+    """c is heard a little better than b. Unknown, it costs 0.5 * 10 * ln 10 = 11.5 nats; as a hotword it is paid 15."""
+    log_probs = certain("a_ _c")
+    log_probs[4] = np.log([0.04, 0.03, 0.03, 0.4, 0.5])
+    weights = {"language_model": arpa, "alpha": 0.5, "beta": 1.0, "unknown_score": -10.0}
+    assert open_search(TOKENS, 0, **plain(**weights))(log_probs) == "a b"
+    assert open_search(TOKENS, 0, **plain(**weights, hotwords=["c"], hotword_weight=15.0))(log_probs) == "a c"
+
+
 def decoder_of(processor, **options) -> Decoder:
     return Decoder(processor, 0.02, options=DecoderOptions(**options))
 
