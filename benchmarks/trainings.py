@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from deepspeech2.experiments import CONFIG, RESULTS, changed_since
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -18,15 +20,10 @@ def train_once(folder: Path, settings: dict) -> None:
     Raises SystemExit where they are those of other settings, or older than the weights that they start from.
     """
     settings = settings | {"output_dir": str(folder), "use_cpu": True}
-    config, results = folder / "config.yaml", folder / "results.json"
-    if results.is_file():
-        there = yaml.safe_load(config.read_text(encoding="utf-8"))
-        changed = [key for key in sorted((there | settings).keys() - {"credit"}) if there.get(key) != settings.get(key)]
-        start = ROOT / settings.get("model_name_or_path", "") / "model.safetensors"
-        if start.is_file() and start.stat().st_mtime > results.stat().st_mtime:
-            changed.append("the weights of model_name_or_path")
-        if changed:
-            raise SystemExit(f"{folder} holds the results of another {', '.join(changed)}: remove the folder")
+    if changed := changed_since(folder, settings):
+        raise SystemExit(f"{folder} holds a run with other settings: {'; '.join(changed)}. Remove the folder")
+    config = folder / CONFIG
+    if (folder / RESULTS).is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")

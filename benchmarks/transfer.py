@@ -13,28 +13,22 @@ Writes outputs/transfer/transfer.md and the plots; what is done already is not d
 
 import argparse
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
-import soundfile
-import soxr
 import yaml
 from matplotlib.axes import Axes
 from trainings import ROOT, train_once
 
-from deepspeech2.audio import open_audio
-from deepspeech2.corpora import load_corpus
 from deepspeech2.metrics import Scores, Utterance, score
 from deepspeech2.reports.plots import INK, MUTED, SERIES, draw_figure, error_rate_bars, save_png
+from deepspeech2.targets import clips_of, in_order_of, take, write_speaker, write_telephone
 
 OUTPUT = ROOT / "outputs" / "transfer"
 SPEAKER = "3526"
 SPEAKER_MINUTES = (1, 2, 5)
 TELEPHONE_MINUTES = 60
-SAMPLING_RATE, TELEPHONE_RATE = 16000, 8000
 STAGES = {
     "before fine-tuning": "scores-before",
     "after fine-tuning": "scores-after",
@@ -44,8 +38,6 @@ FIXED_STEPS = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at
 FIXED_STEPS |= {"early_stopping_patience": 0, "held_out_share": 0, "compare_with_scratch": True, "eval_split": "test"}
 SPEAKER_SETTINGS = {"max_steps": 150, "batch_seconds": 30}
 TELEPHONE_SETTINGS = {"max_steps": 300, "batch_seconds": 60, "learning_rate": 1e-3, "reverberation_probability": 0}
-
-Clip = tuple[np.ndarray, dict]  # samples (N,) at 16 kHz and the row that they are of
 
 
 def main() -> None:
@@ -85,63 +77,20 @@ def train(name: str, settings: dict) -> None:
     train_once(OUTPUT / name, settings | {"dataloader_num_workers": 0})
 
 
-def clips_of(mini: Path, split: str) -> Iterator[Clip]:
-    (corpus,) = load_corpus(str(mini), "clean", split)
-    for row in corpus.stream:
-        yield open_audio(row["audio"], SAMPLING_RATE), row
-
-
 def write_speaker_corpus(mini: Path, folder: Path, minutes: int, seed: int) -> None:
     """`minutes` of the speaker for training, drawn from five by the seed; all but those five for the test."""
     if (folder / "test").is_dir():
         return
-    clips = [clip for clip in clips_of(mini, "train.100") if clip[1]["speaker_id"] == SPEAKER]
-    clips = [clips[place] for place in np.random.default_rng(0).permutation(len(clips))]
-    pool = take(clips, max(SPEAKER_MINUTES))
-    chosen = take([pool[place] for place in np.random.default_rng(seed).permutation(len(pool))], minutes)
-    write_split(folder, "train", chosen, SAMPLING_RATE, "PCM_16")
-    held = {row["id"] for _, row in pool}
-    write_split(folder, "test", [clip for clip in clips if clip[1]["id"] not in held], SAMPLING_RATE, "PCM_16")
-
-
-def take(clips: list[Clip], minutes: float) -> list[Clip]:
-    """Clips, in order, each of which still fits in `minutes`."""
-    taken, left_s = [], 60.0 * minutes
-    for samples, row in clips:
-        if samples.size / SAMPLING_RATE <= left_s:
-            taken.append((samples, row))
-            left_s -= samples.size / SAMPLING_RATE
-    return taken
+    clips = [clip for clip in clips_of(str(mini), "clean", "train.100") if clip[1]["speaker_id"] == SPEAKER]
+    write_speaker(clips, folder, minutes, max(SPEAKER_MINUTES), seed)
 
 
 def write_telephone_corpus(mini: Path, folder: Path) -> None:
     if (folder / "test").is_dir():
         return
-    clips = [clip for clip in clips_of(mini, "train.100") if clip[1]["speaker_id"] != SPEAKER]
-    clips = [clips[place] for place in np.random.default_rng(0).permutation(len(clips))]
-    for split, chosen in (("train", take(clips, TELEPHONE_MINUTES)), ("test", list(clips_of(mini, "validation")))):
-        lines = [(telephone(samples), row) for samples, row in chosen]
-        write_split(folder, split, lines, TELEPHONE_RATE, "ULAW")
-
-
-def telephone(samples: np.ndarray) -> np.ndarray:
-    """16 kHz -> 8 kHz, 300 to 3400 Hz (ITU-T G.712's band); the file's u-law (G.711) does the rest."""
-    band = scipy.signal.butter(4, [300, 3400], "bandpass", fs=TELEPHONE_RATE, output="sos")
-    narrow = scipy.signal.sosfilt(band, soxr.resample(samples, SAMPLING_RATE, TELEPHONE_RATE))
-    return narrow * min(1.0, 0.99 / np.abs(narrow).max())
-
-
-def write_split(folder: Path, split: str, clips: list[Clip], rate: int, subtype: str) -> None:
-    if (folder / split).is_dir():
-        return
-    partial = folder / f"{split}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    lines = ["file_name\ttext\tid\tspeaker_id"]
-    for samples, row in clips:
-        soundfile.write(partial / f"{row['id']}.wav", samples, rate, subtype=subtype)
-        lines.append(f"{row['id']}.wav\t{row['text']}\t{row['id']}\t{row['speaker_id']}")
-    (partial / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    partial.rename(folder / split)
+    clips = [clip for clip in clips_of(str(mini), "clean", "train.100") if clip[1]["speaker_id"] != SPEAKER]
+    train = take(in_order_of(0, clips), TELEPHONE_MINUTES)
+    write_telephone({"train": train, "test": clips_of(str(mini), "clean", "validation")}, folder)
 
 
 def pooled(runs: list[str], stage: str) -> tuple[Scores, list[float]]:

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from deepspeech2.exits import end_run
+from deepspeech2.hub import without_token
 from deepspeech2.loading import build_train_stream, load_or_build
 from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check
@@ -32,7 +33,8 @@ def main(argv: list[str]) -> int:
     training.output_dir = str(folder)  # the records of drops are no run's
     corpora = load_train_corpora(data)
     eval_corpora, scored = load_eval_splits(data)
-    model, processor = load_or_build(model_arguments, corpora, adaptation.new_characters)
+    start = (adaptation.new_characters, adaptation.adapter_size)
+    model, processor = load_or_build(model_arguments, corpora, *start)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
     facts = describe(splits)
     if not fatal:
         facts |= estimate_costs(model, stream, splits[TRAINING], processor, training)
-    command = shlex.join(["python", "recipes/check_data.py", *argv])
+    command = without_token(shlex.join(["python", "recipes/check_data.py", *argv]), training.hub_token)
     report = write_check(folder, splits, problems, facts, title="The data before training", command=command)
     print(problems_table(problems) if problems else "no problems")
     print("\n".join(["", *(f"{name}: {text}" for name, text in facts.items()), f"Report: {report}"]))

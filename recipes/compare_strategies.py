@@ -1,22 +1,26 @@
 """
 Runs ways of fine-tuning at one budget, with several seeds, and says which to take.
 
+    python recipes/adaptation/prepare.py LIBRISPEECH_MINI
     python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --processes 2
 
 Writes the runs, strategies.md, plots and index.html into `--output_dir`. The same command goes on where it was stopped:
-finished runs are not done again. recipes/adaptation/README.md says how an experiment is declared.
+finished runs are not done again, one that failed is tried again. recipes/adaptation/README.md says how an experiment is
+declared.
 """
 
 import argparse
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
 
 from deepspeech2.exits import end_run
-from deepspeech2.metrics import compare
+from deepspeech2.experiments import START, plan_runs, read_change, read_experiment
+from deepspeech2.metrics import compare_over_seeds
 from deepspeech2.reports import strategy_rows, strategy_table, write_strategy_report
-from deepspeech2.strategies import START, carry_out, collect, plan_runs, read_experiment, recommend, time_left_s
+from deepspeech2.strategies import carry_out, collect, recommend, time_left_s
 
 FINETUNE = Path(__file__).with_name("finetune.py")
 
@@ -32,31 +36,48 @@ def make_parser() -> argparse.ArgumentParser:
         "--processes", type=int, default=1, help="trainings at a time, one thread each (default: %(default)s)"
     )
     parser.add_argument("--output_dir", type=Path, help="where to write (default: outputs/adaptation/NAME_OF_CONFIG)")
+    parser.add_argument(
+        "--set",
+        type=read_change,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a setting of all runs, which wins over the file's common ones; may be given again",
+    )
     return parser
 
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    experiment = read_experiment(args.config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
+    experiment = read_experiment(args.config, dict(args.set))
     folder = args.output_dir or Path("outputs", "adaptation", args.config.stem)
     runs = plan_runs(experiment, folder)
+    num_done = sum(run.done for run in runs)
+    print(f"{len(runs)} runs in {folder}, {num_done} of them done already", flush=True)
     failed, started = [], time.monotonic()
-    for done, (run, trouble) in enumerate(carry_out(runs, FINETUNE, args.processes), start=1):
-        left_min = time_left_s(done, len(runs), started) / 60
-        print(f"{done} of {len(runs)}: {run.strategy}, seed {run.seed}; about {left_min:.0f} min left", flush=True)
+    for trained, (run, trouble) in enumerate(carry_out(runs, FINETUNE, args.processes), start=1):
+        left_min = time_left_s(trained, len(runs) - num_done - trained, started) / 60
+        print(
+            f"{num_done + trained} of {len(runs)}: {run.strategy}, seed {run.seed}; about {left_min:.0f} min left",
+            flush=True,
+        )
         if trouble:
             failed.append(run)
             print(trouble, file=sys.stderr, flush=True)
     if failed:
-        names = ", ".join(f"{run.strategy} with seed {run.seed}" for run in failed)
+        names = "; ".join(f"{run.strategy} with seed {run.seed}" for run in failed)
         print(f"{len(failed)} of {len(runs)} runs failed: {names}; the same command runs them again", file=sys.stderr)
-        return 1
+
     outcomes = collect(experiment, runs)
     baseline = outcomes[experiment.baseline]
     comparisons = {
-        name: compare(baseline.target, one.target) for name, one in outcomes.items() if name != experiment.baseline
+        name: compare_over_seeds(baseline.target, one.target)
+        for name, one in outcomes.items()
+        if name != experiment.baseline
     }
     chosen, reason = recommend(experiment, outcomes)
+    missing = ", ".join(name for name in experiment.strategies if name not in outcomes)
     report = write_strategy_report(
         folder,
         title=experiment.title,
@@ -70,10 +91,11 @@ def main(argv: list[str]) -> int:
             "source": experiment.source,
             "seeds": ", ".join(map(str, experiment.seeds)),
             "baseline": experiment.baseline,
+            "without all their runs, left out": missing or "none",
         },
     )
     print(f"\n{strategy_table(strategy_rows(outcomes, comparisons))}\nTake {chosen}: {reason}\nReport: {report}")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -49,7 +49,8 @@ def main(argv: list[str]) -> None:
     eval_corpora, splits = load_eval_splits(data)
     unlabelled = load_unlabelled(data)
 
-    model, processor = load_or_build(model_arguments, corpora, adaptation_arguments.new_characters)
+    start = (adaptation_arguments.new_characters, adaptation_arguments.adapter_size)
+    model, processor = load_or_build(model_arguments, corpora, *start)
     plan = plan_training(corpora, model, processor, data, augmentation, training, unlabelled)
     adaptation = Adaptation(adaptation_arguments, model, training.max_steps)
     check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)

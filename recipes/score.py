@@ -21,6 +21,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
+from deepspeech2.adaptation import reestimate_norms
 from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.decoding import DecodingProcesses, load_decoder
 from deepspeech2.devices import set_up_cpu
@@ -42,6 +43,11 @@ def make_parser() -> argparse.ArgumentParser:
     add_split_arguments(parser)
     parser.add_argument(
         "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
+    )
+    parser.add_argument(
+        "--reestimate_norms",
+        action="store_true",
+        help="first find the statistics of the batch norms anew, on the split itself and without its transcripts",
     )
     parser.add_argument(
         "--decoder", type=Path, metavar="FILE", help="decoder.json, of tune_decoder.py (default: greedy)"
@@ -99,9 +105,12 @@ def main(argv: list[str]) -> int:
             world_size=state.num_processes,
             drops_dir=folder / "drops",
         )
+        model.to(state.device)
+        if args.reestimate_norms:
+            reestimate_norms(model, build_loader(stream, num_workers=1))
         loader = build_loader(stream, num_workers=1)
         with DecodingProcesses(decoder, args.decode_processes) if decoder else contextlib.nullcontext() as decoding:
-            scored[name] = score_model(model.to(state.device), processor, loader, decoding)
+            scored[name] = score_model(model, processor, loader, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
             kind = "utterances" if name == tested else "utterances-baseline"

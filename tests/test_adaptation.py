@@ -4,16 +4,14 @@ import copy
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 import tiny
-from deepspeech2.adaptation import Adaptation, interpolated, parameter_groups, reestimate_norms
+from deepspeech2.adaptation import Adaptation, parameter_groups, place_of, reestimate_norms
 from deepspeech2.alphabets import change_alphabet
 from deepspeech2.learning_arguments import AdaptationArguments
-from deepspeech2.low_rank import LowRankUpdates, apply_low_rank
 from deepspeech2.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.trainer import CTCTrainer
-from test_trainer import Repeated, StopAfterSave, Stopped
+from test_trainer import Repeated
 
 SGD = {"optim": "sgd", "learning_rate": 0.1, "lr_scheduler_type": "constant", "max_grad_norm": 0, "weight_decay": 0}
 
@@ -26,8 +24,12 @@ def batches(tmp_path_factory):
 
 
 def adapted(**given) -> tuple[DeepSpeech2ForCTC, Adaptation]:
+    """A model, with adapters if they are asked for; without them its weights are the same."""
     torch.manual_seed(1)
     model, _ = tiny.new_model()
+    if size := given.get("adapter_size", 0):
+        bare, (model, _) = model, tiny.new_model(adapter_size=size)
+        model.load_state_dict(bare.state_dict(), strict=False)
     return model, Adaptation(AdaptationArguments(**given), model, max_steps=10)
 
 
@@ -93,10 +95,8 @@ def test_rates_fall_from_the_head_downward(tmp_path, batches):
 
 @pytest.mark.parametrize(("every", "steps"), [(2, 7), (0.25, 8)])
 def test_unfreezing_goes_from_the_head_downward(tmp_path, batches, every, steps):
-    """Every two steps one of head, layers.1, layers.0, convs: 0.25 of 8 steps are two."""
-    parts = [{"head"}, {"layers.1"}, {"layers.0"}, {"convs"}]
-    model, _ = adapted()
-    groups = parameter_groups(model)
+    """Every two steps one of head, layers.1, layers.0, convs: 0.25 of 8 steps are two. Norms and statistics too."""
+    parts = ["head", "layers.1", "layers.0", "convs"]
     for done in (2, 3, 5, 7):
         model, adaptation = adapted()
         before = {name: one.detach().clone() for name, one in model.state_dict().items()}
@@ -104,13 +104,15 @@ def test_unfreezing_goes_from_the_head_downward(tmp_path, batches, every, steps)
         args = tiny.training_arguments(tmp_path, max_steps=done, **SGD)
         trainer = CTCTrainer(model, args, tiny.new_model()[1], Repeated(batches), None, adaptation=adaptation)
         trainer.train()
-        unfrozen = {part for some in parts[: 1 + (done - 1) // 2] for part in some}
-        changed = moved(trainer, before)
-        assert {name for part in unfrozen for name in groups[part]} <= changed
-        assert not changed & {name for part in set().union(*parts) - unfrozen for name in groups[part]}
+        unfrozen = parts[: 1 + (done - 1) // 2]
+        changed = {name for name, one in trainer.model.state_dict().items() if not one.equal(before[name])}
+        assert changed == {name for name in before if place_of(name) in unfrozen}
 
 
-def test_a_schedule_that_is_too_slow_is_refused():
+def test_a_schedule_that_is_no_number_of_steps_or_too_slow_is_refused():
+    assert [AdaptationArguments(unfreeze_every=every).faults() for every in (0.5, 3.0)] == [[], []]
+    (fault,) = AdaptationArguments(unfreeze_every=2.5).faults()
+    assert fault == "unfreeze_every is 2.5; expected whole steps, or a share below 1"
     with pytest.raises(ValueError, match="unfreezes the last of 4 parts at step 12, but the training has 10 steps"):
         adapted(unfreeze_every=4)
 
@@ -122,7 +124,8 @@ def test_the_pull_to_the_start(tmp_path, batches):
     for one in model.parameters():
         one.data.add_(1.0)
         one.grad = torch.full_like(one, 3.0)
-    adaptation.after_backward(0, share=0.5)  # one of two backward passes of a step
+    with adaptation.backward_pass(0, share=0.5):  # one of two of a step
+        pass
     for name, one in model.named_parameters():
         torch.testing.assert_close(one.grad, torch.full_like(one, 3.0 + 0.5 * 0.5 * 1.0)), name
         torch.testing.assert_close(one.detach() - start[name], torch.ones_like(one))
@@ -156,105 +159,6 @@ def test_statistics_found_anew(batches):
     torch.testing.assert_close(found[1], found[0])
     torch.testing.assert_close(found[3], (found[0] + found[2]) / 2)
     assert not model.training or convolution.batch_norm.momentum == 0.1
-
-
-# Low-rank updates
-
-
-def test_low_rank_updates_start_from_nothing_and_follow_the_chain_rule():
-    """A product with W = W0 + 2 up @ down, in which autograd sees the factors, has the same gradients and steps."""
-    torch.manual_seed(0)
-    layer = torch.nn.Linear(5, 4, bias=False)
-    start, x, y = layer.weight.detach().clone(), torch.randn(7, 5), torch.randint(4, (7,))
-    updates = LowRankUpdates(layer, ["weight"], rank=2, scale=4.0)
-    up, down = (one.detach().clone().requires_grad_() for one in updates.factors("weight"))
-    assert layer.weight.equal(start) and not up.any() and down.any()
-    ours = torch.optim.SGD([*updates.factors("weight"), layer.weight], lr=0.5)
-    theirs = torch.optim.SGD([up, down], lr=0.5)
-    for _ in range(4):
-        ours.zero_grad(), theirs.zero_grad()
-        cross_entropy(layer(x), y).backward()
-        updates.on_pre_optimizer_step(None, None, None)
-        ours.step()
-        updates.on_optimizer_step(None, None, None)
-        cross_entropy(x @ (start + 2.0 * up @ down).T, y).backward()
-        theirs.step()
-    torch.testing.assert_close(updates.up["weight"], up)
-    torch.testing.assert_close(layer.weight, start + 2.0 * up @ down)
-    assert torch.linalg.matrix_rank(layer.weight.detach() - start) == 2
-
-
-def test_low_rank_updates_in_training(tmp_path, batches):
-    """Matrices of the recurrent layers and the head move by rank 3; norms, if asked for, as a whole; no other thing."""
-    trainer, before = trained(tmp_path, batches, low_rank=3, trained_groups=["norms"])
-    matrices = {name for name in before if "rnn.weight" in name or name == "ctc_head.weight"}
-    assert moved(trainer, before) == matrices | set(parameter_groups(trainer.model)["norms"])
-    for name in matrices:
-        change = (trainer.model.state_dict()[name] - before[name]).double()
-        singular = torch.linalg.svdvals(change)
-        assert singular[2] > 0 and singular[3:].sum() < 1e-5 * singular.sum()
-    factors = sum(3 * sum(before[name].shape) for name in matrices)
-    norms = sum(before[name].numel() for name in parameter_groups(trainer.model)["norms"])
-    assert trainer.adaptation.num_trained == factors + norms
-
-
-def test_a_saved_update_is_put_onto_its_start(tmp_path, batches):
-    trainer, _ = trained(tmp_path, batches, low_rank=2)
-    trainer.adaptation.save_result(tmp_path, None)
-    model, _ = adapted()
-    apply_low_rank(model, tmp_path)
-    for name, one in model.named_parameters():
-        torch.testing.assert_close(one, trainer.model.state_dict()[name])
-    other, _ = tiny.new_model(hidden_size=8)
-    with pytest.raises(ValueError, match="expected the model that its training started from"):
-        apply_low_rank(other, tmp_path)
-    with pytest.raises(ValueError, match="expected the folder of a run with low_rank"):
-        apply_low_rank(model, tmp_path / "none")
-
-
-@pytest.mark.parametrize("given", [{"low_rank": 2, "layer_lr_decay": 0.5}, {"unfreeze_every": 1, "l2_sp": 0.1}])
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, batches, given, ema_decay):
-    options = {"save_strategy": "steps", "save_steps": 3, "optim": "adamw_torch", "learning_rate": 0.01}
-    options |= {"ema_decay": ema_decay}
-
-    def start(folder):
-        model, adaptation = adapted(**given)
-        args = tiny.training_arguments(folder, max_steps=6, **(SGD | options))
-        manifest = tiny.write_corpus(folder, "u", 12) if not (folder / "u.csv").exists() else folder / "u.csv"
-        processor = tiny.new_model()[1]
-        stream, _ = tiny.streams(manifest, model, processor, args)
-        trainer = CTCTrainer(model, args, processor, stream, None, adaptation=adaptation)
-        if adaptation.low_rank:
-            trainer.add_callback(adaptation.low_rank)
-        return trainer
-
-    whole = start(tmp_path / "whole")
-    whole.train()
-    stopped = start(tmp_path / "parts")
-    stopped.add_callback(StopAfterSave(3))
-    with pytest.raises(Stopped):
-        stopped.train()
-    resumed = start(tmp_path / "parts")
-    resumed.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-3"))
-    expected = whole.model.state_dict()
-    assert all(one.equal(expected[name]) for name, one in resumed.model.state_dict().items())
-
-
-def test_an_average_of_updates_is_no_small_file(tmp_path, batches, caplog):
-    """Its rank is higher: nothing is written, and that is said."""
-    caplog.set_level("INFO")
-    trainer, _ = trained(tmp_path, batches, options={"ema_decay": 0.9}, low_rank=2)
-    trainer.adaptation.save_result(tmp_path, None)
-    assert not (tmp_path / "low_rank.safetensors").exists() and "is in the model alone" in caplog.text
-
-
-def test_between_two_models():
-    """A quarter of the way; counters are those of the end."""
-    start, end = ({"w": torch.tensor([value]), "n": torch.tensor(int(value))} for value in (0.0, 8.0))
-    assert interpolated(start, end, 0.25) == {"w": torch.tensor([2.0]), "n": torch.tensor(8)}
-    with pytest.raises(ValueError, match="w has 1 in one model and 2 in the other"):
-        interpolated(start, {"w": torch.zeros(2), "n": torch.tensor(1)}, 0.5)
 
 
 # Another alphabet
@@ -293,5 +197,6 @@ def test_the_start_is_left_alone():
     before = copy.deepcopy(model.state_dict())
     adaptation = Adaptation(AdaptationArguments(), model, max_steps=5)
     assert adaptation.plain and not any(one.requires_grad for one in model.model.convs[0].parameters())
-    adaptation.after_backward(0, 1.0)
+    with adaptation.backward_pass(0, 1.0):
+        pass
     assert all(one.equal(before[name]) for name, one in model.state_dict().items())

@@ -33,5 +33,5 @@ def test_results_of_other_settings_are_not_taken(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings | {"output_dir": str(tmp_path), "use_cpu": True}))
     (tmp_path / "results.json").write_text("{}")
     trainings.train_once(tmp_path, settings)  # nothing runs: there is no dataset_name
-    with pytest.raises(SystemExit, match="another max_steps: remove the folder"):
+    with pytest.raises(SystemExit, match=r"max_steps was 5 and is 6\. Remove the folder"):
         trainings.train_once(tmp_path, settings | {"max_steps": 6})

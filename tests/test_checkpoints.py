@@ -81,7 +81,7 @@ def test_a_small_file_is_replaced_as_a_whole(tmp_path):
 
 
 def test_an_error_of_ours_is_no_disk_error(tmp_path):
-    with pytest.raises(RuntimeError, match="shapes"), disk_errors(place_aside(tmp_path, "checkpoint-1")):
+    with pytest.raises(RuntimeError, match="shapes"), disk_errors(tmp_path, "checkpoint-1"):
         raise RuntimeError("shapes cannot be multiplied")
 
 
@@ -129,9 +129,29 @@ class Planted:
         self.path = path
 
 
-def test_a_planted_state_is_refused_and_not_executed(tmp_path):
-    torch.save({"state": Planted(str(tmp_path / "run"))}, tmp_path / "optimizer.pt")
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "data_position_0_of_1.pt"])
+def test_a_planted_state_is_refused_and_not_executed(tmp_path, name):
+    manifest = tiny.write_corpus(tmp_path / "speech", "u", 12)
+    options = {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    new_trainer(tmp_path / "run", manifest, **options).train()
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    torch.save({"state": Planted(str(tmp_path / "was_run"))}, checkpoint / name)
     refused = pytest.raises(ValueError, match=r"nothing in it was executed.*Remove that folder")
-    with refused, refused_pickles(tmp_path):
-        torch.load(tmp_path / "optimizer.pt", weights_only=True)
-    assert not (tmp_path / "run").exists()
+    with refused, refused_pickles(checkpoint):
+        new_trainer(tmp_path / "run", manifest, **options).train(resume_from_checkpoint=str(checkpoint))
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_a_rotation_keeps_the_whole_one_and_not_a_damaged_newer_one(tmp_path, caplog):
+    """20 is damaged, 10 is gone on from, 15 comes: one is kept. A copy with another name is nobody's business."""
+    write(tmp_path, 10, a="123")
+    damaged = write(tmp_path, 20, a="123") / "sub" / "a"
+    damaged.write_text("1")
+    (tmp_path / "checkpoint-best").mkdir()
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    remove_unfinished(tmp_path)
+    assert "checkpoint-20 was not whole" in caplog.text
+    write(tmp_path, 15, a="123")
+    keep_newest(tmp_path, 1, None)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-15", "checkpoint-best"]
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-15"

@@ -147,6 +147,7 @@ def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
         ({"audio": AUDIO | {"window": "hann"}}, "hann window of 320 samples"),
         ({"audio": AUDIO | {"sample_rate": 8000}}, "window of 160 samples"),
         ({"labels": LABELS.strip()}, "hold no space"),
+        ({"labels": LABELS + "Ä"}, "converted whole: .*size mismatch for ctc_head.weight"),
     ],
 )
 def test_what_cannot_be_had_exactly_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -168,3 +169,9 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r"lacks model\.layers\.1\.rnn\.weight_hh_l0"):
         from_deepspeech_pytorch(tmp_path / "a.pth")
+    for name in ("labels", "audio_conf"):
+        content = torch.load(save(tmp_path / "a.pth"))
+        del content[name]
+        torch.save(content, tmp_path / "a.pth")
+        with pytest.raises(ValueError, match=f"converted whole: it lacks '{name}'"):
+            convert_deepspeech_pytorch(tmp_path / "a.pth", tmp_path / "out")

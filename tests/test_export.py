@@ -33,7 +33,7 @@ LONG_KERNELS = {
 def disturb(model: DeepSpeech2ForCTC) -> DeepSpeech2ForCTC:
     """Statistics and biases as training leaves them: none is 0 or 1."""
     for name, tensor in [*model.named_buffers(), *model.named_parameters()]:
-        if "running_mean" in name or "bias" in name:
+        if "running_mean" in name or "bias" in name or "adapters" in name:
             torch.nn.init.normal_(tensor, std=0.5)
         elif "running_var" in name or ("norm" in name and "weight" in name):
             torch.nn.init.uniform_(tensor, 0.5, 2.0)
@@ -72,6 +72,8 @@ def recording(tmp_path_factory):
     "sizes",
     [
         *({"rnn_type": kind, "bidirectional": both} for kind in ("lstm", "gru", "rnn") for both in (True, False)),
+        {"rnn_type": "lstm", "adapter_size": 3},
+        {"rnn_type": "gru", "bidirectional": False, "adapter_size": 3},
         LONG_KERNELS,
         LONG_KERNELS | {"rnn_bias": False, "conv_strides": [[2, 1], [2, 1]]},
     ],

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_a_step_without_a_finite_gradient_moves_no_head(tmp_path, manifest, monk
 def test_sharded_weights_learn_from_ctc_alone(tmp_path, manifest):
     trainer = new_trainer(tmp_path, manifest, replace(ALL, distillation_weight=0.0))
     trainer.is_fsdp_enabled = True
-    with pytest.raises(ValueError, match="which shard the weights, all of them learn, from CTC alone; use DDP"):
+    with pytest.raises(ValueError, match=r"with FSDP and DeepSpeed, which shard the weights, .* from CTC alone"):
         trainer.train()
 
 
@@ -136,15 +137,20 @@ def one_step(folder: Path, places: list[int]) -> list[dict[str, torch.Tensor]]:
     """The weights of the model and of the heads after a step on some of the batches of `batches.pt`, accumulated."""
     torch.manual_seed(1)
     model, processor = tiny.new_model()
-    model.train = lambda mode=True: model  # as in evaluation: statistics would differ from process to process
-    model.eval()
+    model.eval().train = lambda mode=True: model  # statistics would differ from process to process
     batches = torch.load(folder / "batches.pt")
-    arguments = ObjectiveArguments(domain_adversarial_weight=1.0, domain_layer=1)
+    domains = {"domain_adversarial_weight": 1.0, "domain_layer": 1}
+    arguments = ObjectiveArguments(**domains, adversarial_epsilon=0.1, mwer_weight=1.0, mwer_hypotheses="n_best")
     options = ONE_STEP | {"gradient_accumulation_steps": len(places), "learning_rate": 0.1, "use_cpu": True}
     objective = Objective(arguments, model, processor)
     stream = Repeated([batches[place] for place in places])
     trainer = CTCTrainer(model, tiny.training_arguments(folder, **options), processor, stream, None, None, objective)
-    trainer.train()
+
+    def drawn(like: torch.Tensor) -> torch.Tensor:
+        return torch.randn(like.shape, generator=torch.Generator().manual_seed(0))
+
+    with patch("torch.randn_like", drawn):  # where the worst change is sought from: the same, whoever draws
+        trainer.train()
     return [weights(model), {name: tensor.clone() for name, tensor in objective.heads.state_dict().items()}]
 
 

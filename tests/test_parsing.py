@@ -9,7 +9,8 @@ import yaml
 from deepspeech2.parsing import RECIPE_ARGUMENTS, RecipeError, parse_recipe
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
-YAMLS = sorted(RECIPES.rglob("*.yaml"))
+# Those of adaptation are experiments, which test_experiments.py reads.
+YAMLS = sorted(set(RECIPES.rglob("*.yaml")) - set((RECIPES / "adaptation").glob("*.yaml")))
 SMALLEST = {"dataset_name": "speech.csv"}
 
 
@@ -230,6 +231,12 @@ def test_one_kind_of_fault_does_not_hide_another(config):
             {"model_name_or_path": "x", "model_config": {"dropout": 0.1, "hidden_size": 8}},
             ["model_config 'hidden_size' has no effect", "only dropout"],
         ),
+        ({"adapter_size": 8}, ["adapter_size is for a checkpoint", "model_config"]),
+        ({"adapter_size": -8}, ["adapter_size is -8; expected 0 or more"]),
+        ({"new_characters": "abc"}, ["new_characters is for a checkpoint"]),
+        ({"layer_lr_decay": 0}, ["layer_lr_decay is 0.0; expected a share above 0"]),
+        ({"norm_statistics": "fixed"}, ["norm_statistics is 'fixed'; expected update, frozen or reestimate"]),
+        ({"low_rank_scale": 8}, ["low_rank_scale has no effect without low_rank"]),
         ({"entropy_weight": -1}, ["entropy_weight is -1"]),
         ({"label_smoothing": 1}, ["label_smoothing is 1.0", "[0, 1)"]),
         ({"ctc_weight": 0}, ["ctc_weight, mwer_weight and distillation_weight are all 0"]),
@@ -245,6 +252,10 @@ def test_one_kind_of_fault_does_not_hide_another(config):
             ["distillation_speech 'unlabelled' needs unlabelled_dataset_name"],
         ),
         ({"distillation_weight": 1}, ["distillation_weight needs model_name_or_path"]),
+        (
+            {"distillation_weight": 1, "model_name_or_path": "x", "new_characters": "abc"},
+            ["distillation_weight with new_characters", "does not know that alphabet"],
+        ),
         (
             {"distillation_weight": 1, "model_name_or_path": "x", "distillation_temperature": 0},
             ["distillation_temperature is 0.0"],

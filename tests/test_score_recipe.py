@@ -1,5 +1,6 @@
 """recipes/score.py on two tiny random models and generated recordings."""
 
+import argparse
 import csv
 import json
 import runpy
@@ -12,6 +13,10 @@ import soundfile
 import torch
 
 from deepspeech2 import DeepSpeech2Config, DeepSpeech2FeatureExtractor, DeepSpeech2ForCTC, DeepSpeech2Processor
+from deepspeech2.adaptation import reestimate_norms
+from deepspeech2.data import EvaluationStream
+from deepspeech2.loading import load_model
+from deepspeech2.splits import add_split_arguments, load_split, split_arguments
 
 TEXTS = ["turn on", "stop", "go on", "turn"]
 
@@ -48,6 +53,12 @@ def main(repository):
     return runpy.run_path(str(repository / "recipes" / "score.py"))["main"]
 
 
+def score_parser(words):
+    parser = argparse.ArgumentParser()
+    add_split_arguments(parser)
+    return parser.parse_args(words)
+
+
 def test_scores_one_model(folder, main, tmp_path, capsys):
     argv = [str(folder / "a"), "--dataset_name", str(folder / "manifest.csv"), "--output_dir", str(tmp_path)]
     assert main(argv) == 0
@@ -76,6 +87,22 @@ def test_the_held_out_part_and_groups(folder, main, tmp_path):
     assert sum(group["num_utterances"] for group in scores["groups"]["room"].values()) == held_out
     with pytest.raises(ValueError, match="needs held_out_share or held_out_speakers"):
         main([*argv, "--split", "held-out"])
+
+
+def test_statistics_found_anew_on_the_split(folder, main, tmp_path):
+    """The model with the split's own statistics, as a second one beside it; on disk the first stays as it was."""
+    argv = ["--dataset_name", str(folder / "manifest.csv")]
+    data = split_arguments(score_parser(argv))
+    model, processor = load_model(str(folder / "a"))
+    reestimate_norms(model, EvaluationStream(load_split(data, "test"), processor, batch_seconds=60.0))
+    for one in (model, processor):
+        one.save_pretrained(tmp_path / "anew")
+    wanted = []
+    for name, more in ((folder / "a", ["--reestimate_norms"]), (tmp_path / "anew", []), (folder / "a", [])):
+        assert main([str(name), *argv, *more, "--output_dir", str(tmp_path / "out")]) == 0
+        lines = (tmp_path / "out" / "utterances.jsonl").read_text().splitlines()
+        wanted.append({line["id"]: line["hypothesis"] for line in map(json.loads, lines)})
+    assert wanted[0] == wanted[1] != wanted[2]
 
 
 def test_faults_come_before_anything_is_scored(folder, main, tmp_path):

@@ -5,12 +5,13 @@ import signal
 
 import psutil
 import pytest
+from kill import launch, losses
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from deepspeech2.runs import train
 from deepspeech2.signals import StopOnSignal
-from test_resume import launch, losses, wait_for, write_run
+from test_resume import wait_for, write_run
 from test_runs import arguments, folder  # noqa: F401
 
 EVERY_FOUR = {"max_steps": 6, "save_strategy": "steps", "save_steps": 4, "ema_decay": 0.5}
@@ -67,7 +68,7 @@ def test_without_a_signal_nothing_ends():
 def test_a_launcher_takes_its_process_along(tmp_path, number):
     """`accelerate launch` of one process passes no signal on; its end does, as SIGTERM, data workers and all."""
     config, log = write_run(tmp_path, max_steps=100_000, save_steps=100_000, dataloader_num_workers=2), tmp_path / "log"
-    launcher = launch(config, tmp_path / "run", log)
+    launcher = launch([str(config)], tmp_path / "run", log)
     wait_for(lambda: "'loss'" in log.read_text(), log)
     launcher.send_signal(number)
     launcher.wait(timeout=30)
@@ -79,7 +80,7 @@ def test_a_launcher_takes_its_process_along(tmp_path, number):
 def test_two_processes_stop_at_the_same_step(tmp_path):
     """Only one is told to."""
     config, log = write_run(tmp_path, max_steps=100_000, save_steps=100_000), tmp_path / "log"
-    launcher = launch(config, tmp_path / "run", log, processes=2)
+    launcher = launch([str(config)], tmp_path / "run", log, processes=2)
     wait_for(lambda: "'loss'" in log.read_text(), log)
     (second,) = [child for child in psutil.Process(launcher.pid).children() if child.environ().get("RANK") == "1"]
     second.send_signal(signal.SIGTERM)
@@ -88,3 +89,22 @@ def test_two_processes_stop_at_the_same_step(tmp_path):
     positions = {path.name for path in listed.parent.glob("data_position_*")}
     assert positions == {"data_position_0_of_2.pt", "data_position_1_of_2.pt"}
     assert "without process" not in log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_leaves_the_data_workers_at_work(tmp_path, processes, number):
+    """A terminal, a cluster and torch's launcher send it so; the launcher may end first."""
+    config, log = write_run(tmp_path, max_steps=100_000, save_steps=100_000, dataloader_num_workers=2), tmp_path / "log"
+    launcher = launch([str(config)], tmp_path / "run", log, processes)
+    wait_for(lambda: "'loss'" in log.read_text(), log)
+    everyone = [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True)]
+    assert len(everyone) >= 1 + processes * (1 + 2)
+    for one in everyone:
+        one.send_signal(number)
+    launcher.wait(timeout=60)
+    _, alive = psutil.wait_procs(everyone, timeout=60)
+    assert not alive
+    assert "the same command goes on from there" in log.read_text() and "killed by signal" not in log.read_text()
+    assert len(list((tmp_path / "run").glob("checkpoint-*/files.json"))) == 1

@@ -1,8 +1,11 @@
 """Strategies against each other: what is declared, what is run, what the figures say."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,105 +13,22 @@ import pytest
 import yaml
 
 import tiny
-from deepspeech2.metrics import Utterance, compare
-from deepspeech2.parsing import RecipeError
+from deepspeech2.experiments import START, Experiment, plan_runs, read_experiment
+from deepspeech2.metrics import Utterance, compare_over_seeds, over_seeds
 from deepspeech2.reports import strategy_rows, strategy_table, write_strategy_report
-from deepspeech2.strategies import (
-    START,
-    Experiment,
-    Outcome,
-    collect,
-    plan_runs,
-    pool,
-    read_experiment,
-    recommend,
-)
+from deepspeech2.strategies import Outcome, collect, recommend
 
 ROOT = Path(__file__).resolve().parent.parent
-DECLARED = {
-    "title": "A question",
-    "common": {
-        "model_name_or_path": "recipes/quickstart/starter",
-        "dataset_name": "synthetic",
-        "max_steps": 5,
-        "batch_seconds": 30,
-    },
-    "strategies": {"low": {"learning_rate": 1e-4}, "high": {"learning_rate": 1e-2}},
-    "baseline": "low",
-    "target": "test",
-    "source": "synthetic::validation",
-    "seeds": [1, 2],
-}
 
 
-def declare(path: Path, **changes) -> Path:
-    path.write_text(yaml.safe_dump(DECLARED | changes, sort_keys=False))
-    return path
+def heard(wrong: int, count: int = 10) -> list[Utterance]:
+    """Of ten words, a clip and a speaker each, so many wrong."""
+    return [Utterance(f"u{n}", f"s{n}", 1.0, "yes", "no" if n < wrong else "yes") for n in range(count)]
 
 
-def heard(wrong: int, speaker: str = "", count: int = 10) -> list[Utterance]:
-    """Of ten words, a clip each, so many wrong."""
-    return [Utterance(f"u{n}", speaker or f"s{n}", 1.0, "yes", "no" if n < wrong else "yes") for n in range(count)]
-
-
-def outcome(name: str, target: int, source: int, num_trained: int = 0) -> Outcome:
-    (pooled_target, wers), (pooled_source, source_wers) = pool({"1": heard(target)}), pool({"1": heard(source)})
-    return Outcome(name, pooled_target, pooled_source, wers, source_wers, num_trained)
-
-
-def test_an_experiment_is_read(tmp_path):
-    experiment = read_experiment(declare(tmp_path / "a.yaml", strategies={"low": None, "high": {"learning_rate": 1}}))
-    assert experiment.strategies == {"low": {}, "high": {"learning_rate": 1}} and experiment.seeds == [1, 2]
-    assert experiment.max_source_loss == 1.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"sedes": [1]}, "unknown key 'sedes'; did you mean 'seeds'?"),
-        ({"common": "max_steps"}, "common is 'max_steps'; expected 'key: value' pairs"),
-        ({"seeds": ["one"]}, r"seeds are \['one'\]; expected a list of whole numbers"),
-        ({"common": {}}, "common names no model_name_or_path, which all strategies start from"),
-        ({"baseline": "full"}, "the baseline 'full' is none of the strategies: low, high"),
-        ({"strategies": {"low": {}, "start": {}}}, "cannot be called 'start'"),
-        (
-            {"strategies": {"low": {}, "long": {"max_steps": 9}}},
-            "long has another budget than low: max_steps 9 instead of 5",
-        ),
-    ],
-)
-def test_faults_of_an_experiment(tmp_path, changes, fault):
-    with pytest.raises(RecipeError, match=fault):
-        read_experiment(declare(tmp_path / "a.yaml", **changes))
-
-
-def test_the_faults_of_all_strategies_come_at_once(tmp_path):
-    strategies = {"low": {}, "one": {"learning_rat": 1}, "two": {"ema_decay": 2}}
-    experiment = read_experiment(declare(tmp_path / "a.yaml", strategies=strategies))
-    with pytest.raises(RecipeError) as caught:
-        plan_runs(experiment, tmp_path / "out")
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["one", "two"]
-    assert "did you mean 'learning_rate'?" in caught.value.faults[0]
-
-
-def test_a_run_is_the_common_settings_its_own_and_a_seed(tmp_path):
-    common = DECLARED["common"] | {"dataset_name": "draw-{seed}", "transcripts": ["a{seed}.csv"]}
-    experiment = read_experiment(declare(tmp_path / "a.yaml", common=common))
-    runs = plan_runs(experiment, tmp_path / "out")
-    assert [(run.strategy, run.seed) for run in runs] == [("low", 1), ("high", 1), ("low", 2), ("high", 2)]
-    settings = runs[3].settings
-    assert settings["dataset_name"] == "draw-2" and settings["transcripts"] == ["a2.csv"] and settings["seed"] == 2
-    assert settings["learning_rate"] == 1e-2 and settings["max_steps"] == 5
-    assert settings["test_split"] == ["test", "synthetic::validation"] and settings["eval_split"] == "test"
-    assert settings["output_dir"] == str(tmp_path / "out" / "high" / "seed-2")
-
-
-def test_seeds_are_pooled():
-    """2 and 4 of 10 wrong: 6 of 20. A speaker alone is told apart by clips, several by themselves."""
-    scores, wers = pool({"1": heard(2), "2": heard(4)})
-    assert scores.wer == 6 / 20 and wers == [0.2, 0.4] and scores.num_speakers == 10
-    scores, _ = pool({"1": heard(2, "ann"), "2": heard(4, "ann")})
-    assert scores.num_speakers == 10 and scores.resampled_by == "speaker"
+def outcome(name: str, target: int, source: int, num_trained: int = 0, own_budget: bool = False) -> Outcome:
+    scores = (over_seeds({1: heard(wrong)}) for wrong in (target, source))
+    return Outcome(name, *scores, num_trained=num_trained, own_budget=own_budget)
 
 
 def test_the_recommendation():
@@ -122,21 +42,33 @@ def test_the_recommendation():
         "head": outcome("head", 3, 3, 10),
         "norms": outcome("norms", 2, 4, 20),
     }
-    experiment = Experiment("", {}, {"full": {}}, "full", "", "", max_source_loss=11)
+    strategies: dict = {"full": {}, "head": {}, "norms": {}, "longer": {"budget": "own"}}
+    experiment = Experiment("", {}, strategies, "full", "", "", max_source_loss=11)
     name, reason = recommend(experiment, outcomes)
     assert name == "head" and "2 of 3 strategies" in reason and "+0.0 points" in reason
     outcomes["full"] = outcome("full", 0, 5, 1000)
-    assert (
-        recommend(replace(experiment, max_source_loss=21), outcomes)[0] == "norms"
-    )  # 2 more wrong are luck, 3 are not
+    outcomes["longer"] = outcome("longer", 0, 3, 5)  # out of competition
+    allowed = replace(experiment, max_source_loss=21)
+    assert recommend(allowed, outcomes)[0] == "norms"  # 2 more wrong than full's are luck, 3 are not
+
+
+def test_the_start_is_recommended_where_nothing_is_better():
+    """Of ten words the start has 3 wrong; 2 fewer are luck."""
+    experiment = Experiment("", {}, {"full": {}}, "full", "", "")
+    name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 4, 3, 10)})
+    assert name == START and "none of them has a target WER below the start's, 30.0 %" in reason
+    name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 1, 3, 10)})
+    assert name == START and "10.0 %, which is not significantly below the start's, 30.0 %" in reason
+    name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 0, 5, 10)})
+    assert name == START and reason.startswith("0 of 1 strategies")
 
 
 def test_table_and_page(tmp_path):
-    outcomes = {START: outcome(START, 8, 3), "full": outcome("full", 1, 5, 1000), "<b>": outcome("<b>", 9, 3, 10)}
-    comparisons = {name: compare(outcomes["full"].target, outcomes[name].target) for name in (START, "<b>")}
+    outcomes = {START: outcome(START, 8, 3), "full": outcome("full", 1, 5, 1000), "<b>": outcome("<b>", 9, 3, 10, True)}
+    comparisons = {name: compare_over_seeds(outcomes["full"].target, outcomes[name].target) for name in (START, "<b>")}
     rows = strategy_rows(outcomes, comparisons)
     assert rows[1][:2] == ["full", "1,000"] and rows[1][2].startswith("10.0 (") and rows[1][4:6] == ["", ""]
-    assert rows[2][4].startswith("+80.0 (") and float(rows[2][5]) < 0.05
+    assert rows[2][0] == "<b> (own budget)" and rows[2][4].startswith("+80.0 (") and float(rows[2][5]) < 0.05
     assert strategy_table(rows).count("\n") == 5
     page = write_strategy_report(
         tmp_path,
@@ -153,46 +85,88 @@ def test_table_and_page(tmp_path):
     assert {"parameters.png", "retention.png", "strategies.md"} <= {path.name for path in tmp_path.iterdir()}
 
 
+def declare(folder: Path, **changes) -> tuple[Path, list[str]]:
+    """An experiment on tones, and the command that carries it out."""
+    manifests = {
+        name: tiny.write_corpus(folder / name, name, count, seed)
+        for seed, (name, count) in enumerate({"train": 12, "new": 6, "old": 6}.items())
+    }
+    model, processor = tiny.new_model()
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    common = {
+        "model_name_or_path": str(folder / "model"), "use_cpu": True, "dataset_name": str(manifests["train"]),
+        "eval_dataset_name": str(manifests["new"]), "eval_split": "new", "batch_seconds": 3, "max_duration_s": 3,
+        "window_size": 8, "max_steps": 4, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False,
+        "report_to": "none", "logging_steps": 1,
+    }  # fmt: skip
+    experiment = {
+        "title": "A question", "common": common | changes.pop("common", {}), "baseline": "low",
+        "strategies": {"low": {}, "high": {"learning_rate": 1e-2}}, "target": "new",
+        "source": f"{manifests['old']}::old", "seeds": [1, 2], "max_source_loss": 1000,
+    }  # fmt: skip
+    config = folder / "experiment.yaml"
+    config.write_text(yaml.safe_dump(experiment | changes, sort_keys=False))
+    recipe = str(ROOT / "recipes" / "compare_strategies.py")
+    return config, [sys.executable, recipe, str(config), "--output_dir", str(folder / "out")]
+
+
 @pytest.mark.slow
 def test_a_comparison_from_end_to_end(tmp_path):
     """Two rates, two seeds, two at a time. A run that fails does not stop the others; what is done stays done."""
-    manifests = {
-        name: tiny.write_corpus(tmp_path / name, name, count, seed)
-        for seed, (name, count) in enumerate({"train": 12, "new": 6, "old": 6}.items())
-    }
-    for one in tiny.new_model():
-        one.save_pretrained(tmp_path / "start")
-    common = {
-        "model_name_or_path": str(tmp_path / "start"), "use_cpu": True,
-        "dataset_name": str(manifests["train"]), "eval_dataset_name": str(manifests["new"]), "eval_split": "new",
-        "batch_seconds": 3, "max_duration_s": 3, "window_size": 8, "max_steps": 4, "eval_strategy": "no",
-        "save_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "logging_steps": 1,
-    }  # fmt: skip
-    config = declare(
-        tmp_path / "a.yaml",
-        common=common,
-        strategies={"low": {}, "high": {"learning_rate": 1e-2}, "bad": {"dataset_name": "{seed}.csv"}},
-        target="new",
-        source=f"{manifests['old']}::old",
-        seeds=[1, 2],
-        max_source_loss=1000,
-    )
-    (tmp_path / "1.csv").write_bytes(manifests["train"].read_bytes())
-    command = [sys.executable, str(ROOT / "recipes" / "compare_strategies.py"), str(config)]
-    command += ["--processes", "2", "--output_dir", str(tmp_path / "out")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "bad with seed 1, bad with seed 2" in done.stderr, done.stderr
-    assert "1.csv" in done.stderr  # the end of the log
+    strategies = {"low": {}, "high": {"learning_rate": 1e-2}, "bad": {"dataset_name": "{seed}.csv"}}
+    config, command = declare(tmp_path, strategies=strategies)
+    (tmp_path / "1.csv").write_text("audio,text\nnothing.wav,a\n")
+    done = subprocess.run([*command, "--processes", "2"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "bad with seed 1; bad with seed 2" in done.stderr, done.stderr
+    assert "nothing.wav" in done.stderr and "2.csv" in done.stderr  # the end of each log
+    assert "| high |" in done.stdout and "| bad |" not in done.stdout and "Take " in done.stdout
 
-    written = json.loads((tmp_path / "out" / "low" / "seed-1" / "results.json").read_text())
-    declare(
-        config, **(yaml.safe_load(config.read_text()) | {"strategies": {"low": {}, "high": {"learning_rate": 1e-2}}})
-    )
+    results = tmp_path / "out" / "low" / "seed-1" / "results.json"
+    written = results.stat().st_mtime_ns
+    _, command = declare(tmp_path)
+    os.utime(tmp_path / "model" / "model.safetensors", (0, 0))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Take " in done.stdout and (tmp_path / "out" / "index.html").is_file()
-    assert json.loads((tmp_path / "out" / "low" / "seed-1" / "results.json").read_text()) == written
+    assert done.returncode == 0 and "4 of them done already" in done.stdout, done.stderr
+    assert results.stat().st_mtime_ns == written and (tmp_path / "out" / "index.html").is_file()
     experiment = read_experiment(config)
     outcomes = collect(experiment, plan_runs(experiment, tmp_path / "out"))
-    assert list(outcomes) == [START, "low", "high"] and outcomes["high"].target.num_utterances == 12
+    assert list(outcomes) == [START, "low", "high"]
+    assert [scores.num_utterances for scores in outcomes["high"].target.runs.values()] == [6, 6]
     assert outcomes["low"].num_trained > 0 and len(outcomes["low"].logs) == 2
+
+    done = subprocess.run(
+        [*command, "--set", "learning_rate=0.5"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0 and "low/seed-1 holds a run with other settings" in done.stderr
+    assert "learning_rate was None and is 0.5" in done.stderr and "high: " not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_comparison_that_is_stopped_goes_on(tmp_path):
+    """SIGTERM during the second of two runs: the first stays, the second goes on from the checkpoint that it left."""
+    saving = {"max_steps": 400, "save_strategy": "steps", "save_steps": 400}
+    _, command = declare(tmp_path, common=saving, seeds=[1])
+    second = tmp_path / "out" / "high" / "seed-1"
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("1 of 2: low"):
+            break
+    deadline = time.monotonic() + 300
+    while "loss=" not in (log := (second / "log.txt").read_text() if (second / "log.txt").is_file() else ""):
+        assert time.monotonic() < deadline, log
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0 and "the same command goes on" in errors
+    (checkpoint,) = second.glob("checkpoint-*")
+    assert checkpoint.name != "checkpoint-400" and not (second / "results.json").exists()
+
+    first = tmp_path / "out" / "low" / "seed-1" / "results.json"
+    written = first.stat().st_mtime_ns
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "1 of them done already" in done.stdout, done.stderr
+    assert first.stat().st_mtime_ns == written
+    steps = [line["step"] for line in json.loads((second / "trainer_state.json").read_text())["log_history"]]
+    assert max(steps) == 400 and checkpoint.name in (second / "log.txt").read_text()

@@ -3,16 +3,19 @@
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.utils import reduce
 from torch import nn
 from torch.optim import Optimizer
 
 from .learning_arguments import AdaptationArguments
 from .low_rank import LowRankUpdates
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .updates import write_updates
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +23,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def place_of(name: str) -> str:
-    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` or `head`; a norm with what it follows."""
-    if layer := re.match(r"model\.(?:layers|norms)\.(\d+)\.", name):
+    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` `head`; norms, adapters with what they follow."""
+    if layer := re.match(r"model\.(?:layers|norms|adapters)\.(\d+)\.", name):
         return f"layers.{layer[1]}"
     return {"convs": "convs", "lookahead": "lookahead"}.get(name.split(".")[1], "head")
 
@@ -29,17 +32,20 @@ def place_of(name: str) -> str:
 def parameter_groups(model: DeepSpeech2ForCTC) -> dict[str, list[str]]:
     """
     Names of the parameters, from the sound to the text: `convs`, `layers.0`, `layers.1`, ..., `lookahead` where there
-    is one, `head`; the batch norms are in none of them, but in `norms`.
+    is one, `head`; the batch norms are in none of them, but in `norms`, adapters, if there
+    are any, in `adapters`.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, NORMS)]
     groups: dict[str, list[str]] = {}
-    of_norms = []
+    apart: dict[str, list[str]] = {"norms": [], "adapters": []}
     for name, _ in model.named_parameters():
         if name.rpartition(".")[0] in norms:
-            of_norms.append(name)
+            apart["norms"].append(name)
+        elif name.startswith("model.adapters."):
+            apart["adapters"].append(name)
         else:
             groups.setdefault(place_of(name), []).append(name)
-    return groups | {"norms": of_norms}
+    return groups | {name: names for name, names in apart.items() if names}
 
 
 class Adaptation:
@@ -57,7 +63,7 @@ class Adaptation:
     """
 
     def __init__(self, arguments: AdaptationArguments, model: DeepSpeech2ForCTC, max_steps: int):
-        self.arguments = arguments
+        self.arguments, self._model = arguments, model
         self._parameters = dict(model.named_parameters())
         groups = parameter_groups(model)
         unknown = [name for name in arguments.trained_groups if name not in groups]
@@ -65,9 +71,11 @@ class Adaptation:
             raise ValueError(
                 f"trained_groups has {', '.join(map(repr, unknown))}; the groups of this model are {', '.join(groups)}"
             )
-        whole = arguments.trained_groups or ([] if arguments.low_rank else list(groups))
+        chosen = [*arguments.trained_groups, *(["adapters"] if arguments.adapter_size else [])]
+        whole = dict.fromkeys(chosen or ([] if arguments.low_rank else groups))
         self._whole = [name for group in whole for name in groups[group]]
-        if arguments.trained_groups or arguments.low_rank:
+        self._in_part = bool(chosen or arguments.low_rank)
+        if self._in_part:
             for name, parameter in self._parameters.items():
                 parameter.requires_grad_(name in self._whole)
         self.low_rank: LowRankUpdates | None = None
@@ -75,7 +83,7 @@ class Adaptation:
             matrices = [
                 name
                 for name, one in self._parameters.items()
-                if one.dim() == 2 and name not in self._whole and place_of(name) != "convs"
+                if one.dim() == 2 and name not in [*self._whole, *groups.get("adapters", [])]
             ]
             self.low_rank = LowRankUpdates(model, matrices, arguments.low_rank, arguments.low_rank_scale)
         places = [place_of(name) for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]]
@@ -89,8 +97,10 @@ class Adaptation:
                 f"training has {max_steps} steps"
             )
         self._start = {name: self._parameters[name].detach().clone() for name in self._whole if arguments.l2_sp}
-        if arguments.norm_statistics != "update":
-            model.register_forward_pre_hook(_norms_in_evaluation)
+        self._step = 0
+        if arguments.norm_statistics != "update" or self.steps_each:
+            # A function, so that a copy of the model, as for its average, does not copy all this.
+            model.register_forward_pre_hook(lambda module, inputs: self._hold_statistics(module))
 
     @property
     def num_trained(self) -> int:
@@ -134,15 +144,33 @@ class Adaptation:
                 rate = group["lr"] * self.arguments.layer_lr_decay**depth
                 optimizer.add_param_group({**group, "params": parameters, "lr": rate})
 
-    @torch.no_grad()
-    def after_backward(self, step: int, share: float) -> None:
+    @contextmanager
+    def backward_pass(self, step: int, share: float) -> Iterator[None]:
         """
-        Holds back what is not unfrozen yet at `step`, and pulls the weights to where they started (Li et al., "L2-SP",
-        2018); `share` of the step is what this backward pass is, 1 without gradient accumulation.
+        Around a forward and backward pass: holds back what is not unfrozen yet at `step`, statistics of norms too, and
+        pulls the weights to where they started (Li et al., "L2-SP", 2018); `share` of the step is what this backward
+        pass is, 1 without gradient accumulation.
         """
+        self._step = step
+        yield
+        with torch.no_grad():
+            self._change_gradients(share)
+
+    def _held_back(self, name: str) -> bool:
+        return self._step < self.depth(name) * self.steps_each
+
+    def _hold_statistics(self, model: nn.Module) -> None:
+        """The running statistics of norms that do not update them are used in training too, and stay as they are."""
+        for name, one in model.named_modules():
+            if isinstance(one, NORMS):
+                weight = f"{name}.weight"
+                if self.arguments.norm_statistics != "update" or (weight in self._whole and self._held_back(weight)):
+                    one.eval()
+
+    def _change_gradients(self, share: float) -> None:
         for name in [*self._whole, *(self.low_rank.weights if self.low_rank else ())]:
             parameter = self._parameters[name]
-            if self.steps_each and step < self.depth(name) * self.steps_each:
+            if self._held_back(name):
                 parameter.grad = None
             elif name in self._start and parameter.grad is not None:
                 parameter.grad.add_(parameter - self._start[name], alpha=share * self.arguments.l2_sp)
@@ -157,15 +185,25 @@ class Adaptation:
             self.low_rank.load(folder)
 
     def save_result(self, folder: Path, best: Path | None) -> None:
-        """Beside the model its low-rank updates, if it still holds such; `best`: the checkpoint that it is of."""
-        if self.low_rank is None:
+        """Beside the trained model what has changed of it, where not all has; `best`: the checkpoint that it is of."""
+        if not self._in_part:
             return
-        if best is not None:
+        if self.low_rank and best is not None:
             self.low_rank.load(best)
-        if self.low_rank.is_all_that_changed():
-            self.low_rank.save(folder)
-        else:
+        if self.low_rank and not self.low_rank.is_all_that_changed():
             logger.info("an average of low-rank updates has a higher rank: it is in the model alone, in no small file")
+            return
+        norms = [name for name, module in self._model.named_modules() if isinstance(module, NORMS)]
+        if self.arguments.norm_statistics != "reestimate":
+            norms = [name for name in norms if f"{name}.weight" in self._whole]
+        changed = {
+            name: one
+            for name, one in self._model.state_dict().items()
+            if name in self._whole or name.rpartition(".")[0] in norms
+        }
+        if self.arguments.new_characters:  # the start has another head
+            changed["ctc_head.weight"] = self._model.ctc_head.weight
+        write_updates(folder, changed, self.low_rank, self._model.config)
 
 
 def _in_order(places: list[str]) -> Iterator[str]:
@@ -174,36 +212,8 @@ def _in_order(places: list[str]) -> Iterator[str]:
     return (place for place in ["convs", *layers, "lookahead", "head"] if place in places)
 
 
-def _norms_in_evaluation(module: nn.Module, inputs: object) -> None:
-    """The running statistics are used in training too, and stay as they are."""
-    for one in module.modules():
-        if isinstance(one, NORMS):
-            one.eval()
-
-
 @torch.no_grad()
-def interpolated(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor], share: float) -> dict:
-    """
-    Between two models of one kind, `share` of the way (Wortsman et al., "Robust fine-tuning", 2022); statistics of
-    batch norms are interpolated like weights, counters are those of the end.
-
-    Raises:
-        ValueError: tensors of another number or shape.
-    """
-    if start.keys() != end.keys():
-        some = ", ".join(sorted(start.keys() ^ end.keys())[:3])
-        raise ValueError(f"the two models are not of one kind: {some} is in one of them alone")
-    for name in start:
-        if start[name].shape != end[name].shape:
-            shapes = (" x ".join(map(str, one[name].shape)) for one in (start, end))
-            raise ValueError(f"{name} has {next(shapes)} in one model and {next(shapes)} in the other")
-    return {
-        name: torch.lerp(one, end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()
-    }
-
-
-@torch.no_grad()
-def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
+def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterable[dict]) -> int:
     """
     Finds the running statistics of all batch norms anew, each batch with the same weight (Li et al., "AdaBN", 2017).
 
@@ -212,7 +222,10 @@ def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
         batches: of speech like that to come, unaugmented or not, with `input_features` and `attention_mask`.
 
     Returns:
-        The number of batches.
+        The number of batches of this process; the statistics are those of all processes.
+
+    Raises:
+        ValueError: no batch at all.
     """
     norms = [one for one in model.modules() if isinstance(one, NORMS)]
     momenta = [one.momentum for one in norms]
@@ -226,6 +239,13 @@ def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterator[dict]) -> int:
         for one in norms:
             one.momentum = 1 / count
         model(batch["input_features"].to(device), batch["attention_mask"].to(device))
+    all_batches = float(reduce(torch.tensor(float(count), device=device), "sum"))
+    if not all_batches:
+        raise ValueError("there is no speech to find the statistics of the batch norms on")
+    for one in norms:
+        for statistic in (one.running_mean, one.running_var):
+            assert statistic is not None
+            statistic.copy_(reduce(statistic * (count / all_batches), "sum"))
     for one, momentum, learns in zip(norms, momenta, wanted, strict=True):
         one.momentum = momentum
         one.weight.requires_grad_(learns)

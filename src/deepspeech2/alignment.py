@@ -110,9 +110,16 @@ def _alignment(
     index = path[of_label] // 2
     counts = np.bincount(index, minlength=num_labels)
     ends = np.searchsorted(index, np.arange(num_labels), side="right")
+    starts, ends = of_label[ends - counts], of_label[ends - 1] + 1
+    if edges is not None:  # inside and outside a letter at the edge cost the same: all of it is inside
+        likeliest = log_probs.argmax(axis=1)
+        while starts[0] and likeliest[starts[0] - 1] == symbols[1]:
+            starts[0] -= 1
+        while ends[-1] < len(likeliest) and likeliest[ends[-1]] == symbols[-2]:
+            ends[-1] += 1
     return Alignment(
-        starts=of_label[ends - counts],
-        ends=of_label[ends - 1] + 1,
+        starts=starts,
+        ends=ends,
         log_probs=np.bincount(index, emitted[of_label], num_labels) / counts,
         score=float(emitted.sum()),
     )

@@ -12,6 +12,7 @@ from pickle import UnpicklingError
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
+from transformers import TrainerState
 from transformers.trainer_utils import rotate_checkpoints
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def _sync(path: Path) -> None:
 
 def last_whole_checkpoint(output_dir: Path) -> Path | None:
     """The newest checkpoint of which every file is there, in its size; those that are not are named in the log."""
-    for folder in sorted(output_dir.glob("checkpoint-*"), key=_step, reverse=True):
+    for folder in _checkpoints(output_dir):
         missing = _missing(folder)
         if not missing:
             return folder
@@ -104,8 +105,10 @@ def last_whole_checkpoint(output_dir: Path) -> Path | None:
     return None
 
 
-def _step(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])
+def _checkpoints(output_dir: Path) -> list[Path]:
+    """The newest first; a copy that somebody has named otherwise is none."""
+    numbered = [path for path in output_dir.glob("checkpoint-*") if path.name.partition("-")[2].isdecimal()]
+    return sorted(numbered, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
 
 
 def _missing(folder: Path) -> list[str]:
@@ -152,17 +155,28 @@ def load_position(folder: Path, rank: int, world_size: int) -> dict:
     return torch.load(own if own.is_file() else written[0], weights_only=True)
 
 
+def is_complete(state: TrainerState, max_steps: int, patience: int) -> bool:
+    """Whether a checkpoint is that of a training's last step, or of the one at which early stopping ended it."""
+    callbacks: dict = state.stateful_callbacks  # type: ignore[assignment]  # of a state that was read from its file
+    stopping = callbacks.get("EarlyStoppingCallback")
+    waited = stopping["attributes"]["early_stopping_patience_counter"] if stopping else 0
+    return state.global_step >= max_steps or 0 < patience <= waited
+
+
 def changes(before: dict, now: dict) -> str:
     """What is not as it was, for a sentence."""
     return "; ".join(f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name])
 
 
 def remove_unfinished(output_dir: Path) -> None:
-    """What a run that was killed while saving has left."""
+    """What a run that was killed while saving has left, and damaged checkpoints, which a rotation would keep as new."""
     left = sorted(path.name for path in (output_dir / UNFINISHED).glob("*"))
-    if left:
-        logger.warning("%s was not whole when the run before ended: removed", ", ".join(left))
-    shutil.rmtree(output_dir / UNFINISHED, ignore_errors=True)
+    damaged = [folder for folder in _checkpoints(output_dir) if _missing(folder)]
+    if left or damaged:
+        names = ", ".join([*left, *(folder.name for folder in damaged)])
+        logger.warning("%s was not whole when the run before ended: removed", names)
+    for folder in (output_dir / UNFINISHED, *damaged):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def keep_newest(output_dir: Path, limit: int | None, best: str | None) -> None:
@@ -171,9 +185,9 @@ def keep_newest(output_dir: Path, limit: int | None, best: str | None) -> None:
 
 
 @contextmanager
-def disk_errors(aside: Path) -> Iterator[None]:
+def disk_errors(output_dir: Path, what: str, aside: Path | None = None) -> Iterator[None]:
     """
-    What cannot be written leaves nothing half-written behind.
+    What cannot be written leaves nothing half-written `aside`; `what` it is goes into the message.
 
     Raises:
         ValueError: the disk is full, or refuses to be written to; with what is left on it.
@@ -183,14 +197,15 @@ def disk_errors(aside: Path) -> Iterator[None]:
     except (OSError, SafetensorError, RuntimeError) as error:
         if not isinstance(error, OSError) and not any(words in str(error) for words in FAILED_WRITES):
             raise
-        output_dir = aside.parent.parent
         free_mb = shutil.disk_usage(output_dir).free / MB
-        written_mb = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()) / MB
-        shutil.rmtree(aside, ignore_errors=True)
+        written_mb = 0.0
+        if aside is not None:
+            written_mb = sum(path.stat().st_size for path in aside.rglob("*") if path.is_file()) / MB
+            shutil.rmtree(aside, ignore_errors=True)
         last = last_whole_checkpoint(output_dir)
         go_on = f"goes on from {last.name}, which is whole" if last else "starts anew: there is no checkpoint yet"
         raise ValueError(
-            f"{aside.name} could not be written to {output_dir}: {error}. {free_mb:,.0f} MB were free there when "
+            f"{what} could not be written to {output_dir}: {error}. {free_mb:,.0f} MB were free there when "
             f"{written_mb:,.0f} MB of it were written. Make room, or keep fewer checkpoints (save_total_limit); "
             f"the same command then {go_on}"
         ) from error

@@ -74,6 +74,8 @@ def contradictions(
     """What does not go together, a sentence each; `training` is None where it is at fault itself."""
     faults = [*_of_data(data), *augmentation.faults(), *adaptation.faults(), *objective.faults()]
     faults += _of_objective(objective, model, data)
+    if objective.distillation_weight and adaptation.new_characters:
+        faults.append("distillation_weight with new_characters: the starting model does not know that alphabet")
     if model.text_case not in ("lower", "upper", "keep"):
         faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
     if not re.fullmatch(r"[a-z]{2,3}", model.language):
@@ -84,6 +86,8 @@ def contradictions(
         faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
     if adaptation.new_characters and not model.model_name_or_path:
         faults.append("new_characters is for a checkpoint; random weights take characters")
+    if adaptation.adapter_size > 0 and not model.model_name_or_path:
+        faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
     if training is None:
         return faults
     if adaptation.low_rank and training.fp16:

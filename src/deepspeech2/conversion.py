@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,23 @@ def from_deepspeech_pytorch(path: str | Path) -> tuple[DeepSpeech2ForCTC, DeepSp
         ValueError: no checkpoint of deepspeech.pytorch, or one that cannot be had exactly; says what came.
         RefusedError: the file asks for code that no such checkpoint needs; it was not run.
     """
-    return _build(read_origin(Path(path)), str(path))
+    with _converted_whole(str(path)):
+        return _build(read_origin(Path(path)), str(path))
+
+
+@contextmanager
+def _converted_whole(path: str) -> Iterator[None]:
+    """
+    Raises:
+        ValueError: instead of the errors of entries that are missing, and of weights that do not fit each other.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{path!r} is no checkpoint that can be converted whole: it lacks {error}") from error
+    except RuntimeError as error:
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path!r} is no checkpoint that can be converted whole: {cause}") from error
 
 
 def _build(origin: Origin, path: str) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
@@ -97,8 +114,9 @@ def convert_deepspeech_pytorch(checkpoint: Path, folder: Path) -> str:
     """
     if folder.exists():
         raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
-    origin = read_origin(checkpoint)
-    model, processor = _build(origin, str(checkpoint))
+    with _converted_whole(str(checkpoint)):
+        origin = read_origin(checkpoint)
+        model, processor = _build(origin, str(checkpoint))
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     config = model.config

@@ -27,6 +27,7 @@ from .batching import (
 from .corpora import Corpus
 from .drops import DropLog, count_drops, summarize_drops
 from .examples import Batch, Examples, Filters, Item
+from .signals import only_parent_stops
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
@@ -295,7 +296,12 @@ def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'set_vital' is deprecated")  # torchdata's own call
         return StatefulDataLoader(
-            stream, batch_size=None, collate_fn=_as_is, num_workers=num_workers, pin_memory=pin_memory
+            stream,
+            batch_size=None,
+            collate_fn=_as_is,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+            worker_init_fn=only_parent_stops,
         )
 
 

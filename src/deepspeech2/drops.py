@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .batching import Row
+from .checkpoints import write_whole
 
 NUM_SHOWN = 3
 NUM_LISTED = 20
@@ -33,7 +34,7 @@ class DropLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if resume:
                 self.drops = list(_read(self._path))
-                self._path.write_text("".join(map(_line, self.drops)), encoding="utf-8")  # without a half-written end
+                write_whole(self._path, "".join(map(_line, self.drops)))  # without a half-written end
             else:
                 self._path.unlink(missing_ok=True)
         self._known = {_key(drop) for drop in self.drops}
@@ -88,7 +89,7 @@ def _key(drop: Drop) -> tuple[str, str]:
 def _read(path: Path) -> Iterable[Drop]:
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would split ids, too
         try:
             yield json.loads(line)
         except json.JSONDecodeError:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
+from .checkpoints import write_whole
+
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "skipped_steps.jsonl"
@@ -32,10 +34,11 @@ class SkippedSteps:
         """A training starts, or goes on after `step`: what an earlier sitting recorded beyond it will come again."""
         lines = []
         if self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            lines = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            # What stands behind the last line feed was not written whole; splitlines would split ids, too.
+            lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+            lines = [line for line in lines if json.loads(line)["step"] <= step]
             if self.writes:
-                self.path.write_text("".join(lines), encoding="utf-8")
+                write_whole(self.path, "".join(f"{line}\n" for line in lines))
         self.steps = [json.loads(line)["step"] for line in lines]
 
     def add(self, step: int, ids: Sequence[str]) -> None:
@@ -70,7 +73,7 @@ class SkippedSteps:
 def skipped_steps(folder: Path) -> int:
     """How many steps the run in a folder has left out."""
     path = folder / FILE_NAME
-    return len(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else 0
+    return path.read_text(encoding="utf-8").count("\n") if path.is_file() else 0
 
 
 class Buffers:

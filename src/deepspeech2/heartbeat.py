@@ -3,7 +3,8 @@
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from accelerate.utils import gather_object
@@ -58,25 +59,31 @@ class Heartbeat:
             if first == last
         ]
 
-    def name_the_absent(self, train: Callable[[], object]) -> None:
-        """
-        Trains; where that fails because of another process, says which.
 
-        Raises:
-            ConnectionError: processes are gone or stand still.
-        """
-        try:
-            train()
-        except RuntimeError as error:  # that of gloo and of NCCL
-            if absent := self.absent():
-                raise ConnectionError(
-                    f"this run of {self.world_size} processes cannot go on without {' and '.join(absent)}, which ended "
-                    "or stands still: its own log says why. The same command, on all machines, goes on from the last "
-                    f"checkpoint ({error})"
-                ) from error
-            raise
-        finally:
-            self.stop()
+@contextmanager
+def naming_the_lost(rank: int, world_size: int) -> Iterator[None]:
+    """
+    Says which process is gone where the work inside fails because of another one; to be entered by all together.
+
+    Raises:
+        ConnectionError: processes are gone or stand still.
+    """
+    if world_size == 1:
+        yield
+        return
+    heartbeat = Heartbeat(rank, world_size)
+    try:
+        yield
+    except RuntimeError as error:  # that of gloo and of NCCL
+        if absent := heartbeat.absent():
+            raise ConnectionError(
+                f"this run of {world_size} processes cannot go on without {' and '.join(absent)}, which ended or "
+                "stands still: its own log says why. The same command, on all machines, goes on from the last "
+                f"checkpoint ({error})"
+            ) from error
+        raise
+    finally:
+        heartbeat.stop()
 
 
 def _connect() -> TCPStore:

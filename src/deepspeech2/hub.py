@@ -2,6 +2,8 @@
 
 import logging
 import shlex
+import shutil
+import tempfile
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,10 @@ from .servers import FAILURES, advice, ask
 
 logger = logging.getLogger(__name__)
 
-LEFT_BEHIND = ("checkpoint-*/**", "from-random-weights/**", "drops/**", "scores-*/**", "training_args.bin", "*.log")
+LEFT_BEHIND = (
+    "checkpoint-*/**", "unfinished/**", "from-random-weights/**", "check/**", "push-*/**", "drops/**", "scores-*/**",
+    "skipped_steps.jsonl", "training_args.bin", "*.log", ".lock",
+)  # fmt: skip
 CHECKPOINT_FILES = (
     "config.json",
     "processor_config.json",
@@ -24,6 +29,11 @@ CHECKPOINT_FILES = (
     "*.py",
 )
 CARD_FAULTS = (ValueError, YAMLError)  # the Hub's answer to metadata that is wrong; metadata that is no YAML
+
+
+def without_token(text: str, token: str | None) -> str:
+    """For cards and reports, which are for everybody."""
+    return text.replace(token, "<token>") if token else text
 
 
 def open_repository(
@@ -72,26 +82,36 @@ def open_repository(
 
 
 class PushCheckpoints(TrainerCallback):
-    """Uploads the model of each checkpoint while training goes on; a failed upload is logged, the next one tried."""
+    """
+    Uploads the model of each checkpoint while training goes on, which waits for none: where the upload before is not
+    done, this one is left out. A failed upload is logged, the next one tried.
+    """
 
     def __init__(self, repo_id: str, *, token: str | None = None):
         self.repo_id = repo_id
         self.api = HfApi(token=token)
         self.upload: Future | None = None
+        self._copy = Path()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         if not state.is_world_process_zero:
             return
         if self.upload is not None and not self.upload.done():
             logger.warning(
-                "the push of the checkpoint before is still going on: checkpoint-%d waits", state.global_step
+                "the push of the checkpoint before is still going on: checkpoint-%d is not pushed", state.global_step
             )
+            return
         self._finish()
+        output_dir = Path(args.output_dir or ".")
+        # A copy: the checkpoint itself may be removed for a newer one before it is uploaded.
+        self._copy = Path(tempfile.mkdtemp(prefix="push-", dir=output_dir))
+        for pattern in CHECKPOINT_FILES:
+            for file in (output_dir / f"checkpoint-{state.global_step}").glob(pattern):
+                shutil.copy2(file, self._copy)
         upload = partial(
             self.api.upload_folder,
             repo_id=self.repo_id,
-            folder_path=Path(args.output_dir or ".", f"checkpoint-{state.global_step}"),
-            allow_patterns=list(CHECKPOINT_FILES),
+            folder_path=self._copy,
             commit_message=f"Training in progress, step {state.global_step}",
         )
         self.upload = self.api.run_as_future(ask, f"the push of checkpoint-{state.global_step}", upload)
@@ -109,6 +129,7 @@ class PushCheckpoints(TrainerCallback):
         except FAILURES as error:
             logger.warning("a checkpoint could not be pushed to %s, training goes on: %s", self.repo_id, error)
         self.upload = None
+        shutil.rmtree(self._copy, ignore_errors=True)
 
 
 def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:

@@ -10,8 +10,8 @@ class AdaptationArguments:
     trained_groups: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Parts that learn: convs, layers.0, layers.1, ..., lookahead, head, norms; empty: all, with "
-            "low_rank none."
+            "help": "Parts that learn: convs, layers.0, layers.1, ..., lookahead, head, norms, adapters; empty: all, "
+            "with adapter_size and low_rank none but these."
         },
     )
     layer_lr_decay: float = field(
@@ -20,6 +20,13 @@ class AdaptationArguments:
     unfreeze_every: float = field(
         default=0.0,
         metadata={"help": "Parts begin to learn from the head downward, one every so many steps, or share of all."},
+    )
+    adapter_size: int = field(
+        default=0,
+        metadata={
+            "help": "Add a residual adapter of this width after each recurrent layer, which learns; they start as "
+            "nothing and stay in the model; 0: none."
+        },
     )
     low_rank: int = field(
         default=0, metadata={"help": "Learn updates of this rank of the recurrent and the head's matrices; 0: none."}
@@ -46,9 +53,11 @@ class AdaptationArguments:
         """What is out of its range, a sentence each."""
         faults = [
             f"{name} is {getattr(self, name)}; expected 0 or more"
-            for name in ("unfreeze_every", "low_rank", "l2_sp")
+            for name in ("unfreeze_every", "adapter_size", "low_rank", "l2_sp")
             if getattr(self, name) < 0
         ]
+        if self.unfreeze_every > 1 and self.unfreeze_every % 1:
+            faults.append(f"unfreeze_every is {self.unfreeze_every}; expected whole steps, or a share below 1")
         if not 0 < self.layer_lr_decay <= 1:
             faults.append(f"layer_lr_decay is {self.layer_lr_decay}; expected a share above 0, up to 1 for no decay")
         if self.norm_statistics not in ("update", "frozen", "reestimate"):

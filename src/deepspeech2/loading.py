@@ -31,7 +31,7 @@ VOCABULARY_UTTERANCES = 20_000
 
 
 def load_model(
-    model_name_or_path: str, revision: str = "main", dropout: float | None = None
+    model_name_or_path: str, revision: str = "main", dropout: float | None = None, adapter_size: int = 0
 ) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """
     A checkpoint and its processor, from a folder or the Hub, in float32.
@@ -40,6 +40,7 @@ def load_model(
 
     Args:
         dropout: to train with, instead of the checkpoint's own.
+        adapter_size: of new adapters, with which the model says what it said; 0: as the checkpoint has it.
 
     Raises:
         ValueError: neither a folder with a config.json nor the form of a Hub id, another architecture, files that
@@ -62,6 +63,11 @@ def load_model(
             source = "model_config"
             config.dropout = dropout
             config.validate()
+        if adapter_size and config.adapter_size not in (0, adapter_size):
+            raise ValueError(
+                f"{named} has adapters of size {config.adapter_size}, not {adapter_size}; set adapter_size to that"
+            )
+        config.adapter_size = adapter_size or config.adapter_size
         processor = DeepSpeech2Processor.from_pretrained(folder, trust_remote_code=False)
         if not local:
             _download(model_name_or_path, folder.name, "model*.safetensors")
@@ -87,18 +93,20 @@ def _download(repo_id: str, revision: str, pattern: str) -> Path:
 
 
 def load_or_build(
-    arguments: ModelArguments, corpora: Sequence[Sequence[Corpus]], new_characters: str = ""
+    arguments: ModelArguments, corpora: Sequence[Sequence[Corpus]], new_characters: str = "", adapter_size: int = 0
 ) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """
     The model that a run starts from: the checkpoint that `arguments` name, or random weights for its `corpora`.
 
     Args:
         new_characters: another alphabet for the checkpoint; "transcripts": that of the corpora.
+        adapter_size: of the adapters that the checkpoint gets; 0: none.
     """
     flat = [corpus for joined in corpora for corpus in joined]
     if not arguments.model_name_or_path:
         return build_model(arguments, flat)
-    model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **arguments.model_config)
+    options = {"adapter_size": adapter_size, **arguments.model_config}
+    model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **options)
     if new_characters:
         found = collect_characters(flat, processor) if new_characters == "transcripts" else new_characters
         processor = change_alphabet(model, processor, found)

@@ -1,6 +1,5 @@
 """Low-rank updates of matrices (Hu et al., "LoRA", 2021) that leave the model a plain one at every moment."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import TrainerCallback
 
-WEIGHTS_NAME, CONFIG_NAME = "low_rank.safetensors", "low_rank.json"
+WEIGHTS_NAME = "low_rank.safetensors"
 
 
 class LowRankUpdates(TrainerCallback):
@@ -18,7 +17,7 @@ class LowRankUpdates(TrainerCallback):
 
     The model holds W itself: it is saved, averaged, scored and exported like any other, and there is nothing to merge.
     W gets its gradient in the backward pass, which gives the factors theirs by the chain rule; a step of theirs gives
-    the new W. PEFT, which wraps modules, does not serve here: the fused LSTM kernels take tensors.
+    the new W. PEFT (0.21) does not serve: it refuses an nn.LSTM, and its wrapper of a weight hides the layer's others.
 
     Args:
         model: still with the weights that it starts from; they are kept, W0.
@@ -30,7 +29,7 @@ class LowRankUpdates(TrainerCallback):
     def __init__(self, model: nn.Module, names: Sequence[str], rank: int, scale: float):
         parameters = dict(model.named_parameters())
         self.weights = {name: parameters[name] for name in names}
-        self.rank, self.scale = rank, scale
+        self.factor = scale / rank
         self._start = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.up = {name: nn.Parameter(weight.new_zeros(len(weight), rank)) for name, weight in self.weights.items()}
         self.down = {}
@@ -53,67 +52,44 @@ class LowRankUpdates(TrainerCallback):
         return sum(one.numel() for name in self.weights for one in self.factors(name))
 
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
-        factor = self.scale / self.rank
         for name, weight in self.weights.items():
             up, down = self.factors(name)
             if weight.grad is None:  # a step that is left out, or a group that does not learn yet
                 up.grad = down.grad = None
                 continue
-            up.grad = factor * weight.grad @ down.detach().T
-            down.grad = factor * up.detach().T @ weight.grad
+            up.grad = self.factor * weight.grad @ down.detach().T
+            down.grad = self.factor * up.detach().T @ weight.grad
             weight.grad = None
 
     @torch.no_grad()
     def on_optimizer_step(self, args, state, control, **kwargs):
         for name, weight in self.weights.items():
             up, down = self.factors(name)
-            weight.copy_(self._start[name]).addmm_(up, down, alpha=self.scale / self.rank)
+            weight.copy_(self._start[name]).addmm_(up, down, alpha=self.factor)
 
     @torch.no_grad()
     def is_all_that_changed(self) -> bool:
         """Whether the model holds its start and these updates; an average or an interpolation does not."""
-        factor = self.scale / self.rank
-        wanted = {name: torch.addmm(self._start[name], *self.factors(name), alpha=factor) for name in self.weights}
+        factors = {name: self.factors(name) for name in self.weights}
+        wanted = {name: torch.addmm(self._start[name], *both, alpha=self.factor) for name, both in factors.items()}
         return all(torch.allclose(self.weights[name], one, atol=1e-6) for name, one in wanted.items())
 
-    def save(self, folder: Path) -> None:
-        """The factors, some thousandth of the model: what `apply_low_rank` puts onto the model they started from."""
-        tensors = {
-            f"{name}.{kind}": one.detach().cpu().contiguous()
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The factors as `NAME.low_rank_up` and `NAME.low_rank_down`, on the CPU."""
+        return {
+            f"{name}.low_rank_{kind}": one.detach().cpu().contiguous()
             for name in self.weights
             for kind, one in zip(("up", "down"), self.factors(name), strict=True)
         }
-        save_file(tensors, folder / WEIGHTS_NAME)
-        facts = {"rank": self.rank, "scale": self.scale}
-        (folder / CONFIG_NAME).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+
+    def save(self, folder: Path) -> None:
+        """The factors, for a checkpoint."""
+        save_file(self.tensors(), folder / WEIGHTS_NAME)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
         """The factors of a checkpoint; the model's own weights come with the checkpoint's others."""
         tensors = load_file(folder / WEIGHTS_NAME)
         for name in self.weights:
-            self.up[name].copy_(tensors[f"{name}.up"])
-            self.down[name].copy_(tensors[f"{name}.down"])
-
-
-@torch.no_grad()
-def apply_low_rank(model: nn.Module, folder: Path) -> None:
-    """
-    Adds the updates in a folder to the weights of the model that they were trained from, in place.
-
-    Raises:
-        ValueError: the folder has none, or the model lacks a matrix of theirs or has it in another shape.
-    """
-    if not (folder / WEIGHTS_NAME).is_file():
-        raise ValueError(f"{folder} holds no {WEIGHTS_NAME}; expected the folder of a run with low_rank")
-    facts = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
-    tensors, parameters = load_file(folder / WEIGHTS_NAME), dict(model.named_parameters())
-    for name in [key.removesuffix(".up") for key in tensors if key.endswith(".up")]:
-        up, down = tensors[f"{name}.up"], tensors[f"{name}.down"]
-        if name not in parameters or parameters[name].shape != (len(up), down.shape[1]):
-            there = tuple(parameters[name].shape) if name in parameters else "not there"
-            raise ValueError(
-                f"{folder} updates {name}, {len(up)} x {down.shape[1]}, which is {there} in this model; expected the "
-                "model that its training started from"
-            )
-        parameters[name].addmm_(up, down, alpha=facts["scale"] / facts["rank"])
+            self.up[name].copy_(tensors[f"{name}.low_rank_up"])
+            self.down[name].copy_(tensors[f"{name}.low_rank_down"])

@@ -15,7 +15,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from .modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2RecurrentLayer
+from .modeling_deepspeech2 import DeepSpeech2Adapter, DeepSpeech2ForCTC, DeepSpeech2RecurrentLayer
 
 OPSET, IR_VERSION = 17, 8
 BLOCK = 30  # output frames; 14 to 54 are about as fast
@@ -86,12 +86,15 @@ def build_graph(model: DeepSpeech2ForCTC) -> onnx.ModelProto:
     # (batch, channels, rows, frames) -> (frames, batch, channels x rows): a sequence of ONNX
     x = graph.add("Transpose", graph.add("Reshape", x, [0, config.rnn_input_size, -1]), perm=[2, 0, 1])
     sequence_lens = graph.add("Cast", lengths, to=TensorProto.INT32)
-    norms = [None, *encoder.norms]
-    for layer, norm in zip(encoder.layers, norms, strict=False):
+    norm: nn.BatchNorm1d | None = None
+    for index, layer in enumerate(encoder.layers):
         x = _recurrent(graph, x, layer, norm, sequence_lens)
-    if encoder.lookahead is not None:
-        x = _lookahead(graph, x, encoder.lookahead.conv, float(config.activation_max))
-    scale, shift = _affine(norms[-1])
+        if encoder.lookahead is not None and index == len(encoder.layers) - 1:
+            x = _lookahead(graph, x, encoder.lookahead.conv, float(config.activation_max))
+        norm = encoder.norms[index]
+        if encoder.adapters:
+            x, norm = _adapted(graph, x, norm, encoder.adapters[index]), None
+    scale, shift = _affine(norm, config.hidden_size)
     head = _array(model.ctc_head.weight)
     logits = graph.add("Add", graph.add("MatMul", x, (head * scale).T), head @ shift)
     logits = graph.add("Transpose", logits, perm=[1, 0, 2])
@@ -196,7 +199,7 @@ def _recurrent(
     """A recurrent layer after a batch norm: (frames, batch, input size) -> (frames, batch, hidden_size)."""
     rnn = layer.rnn
     operation, order, more = KINDS[rnn.mode]
-    scale, shift = (np.ones(rnn.input_size), np.zeros(rnn.input_size)) if norm is None else _affine(norm)
+    scale, shift = _affine(norm, rnn.input_size)
 
     def gates(name: str, suffix: str) -> np.ndarray:
         """(gates x hidden_size, ...) in the order of ONNX."""
@@ -226,8 +229,18 @@ def _lookahead(graph: _Graph, x: str, conv: nn.Conv1d, activation_max: float) ->
     return graph.add("Transpose", graph.add("Squeeze", graph.add("Clip", x, 0.0, activation_max), [2]), perm=[2, 0, 1])
 
 
-def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
-    """The factors and summands that a batch norm is in evaluation."""
+def _adapted(graph: _Graph, x: str, norm: nn.BatchNorm1d, adapter: DeepSpeech2Adapter) -> str:
+    """A batch norm and the adapter after it, which cannot be part of weights beside them: one size in and out."""
+    scale, shift = _affine(norm)
+    x = graph.add("Add", graph.add("Mul", x, scale), shift)
+    narrow = graph.add("Relu", graph.add("MatMul", x, _array(adapter.weight).T))
+    return graph.add("Add", x, graph.add("MatMul", narrow, _array(adapter.up).T))
+
+
+def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d | None, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The factors and summands that a batch norm is in evaluation; without one `size` times 1 and 0."""
+    if norm is None:
+        return np.ones(size), np.zeros(size)
     scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)
     return scale, _array(norm.bias) - _array(norm.running_mean) * scale
 

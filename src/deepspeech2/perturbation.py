@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-PROBE = 0.01  # root mean square of the change at which the steepest direction is sought; features have variance 1
+PROBE = 0.03  # root mean square of the change at which the steepest direction is sought; features have variance 1
 
 
 @contextmanager

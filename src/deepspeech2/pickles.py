@@ -10,9 +10,11 @@ given; any other name refuses the file.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -115,9 +117,9 @@ def read_checkpoint(path: Path) -> Any:
             return _read_legacy(file, path)
     except RefusedError:
         raise
-    except (pickle.UnpicklingError, zipfile.BadZipFile, struct.error, EOFError, KeyError, IndexError) as error:
+    except (pickle.UnpicklingError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, LookupError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a checkpoint of torch: {error!r}") from error
-    except (AttributeError, TypeError, ValueError, MemoryError, OverflowError, UnicodeDecodeError) as error:
+    except (AttributeError, TypeError, ValueError, MemoryError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} is no checkpoint of torch, or a broken one: {error}") from error
 
 
@@ -157,7 +159,8 @@ def _rebuild_tensor(
 ) -> torch.Tensor:
     """A view of a storage, a flat tensor here. Raises ValueError where it would reach beyond it."""
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if offset < 0 or min(stride, default=0) < 0 or (0 not in size and last >= storage.numel()):
+    negative = min([offset, *size, *stride], default=0) < 0
+    if negative or (0 not in size and last >= storage.numel()) or math.prod(size) > storage.numel():
         raise ValueError(f"a tensor of size {tuple(size)} lies outside its storage of {storage.numel()} numbers")
     return storage.as_strided(tuple(size), tuple(stride), offset)
 

@@ -213,12 +213,14 @@ def estimate_costs(
     Args:
         model: on any device; its gradients are used.
         stream: of training; its first batch is timed.
-        utterances: those of training that were read; at least one is usable.
+        utterances: those of training that were read.
         processor: the model's.
         training: of the run.
     """
     extractor = processor.feature_extractor
     usable_s = [one.duration_s for one in utterances if not one.reason]
+    if not usable_s:
+        return {"an epoch": "not estimated: none of the training utterances looked at can be used"}
     size = stream.batch_size or max(1, int((stream.batch_seconds or 0) / max(usable_s)))
     longest = (size, extractor.get_num_frames(round(max(usable_s) * extractor.sampling_rate)))
     batch = next(iter(stream))

@@ -20,11 +20,19 @@ from transformers import TrainerCallback, TrainerState, set_seed
 from .adaptation import Adaptation, reestimate_norms
 from .arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from .callbacks import DropReport
-from .checkpoints import STATE_NAME, hold_folder, last_whole_checkpoint, refused_pickles, remove_unfinished, write_whole
+from .checkpoints import (
+    STATE_NAME,
+    disk_errors,
+    hold_folder,
+    last_whole_checkpoint,
+    refused_pickles,
+    remove_unfinished,
+    write_whole,
+)
 from .corpora import Corpus
 from .data import SpeechStream
 from .devices import describe_device, set_up_cpu
-from .heartbeat import Heartbeat
+from .heartbeat import naming_the_lost
 from .launching import asked_processes, launcher
 from .learning_arguments import ObjectiveArguments
 from .loading import build_eval_stream, build_train_stream, estimate_epoch, load_model, resolve_epochs
@@ -239,32 +247,36 @@ def train(
     learnt = Objective(objective, model, processor) if objective else None
     if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
         batches = build_eval_stream(plan.corpora, processor, data, training)
+        model.to(training.device)  # type: ignore[arg-type]
         count = reestimate_norms(model, islice(batches, NORM_BATCHES))
         logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
     if adaptation and adaptation.low_rank:
         trainer.add_callback(adaptation.low_rank)
-    with StopOnSignal() as stop, refused_pickles(checkpoint):
+    watch = naming_the_lost(training.process_index, training.world_size)
+    with StopOnSignal() as stop, refused_pickles(checkpoint), watch:
         for callback in (DropReport(stream), stop, *callbacks):
             trainer.add_callback(callback)
-        go = partial(trainer.train, resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if training.world_size > 1:
-            Heartbeat(training.process_index, training.world_size).name_the_absent(go)
-        else:
-            go()
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if stop.stopped_at is None:
+            with disk_errors(output_dir, "the model"):
+                _save_result(trainer, output_dir, stream.drop_summary())
+            trainer.accelerator.wait_for_everyone()
     stop.end_run()
-    trainer.save_model()
-    if training.process_index == 0:
-        if adaptation:
-            best = trainer.state.best_model_checkpoint if training.load_best_model_at_end else None
-            adaptation.save_result(output_dir, Path(best) if best else None)
-        # Last: it tells a finished run.
-        write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
-        _say_how_it_ended(trainer.state)
-        logger.info("training data: %s", stream.drop_summary())
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
-    trainer.accelerator.wait_for_everyone()
     return load_model(str(output_dir))[0]
+
+
+def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
+    trainer.save_model()
+    if not trainer.args.should_save:
+        return
+    best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer.adaptation.save_result(output_dir, Path(best) if best else None)
+    # Last: it tells a finished run.
+    write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
+    _say_how_it_ended(trainer.state)
+    logger.info("training data: %s", drops)
 
 
 def _say_how_it_ended(state: TrainerState) -> None:
@@ -296,7 +308,8 @@ def score_splits(
     model.to(training.device)  # type: ignore[arg-type]
     results = {}
     for split, corpora in splits.items():
-        scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
+        with naming_the_lost(training.process_index, training.world_size):
+            scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from datetime import timedelta
 from types import FrameType
@@ -17,7 +18,6 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REPEAT_S = 2  # a second signal within this time is the same one, passed on by a launcher
-WORKER_PATIENCE_S = 30
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -46,9 +46,7 @@ class StopOnSignal(TrainerCallback):
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:
-            # A data worker, forked with this handler: its process still needs it, for as long as a step may take.
-            signal.setitimer(signal.ITIMER_REAL, WORKER_PATIENCE_S)
-            return
+            return  # a data worker, forked with this handler, whose process still needs it
         now = time.monotonic()
         if self.received is None:
             self.received, self._received_at = signal.Signals(number), now
@@ -73,14 +71,37 @@ class StopOnSignal(TrainerCallback):
 
     def end_run(self) -> None:
         """
-        Ends the process as one that was stopped by the signal, if it was.
+        Ends the process as one that was stopped by the signal, if it was; after the last step without a checkpoint,
+        which the finished model is.
 
         Raises:
             SystemExit: with 128 and the signal's number, as shells do.
         """
-        if self.stopped_at is not None and self.received is not None:
-            logger.warning("stopped at step %d; the same command goes on from there", self.stopped_at)
+        if self.received is not None:
+            where = "after the training" if self.stopped_at is None else f"at step {self.stopped_at}"
+            logger.warning("stopped %s; the same command goes on from there", where)
             sys.exit(128 + self.received)
+
+
+def only_parent_stops(worker: int) -> None:
+    """
+    Makes a data worker, whose number is not looked at, deaf to signals that are sent to the whole group of processes,
+    as by a terminal, a cluster or a launcher: the training needs it until its own end, and ends it then.
+
+    torch ends a worker on any SIGTERM and, for a worker that died so, the training with an error. Here it ends on its
+    parent's alone. Where the system does not tell who sent a signal, as on macOS, torch's way stays.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        parent = os.getppid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+        def listen() -> None:
+            while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+                pass
+            os._exit(0)
+
+        threading.Thread(target=listen, daemon=True).start()
 
 
 def die_with_launcher() -> None:

@@ -33,6 +33,7 @@ from .checkpoints import (
     changes,
     disk_errors,
     finish,
+    is_complete,
     keep_newest,
     load_position,
     place_aside,
@@ -80,6 +81,8 @@ class CTCTrainer(Trainer):
         args = copy.copy(args)
         # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
         args.push_to_hub, args.hub_token = False, None
+        # Told to keep one, Trainer would remove at its end what a stopped run goes on from.
+        self.num_kept, args.save_total_limit = args.save_total_limit, None
         # The stream knows its own position; Trainer's way, reading everything again, is not needed.
         args.ignore_data_skip = True
         args.restore_callback_states_from_checkpoint = True  # the patience that early stopping has left
@@ -95,8 +98,7 @@ class CTCTrainer(Trainer):
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
         self._ids: list[str] = []  # of the step under way
         self._buffers: Buffers | None = None
-        self._writes_to: str | None = None
-        self._audio_s = 0.0
+        self._writes_to, self._audio_s = None, 0.0
         self._audio_since = self._clock = time.perf_counter()
         self.pop_callback(ProgressCallback)
         self.add_callback(BlankWatch())
@@ -148,12 +150,13 @@ class CTCTrainer(Trainer):
     def _load_if_complete(self, checkpoint: str) -> bool:
         """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
         state = _state_of(checkpoint)
-        if state.global_step < self.args.max_steps:
+        if not is_complete(state, self.args.max_steps, self.args.early_stopping_patience):
             return False
         best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         self.state = state
         folder = Path(checkpoint).with_name(Path(best or checkpoint).name)  # the run's folder may have been moved
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
+        self.adaptation.load(folder)
         return True
 
     def create_optimizer(self, model=None):
@@ -180,9 +183,8 @@ class CTCTrainer(Trainer):
             self.objective.heads.zero_grad()
         self._ids += inputs["ids"]
         inputs = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self.adaptation.after_backward(self.state.global_step, 1 / self.args.gradient_accumulation_steps)
-        return loss
+        with self.adaptation.backward_pass(self.state.global_step, 1 / self.args.gradient_accumulation_steps):
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         if self.objective.plain:
@@ -190,13 +192,14 @@ class CTCTrainer(Trainer):
         return self.objective.loss(model, self.model, inputs, self.state.global_step / self.state.max_steps)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """The norm, before each step; without a finite one there is no step. A scaler of fp16 skips its own."""
+        """The norm, before each step; without a finite one there is no step."""
         norm = super()._get_grad_norm(model, grad_norm)
         self.objective.average_gradients()
         ids, self._ids = self._ids, []
-        if self.accelerator.scaler is None and not math.isfinite(float(norm)):
-            for parameter in (*model.parameters(), *self.objective.heads.parameters()):
-                parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
+        if not math.isfinite(float(norm)):
+            if self.accelerator.scaler is None:  # that of fp16 skips the step itself, and wants to see why
+                for parameter in (*model.parameters(), *self.objective.heads.parameters()):
+                    parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
             self._buffers.put_back()
             self.skipped.add(self.state.global_step + 1, gather_object(ids))
         return norm
@@ -255,7 +258,7 @@ class CTCTrainer(Trainer):
         """Aside, and in its place once every process has written its part: a checkpoint is whole or not there."""
         output_dir, name = Path(self.args.output_dir or "."), f"checkpoint-{self.state.global_step}"
         aside = place_aside(output_dir, name)
-        with disk_errors(aside):
+        with disk_errors(output_dir, name, aside):
             self._writes_to = str(aside.parent)
             super()._save_checkpoint(model, trial)
             self._writes_to = None
@@ -266,7 +269,7 @@ class CTCTrainer(Trainer):
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 finish(aside, name)
-                keep_newest(output_dir, self.args.save_total_limit, self.state.best_model_checkpoint)
+                keep_newest(output_dir, self.num_kept, self.state.best_model_checkpoint)
             self.accelerator.wait_for_everyone()
 
     def _get_output_dir(self, trial):

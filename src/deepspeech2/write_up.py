@@ -11,9 +11,11 @@ import torch
 import yaml
 
 from .arguments import DataArguments, ModelArguments, RecipeTrainingArguments
+from .checkpoints import write_whole
 from .corpora import Corpus
 from .devices import describe_device
 from .guards import skipped_steps
+from .hub import without_token
 from .launching import launcher
 from .metrics import Scores
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -55,11 +57,9 @@ def write_up(
         facts = json.loads(noted.read_text(encoding="utf-8"))
     else:
         facts = {**_facts(command, model, training, state), **more_facts}
-        noted.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+        write_whole(noted, json.dumps(facts, indent=2, ensure_ascii=False))
     stages = {stage: {split: scores.to_dict() for split, scores in splits.items()} for stage, splits in results.items()}
-    (folder / "results.json").write_text(
-        json.dumps({"results": stages, "run": facts}, indent=2, ensure_ascii=False), encoding="utf-8"
-    )
+    write_whole(folder / "results.json", json.dumps({"results": stages, "run": facts}, indent=2, ensure_ascii=False))
     report = write_run_report(
         folder / "report",
         title=f"{folder.name}: a DeepSpeech2 run",
@@ -112,7 +112,7 @@ def _facts(
     seconds = max(line["elapsed_s"] for line in state["log_history"])
     skipped = skipped_steps(Path(training.output_dir or "."))
     return {
-        "command": _without_token(shlex.join([*launcher(command[0]), *command]), training),
+        "command": without_token(shlex.join([*launcher(command[0]), *command]), training.hub_token),
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
         "optimizer steps": f"{state['global_step']:,} of {state['max_steps']:,}",
@@ -137,8 +137,3 @@ def _commit() -> str:
 def _git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return done.stdout.strip()
-
-
-def _without_token(text: str, training: RecipeTrainingArguments) -> str:
-    """The card and the report are for everybody."""
-    return text.replace(training.hub_token, "<token>") if training.hub_token else text

@@ -25,6 +25,7 @@ class DeepSpeech2Config(PreTrainedConfig):
         lookahead_context (`int`): frames that the lookahead convolution sees, the present one included.
         rnn_bias (`bool`): biases in the recurrent layers.
         dropout (`float`): dropout on the output of each recurrent layer.
+        adapter_size (`int`): width of a residual adapter after each recurrent layer and its batch norm; 0: none.
         ctc_loss_reduction (`str`): `"mean"` (per label, then over the batch), `"sum"` or `"none"`.
         ctc_zero_infinity (`bool`): zero the loss of targets that no alignment can reach.
 
@@ -49,6 +50,7 @@ class DeepSpeech2Config(PreTrainedConfig):
     lookahead_context: int = 20
     rnn_bias: bool = True
     dropout: float | int = 0.0
+    adapter_size: int = 0
     pad_token_id: int | None = 0
     bos_token_id: int | None = None
     eos_token_id: int | None = None
@@ -66,6 +68,8 @@ class DeepSpeech2Config(PreTrainedConfig):
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.adapter_size < 0:
+            raise ValueError(f"adapter_size is {self.adapter_size}; expected 0 for none, or a width")
         num_convolutions = len(self.conv_channels)
         if not num_convolutions or min(self.conv_channels) < 1:
             raise ValueError(f"conv_channels is {self.conv_channels}; expected a positive number for each convolution")

@@ -166,6 +166,17 @@ class DeepSpeech2Lookahead(nn.Module):
         return self.activation(self.conv(hidden_states)).transpose(1, 2)
 
 
+class DeepSpeech2Adapter(nn.Linear):
+    """What is added to normalised states (Houlsby et al., 2019): nothing at first; without biases, 0 in the padding."""
+
+    def __init__(self, config: DeepSpeech2Config):
+        super().__init__(config.hidden_size, config.adapter_size, bias=False)
+        self.up = nn.Parameter(torch.zeros(config.hidden_size, config.adapter_size))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu(super().forward(hidden_states)) @ self.up.T
+
+
 class DeepSpeech2PreTrainedModel(PreTrainedModel):
     config_class = DeepSpeech2Config
     base_model_prefix = "model"
@@ -182,6 +193,8 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
             init.kaiming_uniform_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 init.zeros_(module.bias)
+            if isinstance(module, DeepSpeech2Adapter):
+                init.zeros_(module.up)
         elif isinstance(module, nn.RNNBase):
             for name, parameter in module.named_parameters():
                 if "weight_ih" in name:
@@ -204,13 +217,13 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
     def __init__(self, config: DeepSpeech2Config):
         super().__init__(config)
         self.convs = nn.ModuleList(DeepSpeech2ConvLayer(config, i) for i in range(len(config.conv_channels)))
-        self.layers = nn.ModuleList(
-            DeepSpeech2RecurrentLayer(config, config.rnn_input_size if i == 0 else config.hidden_size)
-            for i in range(config.num_hidden_layers)
-        )
+        sizes = [config.rnn_input_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
+        self.layers = nn.ModuleList(DeepSpeech2RecurrentLayer(config, size) for size in sizes)
         # One before each recurrent layer but the first, and one before the head. They stand outside the layers,
         # which gradient checkpointing runs twice: statistics are counted once.
         self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden_size) for _ in range(config.num_hidden_layers))
+        num_adapters = config.num_hidden_layers if config.adapter_size else 0
+        self.adapters = nn.ModuleList(DeepSpeech2Adapter(config) for _ in range(num_adapters))
         self.lookahead = None if config.bidirectional else DeepSpeech2Lookahead(config)
         self.gradient_checkpointing = False
         self.post_init()
@@ -230,10 +243,8 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
             output_hidden_states: also return the output of the convolutions and of each recurrent layer.
         """
         if input_features.dim() != 3 or input_features.shape[-1] != self.config.num_features:
-            raise ValueError(
-                f"input_features has shape {tuple(input_features.shape)}; "
-                f"expected (batch, frames, num_features={self.config.num_features})"
-            )
+            expected = f"(batch, frames, num_features={self.config.num_features})"
+            raise ValueError(f"input_features has shape {tuple(input_features.shape)}; expected {expected}")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if self.get_output_lengths(input_features.shape[1]) < 1:
@@ -252,20 +263,18 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
 
         for index, layer in enumerate(self.layers):
             if index > 0:
-                hidden_states = self._normalise(self.norms[index - 1], hidden_states, output_lengths)
+                hidden_states = self._normalise(index - 1, hidden_states, output_lengths)
             hidden_states = layer(hidden_states, output_lengths)
             all_hidden_states.append(hidden_states)
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
-        return DeepSpeech2ModelOutput(
-            last_hidden_state=self._normalise(self.norms[-1], hidden_states, output_lengths),
-            output_lengths=output_lengths,
-            hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
-        )
+        last = self._normalise(-1, hidden_states, output_lengths)
+        found = tuple(all_hidden_states) if output_hidden_states else None
+        return DeepSpeech2ModelOutput(last_hidden_state=last, output_lengths=output_lengths, hidden_states=found)
 
-    @staticmethod
-    def _normalise(norm: nn.BatchNorm1d, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return _masked_batch_norm(norm, hidden_states.transpose(1, 2), lengths).transpose(1, 2)
+    def _normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        hidden_states = _masked_batch_norm(self.norms[index], hidden_states.transpose(1, 2), lengths).transpose(1, 2)
+        return hidden_states + self.adapters[index](hidden_states) if self.adapters else hidden_states
 
 
 class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
@@ -301,14 +310,8 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         logits = self.ctc_head(outputs.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = self.loss_function(
-                logits=logits,
-                labels=labels,
-                logit_lengths=outputs.output_lengths,
-                blank_token_id=self.config.pad_token_id,
-                reduction=self.config.ctc_loss_reduction,
-                zero_infinity=self.config.ctc_zero_infinity,
-            )
+            options = {"reduction": self.config.ctc_loss_reduction, "zero_infinity": self.config.ctc_zero_infinity}
+            loss = self.loss_function(logits, labels, outputs.output_lengths, self.config.pad_token_id, **options)
         return DeepSpeech2CTCOutput(
             loss=loss, logits=logits, output_lengths=outputs.output_lengths, hidden_states=outputs.hidden_states
         )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .alignment import AlignedWord, Counts
 from .comparison import Change, Comparison, compare
 from .scores import Group, ScoredUtterance, Scores, Utterance, score
+from .seeds import SeededDifference, SeededScores, compare_over_seeds, over_seeds
 
 if TYPE_CHECKING:
     from .metrics import SpeechErrorRates
@@ -17,9 +18,13 @@ __all__ = [
     "Group",
     "ScoredUtterance",
     "Scores",
+    "SeededDifference",
+    "SeededScores",
     "Utterance",
     "compare",
+    "compare_over_seeds",
     "load_metric",
+    "over_seeds",
     "score",
 ]
 

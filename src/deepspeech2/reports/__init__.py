@@ -2,6 +2,7 @@
 
 from .check_report import Problem, problems_table, write_check_report
 from .decoder_plots import heat_map, reliability_diagram
+from .interpolation_report import interpolation_table, write_interpolation_report
 from .model_card import EvaluatedSplit, card_metadata, write_model_card
 from .plots import save_png
 from .run_report import results_table, write_run_report
@@ -13,6 +14,7 @@ __all__ = [
     "Problem",
     "card_metadata",
     "heat_map",
+    "interpolation_table",
     "problems_table",
     "reliability_diagram",
     "results_table",
@@ -20,6 +22,7 @@ __all__ = [
     "strategy_rows",
     "strategy_table",
     "write_check_report",
+    "write_interpolation_report",
     "write_model_card",
     "write_run_report",
     "write_score_report",

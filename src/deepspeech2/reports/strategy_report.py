@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, NullFormatter
 
-from ..metrics import Comparison
+from ..metrics import SeededDifference, SeededScores
 from .page import write_page
 from .plots import INK, MUTED, SERIES, Draw, draw_figure, save_png, to_svg
 
@@ -25,28 +26,26 @@ _PLOTS = {
 }
 
 
-def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, Comparison]) -> list[list[str]]:
+def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, SeededDifference]) -> list[list[str]]:
     """Under `HEAD`; a strategy that is in no comparison is the baseline, or not trained at all."""
     rows = []
     for name, one in outcomes.items():
         comparison = comparisons.get(name)
         difference, p_value = "", ""
         if comparison is not None:
-            difference = f"{100 * comparison.wer_difference:+.1f}"
-            if comparison.wer_interval:
-                low, high = (100 * bound for bound in comparison.wer_interval)
-                difference += f" ({low:+.1f} to {high:+.1f})"
-            p_value = "" if comparison.p_value is None else f"{comparison.p_value:.3f}"
+            low, high = (100 * bound for bound in comparison.wer_interval)
+            difference = f"{100 * comparison.wer_difference:+.1f} ({low:+.1f} to {high:+.1f})"
+            p_value = f"{comparison.p_value:.3f}"
         rows.append(
             [
-                name,
+                f"{name} (own budget)" if one.own_budget else name,
                 f"{one.num_trained:,}",
-                _with_interval(one.target.wer, one.target.wer_interval),
-                _by_seed(one.target_wers),
+                _with_interval(one.target),
+                _by_seed(one.target),
                 difference,
                 p_value,
-                _with_interval(one.source.wer, one.source.wer_interval),
-                _by_seed(one.source_wers),
+                _with_interval(one.source),
+                _by_seed(one.source),
                 f"{one.seconds / 60:.1f}" if one.seconds else "",
             ]
         )
@@ -66,7 +65,7 @@ def write_strategy_report(
     command: str,
     recommendation: str,
     outcomes: Mapping[str, Outcome],
-    comparisons: Mapping[str, Comparison],
+    comparisons: Mapping[str, SeededDifference],
     settings: Mapping[str, Mapping[str, Any]],
     facts: Mapping[str, str],
 ) -> Path:
@@ -105,12 +104,14 @@ def write_strategy_report(
     )
 
 
-def _with_interval(wer: float, bounds: tuple[float, float] | None) -> str:
-    return f"{100 * wer:.1f}" + (f" ({100 * bounds[0]:.1f}–{100 * bounds[1]:.1f})" if bounds else "")
+def _with_interval(scores: SeededScores) -> str:
+    low, high = scores.wer_interval
+    return f"{100 * scores.wer:.1f} ({100 * low:.1f}–{100 * high:.1f})"
 
 
-def _by_seed(wers: Sequence[float]) -> str:
+def _by_seed(scores: SeededScores) -> str:
     """Nothing where all are the same: the model before training."""
+    wers = scores.wers
     return ", ".join(f"{100 * wer:.1f}" for wer in wers) if len(set(wers)) > 1 else ""
 
 
@@ -123,8 +124,11 @@ def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
         points = [(max(1, one.num_trained), 100 * one.target.wer, one.target.wer_interval) for one in strategies]
         _points(axes, points, [one.name for one in strategies])
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(EngFormatter())  # 1 M; that of powers wants mathematical text, which is off
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_title(_PLOTS["parameters"])
         axes.set_xlabel("trained parameters (line: 95 % interval)")
+        axes.set_ylabel("target WER, %")
         axes.margins(x=0.25, y=0.15)
 
     return draw
@@ -133,10 +137,11 @@ def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
 def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
     def draw(axes: Axes) -> None:
         points = [(100 * one.source.wer, 100 * one.target.wer, one.target.wer_interval) for one in outcomes.values()]
-        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.2)
+        axes.axvline(points[0][0], color=SERIES[0], linewidth=1.0, linestyle=":")
+        axes.axhline(points[0][1], color=SERIES[0], linewidth=1.0, linestyle=":")
         _points(axes, points, list(outcomes))
         axes.set_title(_PLOTS["retention"])
-        axes.set_xlabel("source WER, %; vertical line: before training")
+        axes.set_xlabel("source WER, % (dotted: before training; line: 95 % interval)")
         axes.set_ylabel("target WER, %")
         axes.margins(x=0.25, y=0.15)
 
@@ -145,8 +150,7 @@ def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
 
 def _points(axes: Axes, points: Sequence[tuple], names: Sequence[str]) -> None:
     for (x, y, bounds), name in zip(points, names, strict=True):
-        if bounds:
-            axes.plot([x, x], [100 * bound for bound in bounds], color=SERIES[0], linewidth=1.2)
+        axes.plot([x, x], [100 * bound for bound in bounds], color=SERIES[0], linewidth=1.2)
         axes.plot(x, y, "o", color=SERIES[1], markersize=5)
         axes.annotate(name, (x, y), (5, 3), textcoords="offset points", color=INK, size=8)
 

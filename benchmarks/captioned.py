@@ -1,0 +1,132 @@
+"""
+What recipes/captions/segment.py makes of captioned recordings whose every word is known.
+
+    python benchmarks/captioned.py FOLDER
+    accelerate launch recipes/finetune.py recipes/captions/config.yaml \
+        --dataset_name outputs/benchmarks/captioned/corpus --num_train_epochs 4
+
+FOLDER is LibriSpeech in the Hub's layout. Clips of a split, 40 at a time, are joined into recordings. Their texts,
+aligned, become cues, each early or late by up to half a second, and every tenth with the words of another. Of the
+utterances that come out, the text is compared with the words that lie between their ends; of the cues, as they are and
+with each other's words, the scores are compared. Writes to outputs/benchmarks/captioned: media, corpus, captioned.json.
+"""
+
+import argparse
+import csv
+import json
+import random
+import shutil
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import soundfile
+import torch
+
+from deepspeech2.audio import open_audio
+from deepspeech2.captions import Cue, Limits, Word, make_cues, to_srt
+from deepspeech2.corpora import load_corpus
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.listening import Listener
+from deepspeech2.loading import load_model
+from deepspeech2.segmentation import Rules, Utterance, find_cue, write_corpus
+from deepspeech2.transcription import align_words, script_words
+
+OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "captioned"
+STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"
+SHIFT_S = 0.5
+EVERY = 10  # every tenth cue gets the words of another
+
+
+def spoil(cues: list[Cue], rng: random.Random) -> list[Cue]:
+    """Cues early or late by up to SHIFT_S, every tenth with another's words."""
+    shifts = [rng.uniform(-SHIFT_S, SHIFT_S) for _ in cues]
+    texts = [swapped(cues, place) if place % EVERY == EVERY // 2 else cue.text for place, cue in enumerate(cues)]
+    return [
+        Cue(max(cue.start_s + shift, 0.0), cue.end_s + shift, text)
+        for cue, shift, text in zip(cues, shifts, texts, strict=True)
+    ]
+
+
+def swapped(cues: list[Cue], place: int) -> str:
+    """The words of the cue that is half of the recording away."""
+    return cues[(place + len(cues) // 2) % len(cues)].text
+
+
+def scores(cues: list[Cue], log_probs: np.ndarray, listener: Listener) -> list[float]:
+    """Of each cue that can be aligned at all."""
+    found = [find_cue(cue, log_probs, listener, Rules()) for cue in cues]
+    return [one.score for one in found if isinstance(one, Utterance) or one.score is not None]
+
+
+def compare(corpus: Path, truth: dict[str, list[Word]]) -> dict[str, int]:
+    """Words of the utterances against those of the truth whose middle lies between their ends, by recording."""
+    with (corpus / "metadata.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    said = [
+        " ".join(
+            word.text
+            for word in truth[row["speaker_id"]]
+            if float(row["start_s"]) <= (word.start_s + word.end_s) / 2 < float(row["end_s"])
+        )
+        for row in rows
+    ]
+    found = jiwer.process_words(said, [row["text"] for row in rows])
+    wrong = {f"words {name}": getattr(found, name) for name in ("substitutions", "deletions", "insertions")}
+    same = sum(text == row["text"] for text, row in zip(said, rows, strict=True))
+    return {"utterances": len(rows), "with just the words": same, "words": sum(map(len, map(str.split, said))), **wrong}
+
+
+def measure(listener: Listener, clips: list[np.ndarray], texts: list[str], folder: Path, together: int) -> dict:
+    """All figures for clips (samples,) at the model's rate and their normalised texts; `together` are a recording."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "media").mkdir(parents=True)
+    rng, truth, media = random.Random(0), {}, []
+    as_they_are, with_others_words = [], []
+    for start in range(0, len(clips), together):
+        part = slice(start, start + together)
+        samples, name = np.concatenate(clips[part]), f"part{start}"
+        log_probs = listener.whole([samples]).numpy()
+        truth[name] = align_words(script_words(" ".join(texts[part]), listener.processor), log_probs, listener)
+        cues = make_cues(truth[name], Limits())
+        as_they_are += scores(cues, log_probs, listener)
+        others = [cue._replace(text=swapped(cues, place)) for place, cue in enumerate(cues)]
+        with_others_words += scores(others, log_probs, listener)
+        media.append(folder / "media" / f"{name}.flac")
+        soundfile.write(media[-1], samples, listener.sampling_rate)
+        media[-1].with_suffix(".srt").write_text(to_srt(spoil(cues, rng)), encoding="utf-8")
+    corpus, _ = write_corpus(folder / "corpus", media, listener, Rules())
+    return {
+        "kept": corpus.summary(),
+        **compare(folder / "corpus", truth),
+        "cues": len(as_they_are),
+        "scores, percentiles 5, 50, 95": np.percentile(as_they_are, [5, 50, 95]).round(2).tolist(),
+        "with others' words": np.percentile(with_others_words, [5, 50, 95]).round(2).tolist(),
+        "right ones kept": round(float(np.mean(np.array(as_they_are) >= Rules().min_score)), 4),
+        "wrong ones kept": round(float(np.mean(np.array(with_others_words) >= Rules().min_score)), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
+    parser.add_argument("--config", default="clean", help="(default: %(default)s)")
+    parser.add_argument("--split", default="validation", help="(default: %(default)s)")
+    parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
+    parser.add_argument("--clips", type=int, default=160, help="the first of the split (default: %(default)s)")
+    args = parser.parse_args()
+    set_up_cpu(1)
+    model, processor = load_model(args.model)
+    listener = Listener(model.eval(), processor)
+    corpora = load_corpus(args.folder, args.config, args.split)
+    rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
+    clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
+    with torch.inference_mode():
+        result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows], OUTPUT, 40)
+    text = json.dumps(result, indent=1)
+    (OUTPUT / "captioned.json").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

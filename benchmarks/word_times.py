@@ -1,0 +1,117 @@
+"""
+How well long recordings are heard and captioned, on real speech: word times against forced alignment, seams, memory.
+
+    python benchmarks/word_times.py FOLDER
+    python benchmarks/word_times.py FOLDER --model MODEL --split validation --clips 60
+
+FOLDER is LibriSpeech in the Hub's layout. The clips of a split, joined into one long recording, are heard in windows,
+and clip by clip: both are scored against the same transcripts, so that words lost or doubled at seams would show as
+deletions or insertions. The reference for times is forced alignment of each clip alone with its transcript, by the same
+model; against it stand the words heard in the long recording, recognised and mistaken ones apart, and the words of the
+whole transcript aligned with the whole recording. Writes outputs/benchmarks/word_times.json.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+
+from deepspeech2.audio import open_audio
+from deepspeech2.captions import Word
+from deepspeech2.corpora import load_corpus
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.listening import Listener
+from deepspeech2.loading import load_model
+from deepspeech2.transcription import align_words, hear_words, script_words
+
+OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "word_times.json"
+STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"
+BLOCK = 160_000
+
+
+def time_errors_s(heard: list[Word], aligned: list[Word], kind: str = "equal") -> np.ndarray:
+    """(words, 2): starts and ends of words heard, less those of the transcript's words; "equal", or "substitute"."""
+    pieces = jiwer.process_words(*(" ".join(word.text for word in words) for words in (aligned, heard))).alignments[0]
+    pairs = [
+        (heard[piece.hyp_start_idx + place], aligned[piece.ref_start_idx + place])
+        for piece in pieces
+        if piece.type == kind
+        for place in range(piece.ref_end_idx - piece.ref_start_idx)
+    ]
+    return np.array([(one.start_s - other.start_s, one.end_s - other.end_s) for one, other in pairs]).reshape(-1, 2)
+
+
+def spread_ms(errors: np.ndarray) -> dict[str, object]:
+    """Median and 90th percentile of the absolute errors (words, 2), in ms."""
+    return {"words": len(errors)} | {
+        f"{side}, {name}": round(1000 * float(np.percentile(np.abs(errors[:, place]), share)))
+        for place, side in enumerate(("start", "end"))
+        for name, share in (("median", 50), ("90th percentile", 90))
+        if len(errors)
+    }
+
+
+def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
+    """WER in per cent and its parts."""
+    found = jiwer.process_words(references, hypotheses)
+    parts = {name: getattr(found, name) for name in ("hits", "substitutions", "deletions", "insertions")}
+    return {"wer": round(100 * found.wer, 2), **parts}
+
+
+def measure(listener: Listener, clips: list[np.ndarray], texts: list[str]) -> dict[str, object]:
+    """All figures for clips (samples,) at the model's rate and their normalised texts."""
+    started, joined = time.perf_counter(), np.concatenate(clips)
+    heard = hear_words(listener, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
+    heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
+    alone = [" ".join(word.text for word in hear_words(listener, [clip])) for clip in clips]
+    log_probs = listener.whole([joined]).numpy()
+    script = script_words(" ".join(texts), listener.processor)
+    started = time.perf_counter()
+    aligned = align_words(script, log_probs, listener)
+    aligned_s = time.perf_counter() - started
+    reference: list[Word] = []
+    offset_s = 0.0
+    for clip, text in zip(clips, texts, strict=True):
+        words = align_words(script_words(text, listener.processor), listener.whole([clip]).numpy(), listener)
+        reference += [word._replace(start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in words]
+        offset_s += len(clip) / listener.sampling_rate
+    return {
+        "duration_s": round(duration_s, 1),
+        "left_out_s": round(left_out_s, 1),
+        "clip by clip": counts(texts, alone),
+        "joined": counts([" ".join(texts)], [" ".join(word.text for word in heard)]),
+        "times of words recognised, ms": spread_ms(time_errors_s(heard, reference)),
+        "times of words mistaken, ms": spread_ms(time_errors_s(heard, reference, "substitute")),
+        "times of the script along the whole, ms": spread_ms(time_errors_s(aligned, reference)),
+        "rtfx": round(duration_s / heard_s),
+        "aligned_s": round(aligned_s, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
+    parser.add_argument("--config", default="clean", help="(default: %(default)s)")
+    parser.add_argument("--split", default="validation", help="(default: %(default)s)")
+    parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
+    parser.add_argument("--clips", type=int, default=10**6, help="only the first of the split")
+    args = parser.parse_args()
+    set_up_cpu(1)
+    model, processor = load_model(args.model)
+    listener = Listener(model.eval(), processor)
+    corpora = load_corpus(args.folder, args.config, args.split)
+    rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
+    clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
+    with torch.inference_mode():
+        result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows])
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

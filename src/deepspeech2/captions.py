@@ -1,0 +1,247 @@
+"""
+Words with times become captions within the limits that broadcasters keep: SRT, WebVTT, plain text, JSON.
+
+The defaults are those of Netflix's Timed Text Style Guide (general requirements and English: two lines of 42
+characters, 20 characters per second for adults and 17 for children, 5/6 s to 7 s, two frames between cues). The BBC's
+Subtitle Guidelines ask for about 37 characters, 160 to 180 words per minute and no cue below 0.3 s a word.
+"""
+
+import html
+import json
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
+SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
+LONG_PAUSE_S = 1.0
+NOT_CUES = ("NOTE", "STYLE", "REGION")  # blocks of a WebVTT file
+
+
+class Word(NamedTuple):
+    """A word, where it is heard, and the probability that the model gives it, from 0 to 1."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+class Cue(NamedTuple):
+    """What stands on the screen from one moment to another; its lines are joined by newlines."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cue may be."""
+
+    line_length: int = 42
+    max_lines: int = 2
+    max_characters_per_s: float = 20.0
+    min_duration_s: float = 5 / 6
+    max_duration_s: float = 7.0
+    min_gap_s: float = 2 / 24
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0 and not (name == "min_gap_s" and value == 0):
+                raise ValueError(f"{name} is {value}; expected more than 0")
+        if self.min_duration_s > self.max_duration_s:
+            raise ValueError(
+                f"min_duration_s is {self.min_duration_s:.3f}, above max_duration_s, {self.max_duration_s:.3f}"
+            )
+
+
+def break_lines(text: str, limits: Limits) -> list[str]:
+    """A text in as few lines as it needs, as even as they can be. A word longer than a line has one for itself."""
+    full = _wrap(text, limits.line_length)
+    narrower = (_wrap(text, width) for width in range(max(map(len, full), default=1) // 2, limits.line_length))
+    return next((lines for lines in narrower if len(lines) == len(full)), full)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 1), break_long_words=False, break_on_hyphens=False)
+
+
+def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
+    """
+    Words in the order of their times -> cues, none of them dropped, none in two.
+
+    Which words stand together is the cheapest of all partitions, found by dynamic programming: as few cues as
+    possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
+    and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
+    begins: speech may be faster than `max_characters_per_s`.
+    """
+    if not words:
+        return []
+    best: list[tuple[float, int]] = [(0.0, 0)]  # for the first n words: the cost, and where their last cue begins
+    for end in range(1, len(words) + 1):
+        options = []
+        for start in range(end - 1, -1, -1):
+            alone = start == end - 1
+            if not alone and not _fits(words[start:end], limits):
+                break
+            options.append((best[start][0] + _cost(words, start, end, limits), start))
+        best.append(min(options))
+    ends = [len(words)]
+    while best[ends[-1]][1]:
+        ends.append(best[ends[-1]][1])
+    starts = [0, *reversed(ends)]
+    groups = [words[start:end] for start, end in pairwise(starts)]
+    return [
+        Cue(group[0].start_s, _off(group, after, limits), "\n".join(break_lines(_text(group), limits)))
+        for group, after in zip(groups, [*groups[1:], None], strict=True)
+    ]
+
+
+def _text(words: Sequence[Word]) -> str:
+    return " ".join(word.text for word in words)
+
+
+def _fits(words: Sequence[Word], limits: Limits) -> bool:
+    if words[-1].end_s - words[0].start_s > limits.max_duration_s:
+        return False
+    text = _text(words)
+    if len(text) > limits.max_lines * (limits.line_length + 1):
+        return False
+    lines = _wrap(text, limits.line_length)
+    return len(lines) <= limits.max_lines and max(map(len, lines)) <= limits.line_length
+
+
+def _cost(words: Sequence[Word], start: int, end: int, limits: Limits) -> float:
+    """Of a cue of `words[start:end]`: 1, more where it is too fast or too short, less where a cut suits."""
+    group = words[start:end]
+    after = words[end].start_s if end < len(words) else float("inf")
+    room_s = max(min(after - limits.min_gap_s, group[0].start_s + limits.max_duration_s) - group[0].start_s, 0.1)
+    too_fast = max(len(_text(group)) / room_s / limits.max_characters_per_s - 1, 0.0)
+    too_short = max(1 - room_s / limits.min_duration_s, 0.0)
+    cost = 1 + 4 * too_fast + 4 * too_short
+    # A pause within the cue costs what a cut there would have gained.
+    for one, other in pairwise(group):
+        cost += _gain(one, other.start_s)
+    return cost
+
+
+def _gain(word: Word, next_start_s: float) -> float:
+    """What speaks for a cut after a word; more than 1 is worth a cue of its own."""
+    gain = 1.5 * min(max(next_start_s - word.end_s, 0.0) / LONG_PAUSE_S, 1.0)
+    if word.text.endswith(SENTENCE_ENDS):
+        return gain + 0.8
+    return gain + 0.3 * word.text.endswith(CLAUSE_ENDS)
+
+
+def _off(group: Sequence[Word], after: Sequence[Word] | None, limits: Limits) -> float:
+    """When a cue goes: once it was said and can have been read, but before the next."""
+    start_s, said_s = group[0].start_s, group[-1].end_s
+    wanted_s = start_s + max(limits.min_duration_s, len(_text(group)) / limits.max_characters_per_s)
+    end_s = max(said_s, min(wanted_s, start_s + limits.max_duration_s))
+    if after is None:
+        return end_s
+    next_s = after[0].start_s
+    end_s = min(end_s, next_s - limits.min_gap_s)
+    return end_s if end_s > start_s else max(start_s, next_s)
+
+
+def too_fast(cues: Sequence[Cue], limits: Limits) -> int:
+    """How many cues ask for more than `max_characters_per_s`, with a tenth of a character for rounding."""
+    allowed = [(cue.end_s - cue.start_s) * limits.max_characters_per_s + 0.1 for cue in cues]
+    return sum(len(cue.text) > most for cue, most in zip(cues, allowed, strict=True))
+
+
+def to_srt(cues: Sequence[Cue]) -> str:
+    """SubRip, the format of nearly every player: numbered, decimal commas."""
+    blocks = [
+        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{cue.text.replace('-->', '→')}\n"
+        for number, cue in enumerate(cues, 1)
+    ]
+    return "\n".join(blocks)
+
+
+def to_vtt(cues: Sequence[Cue]) -> str:
+    """WebVTT (W3C): &, < and > escaped."""
+    blocks = [
+        f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{html.escape(cue.text, quote=False)}\n"
+        for cue in cues
+    ]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def to_txt(words: Sequence[Word]) -> str:
+    """The words alone, a new line after each pause of a second or more."""
+    parts = []
+    for word, after in zip(words, [*words[1:], None], strict=False):
+        paused = after is None or after.start_s - word.end_s >= LONG_PAUSE_S
+        parts.append(word.text + ("\n" if paused else " "))
+    return "".join(parts)
+
+
+def to_json(words: Sequence[Word], cues: Sequence[Cue], facts: dict[str, object]) -> str:
+    """`facts`, the text, the words with times and confidences, and the cues; times in seconds to the millisecond."""
+    content = {
+        **facts,
+        "text": _text(words),
+        "words": [
+            {
+                "text": w.text,
+                "start_s": round(w.start_s, 3),
+                "end_s": round(w.end_s, 3),
+                "confidence": round(w.confidence, 4),
+            }
+            for w in words
+        ],
+        "cues": [{"start_s": round(c.start_s, 3), "end_s": round(c.end_s, 3), "text": c.text} for c in cues],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _clock(time_s: float, point: str) -> str:
+    """HH:MM:SS and milliseconds; from 100 hours on with three digits."""
+    minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
+
+
+def read_cues(text: str) -> list[Cue]:
+    """
+    The cues of an SRT or WebVTT file, in the order of their times, without tags, settings, notes and styles.
+
+    Raises:
+        ValueError: there are none, or one ends before it begins.
+    """
+    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").replace("\r\n", "\n").replace("\r", "\n")
+    is_vtt = text.startswith("WEBVTT")
+    cues = []
+    for block in re.split(r"\n[ \t]*\n+", text):
+        lines = block.strip("\n").split("\n")
+        place = next((index for index, line in enumerate(lines) if TIMES.match(line.strip())), None)
+        if place is None or (is_vtt and place and lines[0].startswith(NOT_CUES)):
+            continue
+        found = TIMES.match(lines[place].strip())
+        assert found is not None
+        start_s, end_s = _seconds(found.groups()[:4]), _seconds(found.groups()[4:])
+        if end_s < start_s:
+            raise ValueError(f"the cue {lines[place].strip()!r} ends before it begins")
+        content = re.sub(r"<[^>]*>|\{\\[^}]*\}", "", "\n".join(lines[place + 1 :]))
+        cues.append(Cue(start_s, end_s, html.unescape(content).strip() if is_vtt else content.strip()))
+    if not cues:
+        raise ValueError(
+            "no cues are in it; expected SRT or WebVTT, with lines such as '00:00:01,000 --> 00:00:03,500'"
+        )
+    return sorted(cues, key=lambda cue: cue.start_s)
+
+
+def _seconds(groups: Sequence[str | None]) -> float:
+    hours, minutes, seconds, fraction = groups
+    return (
+        int(hours or 0) * 3600
+        + int(minutes or 0) * 60
+        + int(seconds or 0)
+        + int((fraction or "0").ljust(3, "0")) / 1000
+    )
