@@ -175,7 +175,7 @@ def remove_unfinished(output_dir: Path) -> None:
     if left or damaged:
         names = ", ".join([*left, *(folder.name for folder in damaged)])
         logger.warning("%s was not whole when the run before ended: removed", names)
-    for folder in (output_dir / UNFINISHED, *damaged):
+    for folder in (output_dir / UNFINISHED, *damaged, *output_dir.glob("push-*")):  # copies for the Hub
         shutil.rmtree(folder, ignore_errors=True)
 
 

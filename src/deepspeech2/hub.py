@@ -83,53 +83,56 @@ def open_repository(
 
 class PushCheckpoints(TrainerCallback):
     """
-    Uploads the model of each checkpoint while training goes on, which waits for none: where the upload before is not
-    done, this one is left out. A failed upload is logged, the next one tried.
+    Uploads the model of each checkpoint, one after the other, while training goes on; it waits for them at its end
+    alone. Where two are on their way, a third is left out. A failed upload is logged, the next one tried.
     """
 
     def __init__(self, repo_id: str, *, token: str | None = None):
         self.repo_id = repo_id
         self.api = HfApi(token=token)
-        self.upload: Future | None = None
-        self._copy = Path()
+        self.uploads: list[tuple[Future, Path]] = []
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         if not state.is_world_process_zero:
             return
-        if self.upload is not None and not self.upload.done():
+        while self.uploads and self.uploads[0][0].done():
+            self._finish()
+        if len(self.uploads) > 1:
             logger.warning(
-                "the push of the checkpoint before is still going on: checkpoint-%d is not pushed", state.global_step
+                "two checkpoints are still on their way to %s: checkpoint-%d is not pushed",
+                self.repo_id,
+                state.global_step,
             )
             return
-        self._finish()
         output_dir = Path(args.output_dir or ".")
         # A copy: the checkpoint itself may be removed for a newer one before it is uploaded.
-        self._copy = Path(tempfile.mkdtemp(prefix="push-", dir=output_dir))
+        copied = Path(tempfile.mkdtemp(prefix="push-", dir=output_dir))
         for pattern in CHECKPOINT_FILES:
             for file in (output_dir / f"checkpoint-{state.global_step}").glob(pattern):
-                shutil.copy2(file, self._copy)
+                shutil.copy2(file, copied)
         upload = partial(
             self.api.upload_folder,
             repo_id=self.repo_id,
-            folder_path=self._copy,
+            folder_path=copied,
             commit_message=f"Training in progress, step {state.global_step}",
         )
-        self.upload = self.api.run_as_future(ask, f"the push of checkpoint-{state.global_step}", upload)
+        future = self.api.run_as_future(ask, f"the push of checkpoint-{state.global_step}", upload)
+        self.uploads.append((future, copied))
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        self._finish()
+        while self.uploads:
+            self._finish()
 
     def _finish(self) -> None:
-        if self.upload is None:
-            return
+        """The result of the upload that began first, which is waited for."""
+        upload, copied = self.uploads.pop(0)
         try:
-            self.upload.result()
+            upload.result()
         except FAILURES as error:
             logger.warning("a checkpoint could not be pushed to %s, training goes on: %s", self.repo_id, error)
-        self.upload = None
-        shutil.rmtree(self._copy, ignore_errors=True)
+        shutil.rmtree(copied, ignore_errors=True)
 
 
 def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:
