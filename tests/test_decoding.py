@@ -1,7 +1,9 @@
 """Greedy and beam search on lattices small enough to work out by hand, or by going through every path."""
 
 import itertools
+import json
 import math
+import os
 import sys
 from collections import defaultdict
 from types import SimpleNamespace
@@ -227,6 +229,7 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
     monkeypatch.chdir(arpa.parent)
     write_options(DecoderOptions(**{**vars(options), "language_model": arpa.name}), tmp_path / "decoder.json")
     assert read_options(tmp_path / "decoder.json") == options
+    assert json.loads((tmp_path / "decoder.json").read_text())["language_model"] == os.path.relpath(arpa, tmp_path)
     (arpa.parent / "beside.json").write_text('{"beam_size": 5, "language_model": "lm.arpa", "alpha": 1}')
     monkeypatch.chdir("/")
     assert read_options(arpa.parent / "beside.json").language_model == str(arpa)
@@ -236,6 +239,7 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
         '{"lexicon": "words.txt"}': "beam_size is 0",
         '{"beam_size": 5, "lexicon": "x", "hotwords": ["a"]}': "exclude each other",
         '{"calibration": {"slop": 1}}': "expected slope and offset",
+        '{"calibration": {"slope": "steep"}}': "expected slope and offset",
         "[]": "holds a list",
         "{": "cannot be read as JSON",
     }.items():

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -77,11 +78,11 @@ def read_options(path: Path) -> DecoderOptions:
             raise ValueError(f"{path}: {name} is {value!r}; expected a value such as {known[name]!r}")
     for name in ("language_model", "lexicon"):
         if given.get(name):
-            given[name] = str(path.parent / given[name])
+            given[name] = str((path.parent / given[name]).resolve())
     if given.get("calibration"):
         try:
-            given["calibration"] = Calibration(**given["calibration"])
-        except TypeError as error:
+            given["calibration"] = Calibration(**{name: float(one) for name, one in given["calibration"].items()})
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: calibration is {given['calibration']}; expected slope and offset") from error
     try:
         return DecoderOptions(**given | {"hotwords": tuple(given.get("hotwords", ()))})
@@ -90,10 +91,10 @@ def read_options(path: Path) -> DecoderOptions:
 
 
 def write_options(options: DecoderOptions, path: Path) -> None:
-    """A decoder.json that `read_options` reads, from wherever it is called."""
+    """A decoder.json that `read_options` reads, from wherever it is called; its files are named from its folder on."""
     made = asdict(options)
     for name in ("language_model", "lexicon"):
         if made[name]:
-            made[name] = str(Path(made[name]).resolve())
+            made[name] = os.path.relpath(Path(made[name]).resolve(), path.parent.resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
