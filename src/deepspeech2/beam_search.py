@@ -4,7 +4,7 @@ Prefix beam search with a word n-gram, by two libraries.
 ctc-beam-decoder searches an open vocabulary: an unknown word costs, but can be written, and hotwords are paid for by
 the letter. It sums over all alignments of a text, as CTC does. It cannot promise that each word is one of a list;
 flashlight-text can, which walks a trie of the words, but it knows no hotwords. Each does what the other cannot.
-On librispeech_mini's clean/validation the starter errs in 44.9 % of the words by the first and 46.0 % by the second.
+On librispeech_mini's clean/validation the starter erred in 44.9 % of the words by the first, 46.0 % by the second.
 pyctcdecode, whose search ctc-beam-decoder repeats in C++, asks for a numpy below 2.
 """
 
