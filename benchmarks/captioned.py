@@ -11,7 +11,6 @@ utterances that come out, the text is compared with the words that lie between t
 with each other's words, the scores are compared. Writes to outputs/benchmarks/captioned: media, corpus, captioned.json.
 """
 
-import argparse
 import csv
 import json
 import random
@@ -22,18 +21,14 @@ import jiwer
 import numpy as np
 import soundfile
 import torch
+from word_times import load_speech, make_parser
 
-from deepspeech2.audio import open_audio
 from deepspeech2.captions import Cue, Limits, Word, make_cues, to_srt
-from deepspeech2.corpora import load_corpus
-from deepspeech2.devices import set_up_cpu
 from deepspeech2.listening import Listener
-from deepspeech2.loading import load_model
 from deepspeech2.segmentation import Rules, Utterance, find_cue, write_corpus
 from deepspeech2.transcription import align_words, script_words
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "captioned"
-STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"
 SHIFT_S = 0.5
 EVERY = 10  # every tenth cue gets the words of another
 
@@ -108,21 +103,9 @@ def measure(listener: Listener, clips: list[np.ndarray], texts: list[str], folde
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
-    parser.add_argument("--config", default="clean", help="(default: %(default)s)")
-    parser.add_argument("--split", default="validation", help="(default: %(default)s)")
-    parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
-    parser.add_argument("--clips", type=int, default=160, help="the first of the split (default: %(default)s)")
-    args = parser.parse_args()
-    set_up_cpu(1)
-    model, processor = load_model(args.model)
-    listener = Listener(model.eval(), processor)
-    corpora = load_corpus(args.folder, args.config, args.split)
-    rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
-    clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
+    args = make_parser(__doc__, clips=160).parse_args()
     with torch.inference_mode():
-        result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows], OUTPUT, 40)
+        result = measure(*load_speech(args), OUTPUT, 40)
     text = json.dumps(result, indent=1)
     (OUTPUT / "captioned.json").write_text(text, encoding="utf-8")
     print(text)

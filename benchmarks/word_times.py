@@ -92,22 +92,32 @@ def measure(listener: Listener, clips: list[np.ndarray], texts: list[str]) -> di
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser(description: str | None, clips: int) -> argparse.ArgumentParser:
+    """Of a benchmark on the first `clips` of a split, which `load_speech` loads."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
     parser.add_argument("--config", default="clean", help="(default: %(default)s)")
     parser.add_argument("--split", default="validation", help="(default: %(default)s)")
     parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
-    parser.add_argument("--clips", type=int, default=10**6, help="only the first of the split")
-    args = parser.parse_args()
+    parser.add_argument("--clips", type=int, default=clips, help="the first of the split (default: %(default)s)")
+    return parser
+
+
+def load_speech(args: argparse.Namespace) -> tuple[Listener, list[np.ndarray], list[str]]:
+    """The model, on one thread, and each clip's samples (N,) at its rate and normalised transcript."""
     set_up_cpu(1)
     model, processor = load_model(args.model)
     listener = Listener(model.eval(), processor)
     corpora = load_corpus(args.folder, args.config, args.split)
     rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
     clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
+    return listener, clips, [processor.normalize_text(row["text"]) for row in rows]
+
+
+def main() -> None:
+    args = make_parser(__doc__, clips=10**6).parse_args()
     with torch.inference_mode():
-        result = measure(listener, clips, [processor.normalize_text(row["text"]) for row in rows])
+        result = measure(*load_speech(args))
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(json.dumps(result, indent=1))

@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 import torch
 
+from .decoding import frame_times
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .windows import Cutter, Window
@@ -45,21 +46,12 @@ class Listener:
     @property
     def frame_s(self) -> float:
         """Seconds from one output frame to the next."""
-        return self.model.config.inputs_to_logits_ratio / self.sampling_rate
+        return frame_times(self.model, self.processor)[0]
 
     @property
     def first_frame_s(self) -> float:
-        """
-        The middle of output frame 0: 0 where the convolutions are padded by half their kernels, as ours are; later
-        where they are not, as in the first versions of deepspeech.pytorch.
-        """
-        config, place, stride = self.model.config, 0.0, 1
-        for kernel, step, padding in zip(
-            config.conv_kernel_sizes, config.conv_strides, config.conv_paddings, strict=True
-        ):
-            place += stride * ((kernel[1] - 1) / 2 - padding[1])
-            stride *= step[1]
-        return place * config.hop_length / self.sampling_rate
+        """The middle of output frame 0."""
+        return frame_times(self.model, self.processor)[1]
 
     def span_s(self, start: int, end: int) -> tuple[float, float]:
         """Seconds of the frames from `start` to before `end`: each lasts half a step on both sides of its middle."""
