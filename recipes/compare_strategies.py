@@ -37,6 +37,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output_dir", type=Path, help="where to write (default: outputs/adaptation/NAME_OF_CONFIG)")
     parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="STRATEGY",
+        help="run and compare this one and the baseline; may be given again (default: all of the file's)",
+    )
+    parser.add_argument(
         "--set",
         type=read_change,
         action="append",
@@ -50,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
-    experiment = read_experiment(args.config, dict(args.set))
+    experiment = read_experiment(args.config, dict(args.set), args.only)
     folder = args.output_dir or Path("outputs", "adaptation", args.config.stem)
     runs = plan_runs(experiment, folder)
     num_done = sum(run.done for run in runs)

@@ -38,6 +38,14 @@ def test_an_experiment_is_read(tmp_path):
     assert experiment.max_source_loss == 1.0
 
 
+def test_a_part_of_the_strategies_and_the_baseline(tmp_path):
+    strategies = {"low": {}, "high": {"learning_rate": 1}, "higher": {"learning_rate": 2}}
+    path = declare(tmp_path / "a.yaml", strategies=strategies)
+    assert list(read_experiment(path, only=["higher"]).strategies) == ["low", "higher"]
+    with pytest.raises(RecipeError, match="there is no strategy 'hihg'; did you mean 'high'"):
+        read_experiment(path, only=["hihg"])
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [

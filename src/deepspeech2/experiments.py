@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -85,11 +85,12 @@ def read_change(text: str) -> tuple[str, Any]:
         raise ValueError(f"the value of {text!r} is not YAML: {error}") from error
 
 
-def read_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: Collection[str] = ()) -> Experiment:
     """
     Args:
         path: the YAML file.
         changes: settings that win over the file's common ones.
+        only: strategies to keep beside the baseline; all where none is named.
 
     Raises:
         RecipeError: every fault of the file, strategies of unequal budgets among them.
@@ -120,11 +121,24 @@ def read_experiment(path: Path, changes: Mapping[str, Any] | None = None) -> Exp
     if not faults:
         content["common"] |= changes or {}
         content["strategies"] = {name: own or {} for name, own in content["strategies"].items()}
+        faults = _keep(content["strategies"], {content["baseline"], *only} if only else content["strategies"].keys())
+    if not faults:
         experiment = Experiment(**content)
         faults = _faults(experiment)
     if faults:
         raise RecipeError([f"{path}: {fault}" for fault in faults])
     return experiment
+
+
+def _keep(strategies: dict[str, Any], wanted: Collection[str]) -> list[str]:
+    """Leaves the wanted strategies alone; gives those that there are not."""
+    faults = []
+    for name in sorted(wanted - strategies.keys()):
+        nearest = difflib.get_close_matches(name, map(str, strategies), n=1)
+        faults.append(f"there is no strategy {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+    for name in strategies.keys() - wanted:
+        del strategies[name]
+    return faults
 
 
 def _faults(experiment: Experiment) -> list[str]:
