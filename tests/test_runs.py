@@ -207,6 +207,15 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch, cap
     assert "kept the best checkpoint, that of step 1" in caplog.text
 
 
+def test_the_last_step_is_not_called_the_best(folder, tmp_path, caplog):
+    every_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    caplog.set_level("INFO")
+    model = train(*arguments(folder, tmp_path, max_steps=2, load_best_model_at_end=False, **every_step))
+    last = load_file(tmp_path / "checkpoint-2" / "model.safetensors")
+    assert all(tensor.equal(last[name]) for name, tensor in model.state_dict().items())
+    assert "kept the best" not in caplog.text
+
+
 def losses(run: Path) -> list[float]:
     lines = json.loads((run / "trainer_state.json").read_text())["log_history"]
     return [line["loss"] for line in lines if "loss" in line]

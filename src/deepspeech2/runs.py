@@ -275,14 +275,14 @@ def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
     trainer.adaptation.save_result(output_dir, Path(best) if best else None)
     # Last: it tells a finished run.
     write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
-    _say_how_it_ended(trainer.state)
+    _say_how_it_ended(trainer.state, trainer.args.load_best_model_at_end)
     logger.info("training data: %s", drops)
 
 
-def _say_how_it_ended(state: TrainerState) -> None:
+def _say_how_it_ended(state: TrainerState, best_is_kept: bool) -> None:
     if state.global_step < state.max_steps:
         logger.info("stopped early, at step %d of %d: the WER did not get better", state.global_step, state.max_steps)
-    if state.best_global_step:
+    if state.best_global_step and best_is_kept:
         logger.info("kept the best checkpoint, that of step %d", state.best_global_step)
 
 

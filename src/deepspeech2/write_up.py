@@ -111,13 +111,14 @@ def _facts(
     """What a reader needs to judge and repeat the run."""
     seconds = max(line["elapsed_s"] for line in state["log_history"])
     skipped = skipped_steps(Path(training.output_dir or "."))
+    kept = state["best_global_step"] if training.load_best_model_at_end else None
     return {
         "command": without_token(shlex.join([*launcher(command[0]), *command]), training.hub_token),
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
         "optimizer steps": f"{state['global_step']:,} of {state['max_steps']:,}",
         **({"steps left out": f"{skipped:,}, without a finite gradient"} if skipped else {}),
-        **({"kept": f"step {state['best_global_step']:,}, lowest WER"} if state["best_global_step"] else {}),
+        **({"kept": f"step {kept:,}, lowest WER"} if kept else {}),
         "training time": f"{seconds / 60:.1f} min, evaluations included",
         "hardware": f"{training.world_size} process(es) on {describe_device(training.device)}",
         "seed": str(training.seed),
