@@ -21,7 +21,7 @@ from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, 
 from deepspeech2.problems import TRAINING
 from deepspeech2.reports import problems_table
 from deepspeech2.runs import set_up_process
-from deepspeech2.splits import load_eval_splits, load_train_corpora
+from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
 
     limit = settings.get("check_utterances")  # none given: all
     scored = {data.eval_split: eval_corpora} | scored
-    splits = read_splits(stream, scored, processor, limit, training.dataloader_num_workers)
+    splits = read_splits(stream, scored, processor, limit, training.dataloader_num_workers, load_unlabelled(data))
     sampled = bool(limit) or any(corpus.revision for corpus in stream.corpora)
     problems = judge(splits, processor, data, sampled=sampled)
     fatal = any(problem.severity == "fatal" for problem in problems)

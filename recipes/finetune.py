@@ -53,7 +53,8 @@ def main(argv: list[str]) -> None:
     model, processor = load_or_build(model_arguments, corpora, *start)
     plan = plan_training(corpora, model, processor, data, augmentation, training, unlabelled)
     adaptation = Adaptation(adaptation_arguments, model, training.max_steps)
-    check_before_training(plan.stream, {data.eval_split: eval_corpora} | splits, processor, data, training)
+    scored = {data.eval_split: eval_corpora} | splits
+    check_before_training(plan.stream, scored, processor, data, training, unlabelled)
 
     results = {}
     if model_arguments.model_name_or_path:

@@ -24,8 +24,8 @@ from deepspeech2.drops import MIN_DROPS
 from deepspeech2.examples import Examples
 from deepspeech2.loading import build_train_stream, load_model
 from deepspeech2.preflight import CheckStream, check_before_training, judge, read_splits
-from deepspeech2.problems import TRAINING
-from deepspeech2.splits import load_eval_splits, load_train_corpora
+from deepspeech2.problems import TRAINING, UNLABELLED
+from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
 from test_reports import page
 from test_runs import CONFIG, SIZES, launch
 
@@ -207,6 +207,22 @@ def test_overlap_of_training_and_scoring(validation, built, tmp_path):
     assert severity == "fatal" and list(entries) == ["v0", "v1"] and entries["v0"] == "the samples of copy"
     assert found["same_id_in_training"] == ("warning", {"v2": "'ab c', and in training 'ba'"})
     assert found["speakers_in_training"][0] == "warning" and set(found["speakers_in_training"][1]) == {"v1", "v2"}
+
+
+def test_unlabelled_speech_is_looked_at_and_may_not_be_what_is_scored(validation, built, tmp_path):
+    manifest = write_manifest(tmp_path, {f"t{i}": (encoded(sound("ab c", i)), "ab c") for i in range(4)})
+    spoken = {f"u{i}": (encoded(sound("ab c", 60 + i)), "") for i in range(3)}
+    same, broken = (validation.parent / "v2.audio").read_bytes(), b"no sound"
+    speech = write_manifest(tmp_path, spoken | {"u3": (same, ""), "u4": (broken, "")}, "speech")
+    stream, scored, data = stream_of(manifest, validation, built, tiny.training_arguments(tmp_path / "run"))
+    data.unlabelled_dataset_name = str(speech)
+    splits = read_splits(stream, scored, built[1], None, 0, load_unlabelled(data))
+    assert sorted(one.id for one in splits[UNLABELLED]) == ["u0", "u1", "u2", "u3", "u4"]
+    found = {(one.split, one.name): one for one in judge(splits, built[1], data, sampled=False)}
+    assert [id_ for id_, _ in found[UNLABELLED, "undecodable"].entries] == ["u4"]
+    heard = found["validation", "heard_unlabelled"]
+    assert heard.severity == "warning" and heard.entries == [("v2", "the samples of u3")]
+    assert (UNLABELLED, "empty_text") not in found
 
 
 def test_speakers_are_shared_by_design_where_utterances_are_held_out(built, tmp_path):

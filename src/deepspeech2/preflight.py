@@ -22,7 +22,7 @@ from .corpora import Corpus
 from .costs import GIB, measure_costs
 from .data import SpeechStream, build_loader
 from .examples import DroppedError, Examples, is_silent
-from .problems import CLIPPED_SHARE, TRAINING, Checked, Splits, count_unknown, find_problems
+from .problems import CLIPPED_SHARE, TRAINING, UNLABELLED, Checked, Splits, count_unknown, find_problems
 from .reports import Problem, problems_table, write_check_report
 from .runs import has_started
 
@@ -106,6 +106,7 @@ def read_splits(
     processor: Any,
     limit: int | None,
     num_workers: int,
+    unlabelled: Sequence[Corpus] = (),
 ) -> dict[str, list[Checked]]:
     """
     What is to be known of every split, read as training and scoring read it.
@@ -116,9 +117,10 @@ def read_splits(
         processor: the model's.
         limit: utterances of a split; None: all, or 1,000 of a corpus on the Hub.
         num_workers: processes that decode.
+        unlabelled: speech that is heard in training without its transcripts.
     """
     splits: dict[str, list[Checked]] = {}
-    for split, (corpora, examples) in _sources(stream, scored, processor).items():
+    for split, (corpora, examples) in _sources(stream, scored, processor, unlabelled).items():
         count = limit or (REMOTE_UTTERANCES if any(corpus.revision for corpus in corpora) else None)
         sizes = [corpus.num_examples for corpus in corpora]
         known = None if None in sizes else sum(size or 0 for size in sizes)
@@ -133,11 +135,16 @@ def read_splits(
 
 
 def _sources(
-    stream: SpeechStream, scored: Mapping[str, Sequence[Corpus]], processor: Any
+    stream: SpeechStream,
+    scored: Mapping[str, Sequence[Corpus]],
+    processor: Any,
+    unlabelled: Sequence[Corpus],
 ) -> dict[str, tuple[Sequence[Corpus], Examples]]:
     """Of each split, where it comes from and how it is prepared."""
+    heard = {UNLABELLED: (unlabelled, Examples(processor, stream.filters, transcribed=False))} if unlabelled else {}
     return {
         TRAINING: (stream.corpora, Examples(processor, stream.filters)),
+        **heard,
         **{split: (corpora, Examples(processor)) for split, corpora in scored.items()},
     }
 
@@ -157,6 +164,7 @@ def check_before_training(
     processor: Any,
     data: DataArguments,
     training: RecipeTrainingArguments,
+    unlabelled: Sequence[Corpus] = (),
 ) -> None:
     """
     The short check of a new run, by its main process: the first utterances of each local split, for about a second in
@@ -167,7 +175,7 @@ def check_before_training(
     """
     if training.process_index or not data.check_utterances or has_started(Path(training.output_dir or ".")):
         return
-    sources = _sources(stream, scored, processor)
+    sources = _sources(stream, scored, processor, unlabelled)
     splits = {}
     for split, (corpora, examples) in sources.items():
         begun, splits[split] = time.perf_counter(), list[Checked]()

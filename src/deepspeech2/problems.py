@@ -10,13 +10,14 @@ import numpy as np
 from .drops import ASKED_FOR, MIN_DROPS
 from .reports import Problem
 
-TRAINING = "training"
+TRAINING, UNLABELLED = "training", "unlabelled"
 CLIPPED_SHARE = 1e-3
 RATE_FACTOR, RATE_DEVIATIONS, RATE_UTTERANCES = 2.5, 5, 20
 ADVICE = {
     "nothing_usable": "mend what is listed below for this split; nothing is left of it",
     "too_many_left_out": "more than max_dropped_share of the split: mend what is listed below, or raise it",
     "trained_on": "scores on these tell how well the model remembers: take them out of one of the two splits",
+    "heard_unlabelled": "training hears these without their transcripts: rates on them are lower than on new speech",
     "outside_corpus": "a dataset or an audio folder names files of its own; for others, give a manifest",
     "missing_file": "no such recording: mend the path; relative ones start at the manifest",
     "undecodable": "no audio that libsndfile reads (WAV, FLAC, Ogg, MP3): convert or fetch it again",
@@ -82,7 +83,7 @@ def find_problems(
     The problems of every split and between them, the worst first.
 
     Args:
-        splits: what was read of each; the one called `TRAINING` was filtered as training does.
+        splits: what was read of each; those called `TRAINING` and `UNLABELLED` were filtered as training does.
         vocabulary: the characters that the model can write.
         sampling_rate: the model's, Hz.
         max_dropped_share: of a split; above it, and with ten at least, what is left out is fatal.
@@ -94,8 +95,12 @@ def find_problems(
         found = _of_split(split, utterances, sampling_rate, max_dropped_share, sampled)
         if split == TRAINING:
             found["unused_characters"] = _unused(utterances, vocabulary)
-        else:
+        elif split != UNLABELLED:
             found |= _shared(utterances, splits.get(TRAINING, ()))
+            heard = {one.digest: one for one in splits.get(UNLABELLED, ()) if one.digest}
+            found["heard_unlabelled"] = [
+                (one.id, f"the samples of {heard[one.digest].id}") for one in utterances if one.digest in heard
+            ]
         notes = (*NOTES, *(["speakers_in_training"] if held_out_by_id and split == "held-out" else []))
         problems += [
             Problem(
