@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter
 
 from ..metrics import SeededDifference, SeededScores
 from .page import write_page
-from .plots import INK, MUTED, SERIES, Draw, draw_figure, save_png, to_svg
+from .plots import INK, SERIES, Draw, draw_figure, save_png, to_svg
 
 if TYPE_CHECKING:
     from ..strategies import Outcome
 
 HEAD = ("strategy", "trained", "target WER %", "by seed", "against the baseline", "p", "source WER %", "by seed", "min")
+LEGEND_COLUMNS = 3
 _PLOTS = {
-    "parameters": "Target WER against trained parameters",
+    "parameters": "Target WER by parameters",
     "retention": "What is learnt against what is forgotten",
     "curves": "Learning curves",
 }
@@ -88,8 +90,11 @@ def write_strategy_report(
     draws = {"parameters": _against_parameters(outcomes), "retention": _retention(outcomes)}
     if curves := _learning_curves(outcomes):
         draws["curves"] = curves
-    for name, draw in draws.items():
-        save_png(draw_figure(draw, height=3.2), folder / f"{name}.png")
+    below = 2.8 + 0.17 * math.ceil(len(outcomes) / LEGEND_COLUMNS)
+    heights = {"parameters": 0.8 + 0.2 * len(outcomes), "retention": below, "curves": below}
+    figures = {name: draw_figure(draw, heights[name]) for name, draw in draws.items()}
+    for name, figure in figures.items():
+        save_png(figure, folder / f"{name}.png")
     return write_page(
         folder,
         "strategy_report.html",
@@ -100,7 +105,7 @@ def write_strategy_report(
         table_head=HEAD,
         table_rows=rows,
         settings=settings,
-        plots=[Markup(to_svg(draw_figure(draw, height=3.2), _PLOTS[name])) for name, draw in draws.items()],
+        plots=[Markup(to_svg(figure, _PLOTS[name])) for name, figure in figures.items()],
     )
 
 
@@ -118,41 +123,53 @@ def _by_seed(scores: SeededScores) -> str:
 def _against_parameters(outcomes: Mapping[str, Outcome]) -> Draw:
     def draw(axes: Axes) -> None:
         start, *strategies = outcomes.values()
-        axes.axhline(100 * start.target.wer, color=SERIES[0], linewidth=1.2)
-        axes.annotate(start.name, (0, 100 * start.target.wer), (2, 3), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", color=MUTED, size=8)  # fmt: skip
-        points = [(max(1, one.num_trained), 100 * one.target.wer, one.target.wer_interval) for one in strategies]
-        _points(axes, points, [one.name for one in strategies])
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(EngFormatter())  # 1 M; that of powers wants mathematical text, which is off
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.axvline(100 * start.target.wer, color=SERIES[0], linewidth=1.0, linestyle=":")
+        ordered = sorted(strategies, key=lambda one: (one.num_trained, one.target.wer), reverse=True)
+        for row, one in enumerate(ordered):
+            axes.plot([100 * bound for bound in one.target.wer_interval], [row, row], color=SERIES[0], linewidth=1.2)
+            axes.plot(100 * one.target.wer, row, "o", color=SERIES[1], markersize=5)
+        labels = [f"{one.name}  {EngFormatter(places=0, sep='')(one.num_trained)}" for one in ordered]
+        axes.set_yticks(range(len(ordered)), labels, color=INK, size=8)
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x")
         axes.set_title(_PLOTS["parameters"])
-        axes.set_xlabel("trained parameters (line: 95 % interval)")
-        axes.set_ylabel("target WER, %")
-        axes.margins(x=0.25, y=0.15)
+        axes.set_xlabel("WER, % (line: 95 % interval; dotted: start)")
 
     return draw
 
 
 def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
     def draw(axes: Axes) -> None:
-        points = [(100 * one.source.wer, 100 * one.target.wer, one.target.wer_interval) for one in outcomes.values()]
+        points = [(100 * one.source.wer, 100 * one.target.wer) for one in outcomes.values()]
         axes.axvline(points[0][0], color=SERIES[0], linewidth=1.0, linestyle=":")
         axes.axhline(points[0][1], color=SERIES[0], linewidth=1.0, linestyle=":")
-        _points(axes, points, list(outcomes))
+        for number, ((x, y), name) in enumerate(zip(points, outcomes, strict=True)):
+            label = f"{number}  {name}" if number else f"dotted: {name}"
+            axes.plot(x, y, "o", color=SERIES[1 if number else 0], markersize=5, label=label)
+            if number:
+                axes.annotate(str(number), (x, y), (4, 2), textcoords="offset points", color=INK, size=8)
+        _legend(axes, handlelength=0)
         axes.set_title(_PLOTS["retention"])
-        axes.set_xlabel("source WER, % (dotted: before training; line: 95 % interval)")
+        axes.set_xlabel("source WER, %")
         axes.set_ylabel("target WER, %")
-        axes.margins(x=0.25, y=0.15)
+        axes.margins(x=0.1, y=0.15)
 
     return draw
 
 
-def _points(axes: Axes, points: Sequence[tuple], names: Sequence[str]) -> None:
-    for (x, y, bounds), name in zip(points, names, strict=True):
-        axes.plot([x, x], [100 * bound for bound in bounds], color=SERIES[0], linewidth=1.2)
-        axes.plot(x, y, "o", color=SERIES[1], markersize=5)
-        axes.annotate(name, (x, y), (5, 3), textcoords="offset points", color=INK, size=8)
+def _legend(axes: Axes, handlelength: float) -> None:
+    """Below the axes, where it hides no line."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.legend(
+        loc="outside lower left",
+        ncols=LEGEND_COLUMNS,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=7.5,
+        handlelength=handlelength,
+        columnspacing=1.2,
+    )
 
 
 def _learning_curves(outcomes: Mapping[str, Outcome]) -> Draw | None:
@@ -178,7 +195,7 @@ def _curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str) -> D
             style = ("-", "--", ":", "-.")[index // len(SERIES) % 4]
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
             axes.plot(steps, values.mean(axis=0), style, color=colour, label=name)
-        axes.legend(frameon=False, labelcolor=MUTED, fontsize=7.5, loc="best", handlelength=1.6)
+        _legend(axes, handlelength=2.2)
         axes.set_title(_PLOTS["curves"])
         axes.set_xlabel("step")
         axes.set_ylabel(label)
