@@ -23,6 +23,7 @@ import torch
 from deepspeech2.audio import open_audio
 from deepspeech2.captions import Word
 from deepspeech2.corpora import load_corpus
+from deepspeech2.decoding import load_decoder
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.listening import Listener
 from deepspeech2.loading import load_model
@@ -64,10 +65,11 @@ def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
 
 def measure(listener: Listener, clips: list[np.ndarray], texts: list[str]) -> dict[str, object]:
     """All figures for clips (samples,) at the model's rate and their normalised texts."""
-    started, joined = time.perf_counter(), np.concatenate(clips)
-    heard = hear_words(listener, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
+    decoder, joined = load_decoder(listener.model, listener.processor), np.concatenate(clips)
+    started = time.perf_counter()
+    heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
     heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
-    alone = [" ".join(word.text for word in hear_words(listener, [clip])) for clip in clips]
+    alone = [" ".join(word.text for word in hear_words(listener, decoder, [clip])) for clip in clips]
     log_probs = listener.whole([joined]).numpy()
     script = script_words(" ".join(texts), listener.processor)
     started = time.perf_counter()

@@ -2,6 +2,7 @@
 Transcribes audio and video of any length: captions (SRT, WebVTT), plain text, and JSON with word times.
 
     python recipes/transcribe.py MODEL talk.mp4 meeting.m4a --output_dir outputs/captions
+    python recipes/transcribe.py MODEL talk.mp4 --decoder outputs/decoder/decoder.json
     python recipes/transcribe.py MODEL film.mkv --align script.txt --formats srt --max_characters_per_s 17
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml recipes/transcribe.py MODEL lectures/*.mp3 \
         --output_dir outputs/captions
@@ -21,6 +22,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from deepspeech2.captions import Limits
+from deepspeech2.decoding import load_decoder
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.listening import Listener
@@ -39,6 +41,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, help="where to write (default: beside each recording)")
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="what to write (default: all)"
+    )
+    parser.add_argument(
+        "--decoder",
+        type=Path,
+        metavar="decoder.json",
+        help="of recipes/tune_decoder.py or calibrate.py (default: greedy)",
     )
     parser.add_argument("--align", type=Path, metavar="TEXT", help="the known script of the one recording, a text file")
     parser.add_argument("--batch_windows", type=int, default=4, help="windows of 20 s at once (default: %(default)s)")
@@ -69,9 +77,11 @@ def main(argv: list[str]) -> int:
     # The first to be ready waits for the last at the end, for hours where the recordings are long.
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
     model, processor = load_model(args.model)
+    decoder = load_decoder(model, processor, args.decoder)
     listener = Listener(model.eval().to(state.device), processor, args.batch_windows)
     own = jobs[state.process_index :: state.num_processes]
-    failures = gather_object(transcribe_jobs(own, listener, limits, {"model": args.model}, script))
+    facts = {"model": args.model, "decoder": str(args.decoder) if args.decoder else "greedy"}
+    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script))
     state.destroy_process_group()
     if failures and state.is_main_process:
         print(f"{len(failures)} of {len(jobs)} recordings were skipped:", *failures, sep="\n  ", file=sys.stderr)

@@ -11,11 +11,13 @@ import torch
 
 import tiny
 from deepspeech2 import DeepSpeech2Config
+from deepspeech2.calibration import Calibration
+from deepspeech2.decoder_options import DecoderOptions
 from deepspeech2.listening import Listener
 from deepspeech2.media import read_blocks
 from deepspeech2.transcription import hear_words
 from deepspeech2.windows import Cutter
-from tone_model import random_text, tone_listener, tone_model
+from tone_model import random_text, tone_decoder, tone_listener, tone_model
 
 
 def spoken(text: str) -> np.ndarray:
@@ -38,7 +40,7 @@ def test_a_long_recording_gives_the_words_that_are_said(text: str) -> None:
     """
     samples, listener = spoken(text), tone_listener()
     assert len(list(Cutter(tiny.RATE, 160)(in_blocks(samples)))) >= 5
-    words = hear_words(listener, in_blocks(samples))
+    words = hear_words(listener, tone_decoder(listener), in_blocks(samples))
     assert " ".join(word.text for word in words) == text
     place = 0
     for word in words:
@@ -49,11 +51,35 @@ def test_a_long_recording_gives_the_words_that_are_said(text: str) -> None:
     assert listener.duration_s == pytest.approx(len(text) * tiny.LETTER_S)
 
 
+def test_phrases_are_what_is_heard_cut_between_words() -> None:
+    """Some 100 s without a pause of 0.3 s: cut at spaces, after 15 s at least each, and nothing is lost."""
+    text, listener = random_text(200), tone_listener()
+    phrases = list(listener.phrases(in_blocks(spoken(text))))
+    assert len(phrases) > 3 and all(len(kept) * listener.frame_s >= 15 / 2 for _, kept in phrases[:-1])
+    starts = [first for first, _ in phrases]
+    assert starts == [0, *np.cumsum([len(kept) for _, kept in phrases])[:-1]]
+    joined = torch.cat([kept for _, kept in phrases])
+    assert torch.equal(joined, torch.cat([one for _, one in listener.listen(in_blocks(spoken(text)))]))
+    assert all(text[int(start * listener.frame_s / tiny.LETTER_S)] == " " for start in starts[1:])
+
+
+def test_a_decoder_reads_what_is_heard() -> None:
+    """Calibration sigmoid(2 log(p / (1 - p)) - 1) of raw confidences, and no other words or times."""
+    text, listener = random_text(100), tone_listener()
+    options = DecoderOptions(calibration=Calibration(slope=2.0, offset=-1.0))
+    raw = hear_words(listener, tone_decoder(listener), in_blocks(spoken(text)))
+    calibrated = hear_words(listener, tone_decoder(listener, options), in_blocks(spoken(text)))
+    assert [word[:3] for word in raw] == [word[:3] for word in calibrated]
+    for before, after in zip(raw, calibrated, strict=True):
+        odds = (before.confidence / (1 - before.confidence)) ** 2 / np.e
+        assert after.confidence == pytest.approx(odds / (1 + odds), rel=1e-3)
+
+
 def test_words_keep_their_times_behind_a_long_silence() -> None:
     """30 words, 6 s of nothing but faint noise, the same words: each 6 s and the first part's length later."""
     text, listener = random_text(30), tone_listener()
     silence = (0.01 * np.random.default_rng(0).standard_normal(6 * tiny.RATE)).astype(np.float32)
-    words = hear_words(listener, [np.concatenate([spoken(text), silence, spoken(text)])])
+    words = hear_words(listener, tone_decoder(listener), [np.concatenate([spoken(text), silence, spoken(text)])])
     assert [word.text for word in words] == 2 * text.split()
     shift_s = 6 + len(text) * tiny.LETTER_S
     for early, late in zip(words[:30], words[30:], strict=True):
@@ -82,7 +108,7 @@ def test_the_whole_has_a_row_for_each_frame_and_blanks_in_silence() -> None:
 @pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros(40_000, np.float32)], ids=["nothing", "silence"])
 def test_where_nothing_is_said_nothing_is_heard(samples: np.ndarray) -> None:
     listener = tone_listener()
-    assert hear_words(listener, [samples]) == []
+    assert hear_words(listener, tone_decoder(listener), [samples]) == []
     assert len(listener.whole([samples])) == len(samples) // 160
 
 
@@ -103,8 +129,7 @@ def test_frames_of_unpadded_convolutions_begin_later() -> None:
 
 def test_a_file_of_an_hour_is_heard_in_little_memory(tmp_path: Path) -> None:
     """
-    An hour is 115 MB of samples. The model hears 20 s at a time; what is kept is 12 bytes for each of 180,000 frames,
-    2 MB, and twice that while it is joined.
+    An hour is 115 MB of samples. The model hears 20 s at a time; of what it hears some 15 s are kept.
     """
     text = random_text(60)
     block = spoken(text + " ")
@@ -113,7 +138,7 @@ def test_a_file_of_an_hour_is_heard_in_little_memory(tmp_path: Path) -> None:
         for _ in range(repeats):
             file.write(block)
     listener = tone_listener()
-    hear_words(listener, [block] * 4)  # what the first use loads does not count
+    hear_words(listener, tone_decoder(listener), [block] * 4)  # what the first use loads does not count
     process = psutil.Process()
     before, peak = process.memory_info().rss, 0
 
@@ -123,7 +148,7 @@ def test_a_file_of_an_hour_is_heard_in_little_memory(tmp_path: Path) -> None:
             peak = max(peak, process.memory_info().rss)
             yield samples
 
-    words = hear_words(listener, watched())
+    words = hear_words(listener, tone_decoder(listener), watched())
     assert [word.text for word in words] == text.split() * repeats
     assert listener.duration_s > 3580
     assert peak - before < 60e6

@@ -18,13 +18,12 @@ from deepspeech2.captions import Limits, read_cues
 from deepspeech2.transcription import (
     Job,
     align_words,
-    greedy_words,
     plan_jobs,
     read_script,
     script_words,
     transcribe_jobs,
 )
-from tone_model import random_text, tone_listener, tone_model, write_tones
+from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = Limits()
@@ -37,23 +36,11 @@ def outputs(jobs: list[Job]) -> list[str]:
 def run(files: list[Path], folder: Path, **options) -> tuple[list[Job], list[str], list[str]]:
     """Jobs, failures, and what was said."""
     jobs, said = plan_jobs(files, folder, options.pop("formats", ["srt", "txt", "json", "vtt"])), []
-    failures = transcribe_jobs(jobs, tone_listener(), LIMITS, {"model": "tones"}, report=said.append, **options)
-    return jobs, failures, said
-
-
-def test_a_word_lasts_from_its_first_letter_to_its_last() -> None:
-    """Frames of 0.02 s, each half a step on both sides: letters in frames 1 and 2, and 4, last from 0.01 to 0.09 s."""
     listener = tone_listener()
-    a, b, space = (listener.processor.encode(letter)[0] for letter in "ab ")
-    blank = listener.blank
-    ids = np.array([blank, a, a, blank, b, space, space, blank, a, blank, a])
-    probabilities = np.array([1, 0.9, 0.4, 1, 0.6, 1, 1, 1, 0.5, 0.1, 0.5])
-    words = greedy_words(ids, probabilities, listener)
-    assert [word.text for word in words] == ["ab", "aa"]
-    assert words[0][1:] == pytest.approx((0.01, 0.09, (0.9 * 0.4 * 0.6) ** (1 / 3)))
-    assert words[1][1:] == pytest.approx((0.15, 0.21, 0.5))
-    assert greedy_words(np.array([], int), np.array([]), listener) == []
-    assert greedy_words(np.array([blank, space, blank]), np.ones(3), listener) == []
+    failures = transcribe_jobs(
+        jobs, listener, tone_decoder(listener), LIMITS, {"model": "tones"}, report=said.append, **options
+    )
+    return jobs, failures, said
 
 
 def test_a_script_keeps_its_spelling() -> None:

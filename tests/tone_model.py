@@ -7,6 +7,8 @@ import numpy as np
 import torch
 
 import tiny
+from deepspeech2.decoder_options import DecoderOptions
+from deepspeech2.decoding import GREEDY, Decoder
 from deepspeech2.listening import Listener
 
 
@@ -46,6 +48,10 @@ def tone_model() -> tuple[ToneModel, object]:
 
 def tone_listener(**options) -> Listener:
     return Listener(*tone_model(), **options)
+
+
+def tone_decoder(listener: Listener, options: DecoderOptions = GREEDY) -> Decoder:
+    return Decoder(listener.processor, listener.frame_s, listener.first_frame_s, options)
 
 
 def random_text(num_words: int, seed: int = 0, longest: int = 6) -> str:

@@ -12,6 +12,7 @@ from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .windows import Cutter, Window
 
+PHRASE_S, PAUSE_S = 15.0, 0.3
 LEAST_S = 0.5  # shorter windows are filled up with silence: unpadded convolutions need some frames
 
 
@@ -77,6 +78,35 @@ class Listener:
                 yield window.seam_start // stride, log_probs[skipped : skipped + count]
         self.duration_s = cutter.length / self.sampling_rate
         self.left_out_s = cutter.left_out / self.sampling_rate
+
+    def phrases(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+        """
+        As `listen`, in stretches of 15 s or more from pause to pause, so that no word is in two of them. Where nobody
+        pauses, they are as long as it takes; an hour of 40 ms frames and 29 symbols is 10 MB.
+        """
+        first, kept = 0, torch.zeros(0, self.model.config.vocab_size)
+        for start, log_probs in self.listen(blocks):
+            if start > first + len(kept):  # behind a silence that was left out
+                yield first, kept
+                first, kept = start, log_probs
+            else:
+                kept = torch.cat([kept, log_probs])
+            if len(kept) * self.frame_s >= PHRASE_S and (cut := self._longest_pause(kept)):
+                yield first, kept[:cut]
+                first, kept = first + cut, kept[cut:]
+        yield first, kept
+
+    def _longest_pause(self, log_probs: torch.Tensor) -> int:
+        """The middle of the longest stretch without a letter that lies between two words; 0 where there is none."""
+        ids = log_probs.argmax(-1).numpy()
+        silent = np.isin(ids, [self.blank, self.space])
+        edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
+        pauses = [
+            (end - start, (start + end) // 2)
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+            if (end - start) * self.frame_s >= PAUSE_S or self.space in ids[start:end]
+        ]
+        return int(max(pauses, default=(0, 0))[1])
 
     def whole(self, blocks: Iterable[np.ndarray]) -> torch.Tensor:
         """

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from .alignment import Infeasible, align
 from .audio import AudioError
 from .captions import Limits, Word, make_cues, to_json, to_srt, to_txt, to_vtt, too_fast
 from .checkpoints import write_whole
+from .decoding import Decoder
 from .listening import Listener
 from .media import read_blocks
 from .processing_deepspeech2 import DeepSpeech2Processor
@@ -25,50 +27,16 @@ FORMATS = ("srt", "vtt", "txt", "json")
 POOR_CONFIDENCE = 0.2  # half of a script's words below it: rather another recording's
 
 
-def greedy_words(ids: np.ndarray, probabilities: np.ndarray, listener: Listener) -> list[Word]:
-    """
-    Words of the likeliest symbol of each frame, repeats and blanks taken out.
-
-    A word lasts from its first letter's first frame to its last letter's last, its confidence is the geometric mean of
-    the probabilities of its letters' frames.
-
-    Args:
-        ids, probabilities: (T,) the likeliest symbol of each frame, and how likely it is.
-    """
-    blank, space = listener.blank, listener.space
-    changes = np.flatnonzero(np.diff(ids, prepend=blank, append=blank))
+def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
+    """What a model hears in a recording, read by a decoder from pause to pause."""
     words: list[Word] = []
-    letters: list[tuple[int, int, int]] = []
-    for start, end in zip(changes, [*changes[1:], len(ids)], strict=True) if len(changes) else []:
-        if start == end or ids[start] == blank:
-            continue
-        if ids[start] != space:
-            letters.append((int(ids[start]), int(start), int(end)))
-        elif letters:
-            words.append(_word(letters, probabilities, listener))
-            letters = []
-    return [*words, _word(letters, probabilities, listener)] if letters else words
-
-
-def _word(letters: list[tuple[int, int, int]], probabilities: np.ndarray, listener: Listener) -> Word:
-    text = "".join(listener.processor.tokenizer.convert_ids_to_tokens([letter for letter, _, _ in letters]))
-    heard = np.concatenate([probabilities[start:end] for _, start, end in letters])
-    confidence = float(np.exp(np.log(np.maximum(heard, 1e-9)).mean()))
-    return Word(text, *listener.span_s(letters[0][1], letters[-1][2]), confidence)
-
-
-def hear_words(listener: Listener, blocks: Iterable[np.ndarray]) -> list[Word]:
-    """What a model hears in a recording, greedily; of each frame only its likeliest symbol is kept, 12 bytes."""
-    ids, probabilities, place = [], [], 0
-    blank = listener.blank
-    for first, log_probs in listener.listen(blocks):
-        best, symbols = log_probs.max(-1)
-        ids += [np.full(first - place, blank), symbols.numpy()]
-        probabilities += [np.ones(first - place, np.float32), best.exp().numpy()]
-        place = first + len(log_probs)
-    if not ids:
-        return []
-    return greedy_words(np.concatenate(ids), np.concatenate(probabilities), listener)
+    for first, log_probs in listener.phrases(blocks):
+        (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        start_s = first * listener.frame_s
+        words += [
+            Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words
+        ]
+    return words
 
 
 class ScriptWord(NamedTuple):
@@ -179,6 +147,7 @@ def plan_jobs(files: Sequence[Path], output_dir: Path | None, formats: Sequence[
 def transcribe_jobs(
     jobs: Sequence[Job],
     listener: Listener,
+    decoder: Decoder,
     limits: Limits,
     facts: dict[str, object],
     script: str | None = None,
@@ -188,6 +157,7 @@ def transcribe_jobs(
     Each recording into its files, each of them written whole; those that are done are left as they are.
 
     Args:
+        decoder: of the listener's model; not used where there is a script.
         facts: what to note in the JSON besides.
         script: the known text of the recording, to be aligned.
 
@@ -201,7 +171,7 @@ def transcribe_jobs(
             report(f"{where}: done before, {_named(job)}; remove one of these to have it written again")
             continue
         try:
-            report(f"{where}: {_transcribe(job, listener, limits, facts, script)}")
+            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script)}")
         except (AudioError, Infeasible) as error:
             failures.append(f"{job.source}: {error}")
             report(f"{where}: SKIPPED, {error}")
@@ -212,11 +182,13 @@ def _named(job: Job) -> str:
     return ", ".join(str(path) for path in job.outputs.values())
 
 
-def _transcribe(job: Job, listener: Listener, limits: Limits, facts: dict[str, object], script: str | None) -> str:
+def _transcribe(
+    job: Job, listener: Listener, decoder: Decoder, limits: Limits, facts: dict[str, object], script: str | None
+) -> str:
     start = time.perf_counter()
     blocks = _counted(read_blocks(job.source, listener.sampling_rate), job.source.name, listener.sampling_rate)
     if script is None:
-        words = hear_words(listener, blocks)
+        words = hear_words(listener, decoder, blocks)
     else:
         words = align_words(script_words(script, listener.processor), listener.whole(blocks).numpy(), listener)
         poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
