@@ -63,9 +63,11 @@ def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
     return {"wer": round(100 * found.wer, 2), **parts}
 
 
-def measure(listener: Listener, clips: list[np.ndarray], texts: list[str]) -> dict[str, object]:
-    """All figures for clips (samples,) at the model's rate and their normalised texts."""
-    decoder, joined = load_decoder(listener.model, listener.processor), np.concatenate(clips)
+def measure(
+    listener: Listener, clips: list[np.ndarray], texts: list[str], options: Path | None = None
+) -> dict[str, object]:
+    """All figures for clips (samples,) at the model's rate and their normalised texts; by a decoder.json, if given."""
+    decoder, joined = load_decoder(listener.model, listener.processor, options), np.concatenate(clips)
     started = time.perf_counter()
     heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
     heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
@@ -117,9 +119,11 @@ def load_speech(args: argparse.Namespace) -> tuple[Listener, list[np.ndarray], l
 
 
 def main() -> None:
-    args = make_parser(__doc__, clips=10**6).parse_args()
+    parser = make_parser(__doc__, clips=10**6)
+    parser.add_argument("--decoder", type=Path, metavar="decoder.json", help="(default: greedy)")
+    args = parser.parse_args()
     with torch.inference_mode():
-        result = measure(*load_speech(args))
+        result = measure(*load_speech(args), args.decoder)
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     OUTPUT.write_text(json.dumps(result, indent=1), encoding="utf-8")
     print(json.dumps(result, indent=1))

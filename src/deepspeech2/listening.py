@@ -12,7 +12,7 @@ from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .windows import Cutter, Window
 
-PHRASE_S, PAUSE_S = 15.0, 0.3
+PHRASE_S = 15.0
 LEAST_S = 0.5  # shorter windows are filled up with silence: unpadded convolutions need some frames
 
 
@@ -97,14 +97,16 @@ class Listener:
         yield first, kept
 
     def _longest_pause(self, log_probs: torch.Tensor) -> int:
-        """The middle of the longest stretch without a letter that lies between two words; 0 where there is none."""
+        """
+        Behind the space in the longest stretch of blanks and spaces; 0 where there is none. Blanks alone prove no
+        pause: a model may write a word's first letter long before the rest.
+        """
         ids = log_probs.argmax(-1).numpy()
-        silent = np.isin(ids, [self.blank, self.space])
-        edges = np.flatnonzero(np.diff(silent, prepend=False, append=False))
+        edges = np.flatnonzero(np.diff(np.isin(ids, [self.blank, self.space]), prepend=False, append=False))
         pauses = [
-            (end - start, (start + end) // 2)
+            (end - start, start + 1 + int(np.argmax(ids[start:end] == self.space)))
             for start, end in zip(edges[::2], edges[1::2], strict=True)
-            if (end - start) * self.frame_s >= PAUSE_S or self.space in ids[start:end]
+            if self.space in ids[start:end]
         ]
         return int(max(pauses, default=(0, 0))[1])
 
