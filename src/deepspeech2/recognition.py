@@ -1,0 +1,165 @@
+"""Commands from what a model hears: the likeliest sentence of a grammar, its slots, and whether it was one at all.
+
+>>> recogniser = load_recogniser(model, processor, Path("home.yaml"), Path("commands.json"))
+>>> command = recogniser.recognise(log_probs)
+>>> command.name, command.slots, command.confidence
+('light', {'switch': 'on', 'room': 'kitchen'}, 0.98)
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from .checkpoints import write_whole
+from .decoding import frame_times
+from .grammars import Grammar, Value, read_grammar
+from .graphs import build_graph
+from .modeling_deepspeech2 import DeepSpeech2ForCTC
+from .processing_deepspeech2 import DeepSpeech2Processor
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """
+    When a sentence of the grammar is taken for what was said. Its score is a log-likelihood ratio, in nats: that of the
+    best path through the grammar less that of the garbage path, which may say anything; 0 is the best there is.
+
+    Args:
+        threshold: the lowest score that is accepted.
+        slope, offset: of the confidence, the probability that the command is right, logistic in slope * score + offset.
+    """
+
+    threshold: float = -40.0
+    slope: float = 0.1
+    offset: float = 4.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    Args:
+        name: of the command; None: rejected.
+        text: the likeliest sentence of the grammar, also where it is rejected.
+        slots: name -> value; of a slot that is there twice, the last.
+        score, confidence: see `Acceptance`.
+        start_s, end_s: of the sentence, from the first frame on.
+    """
+
+    name: str | None
+    text: str
+    slots: Mapping[str, Value]
+    score: float
+    confidence: float
+    start_s: float
+    end_s: float
+
+    @property
+    def accepted(self) -> bool:
+        return self.name is not None
+
+
+class CommandRecogniser:
+    """
+    Args:
+        grammar: what may be said.
+        processor: the model's.
+        frame_s: seconds from one output frame to the next.
+        first_frame_s: the middle of output frame 0.
+        acceptance: when a command is taken for one.
+
+    Raises:
+        ValueError: words that the vocabulary cannot write, all of them.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        processor: DeepSpeech2Processor,
+        frame_s: float,
+        first_frame_s: float = 0.0,
+        acceptance: Acceptance = Acceptance(),
+    ) -> None:
+        self.grammar, self.processor, self.acceptance = grammar, processor, acceptance
+        self.frame_s, self.first_frame_s = frame_s, first_frame_s
+        self.blank, self.space = processor.tokenizer.pad_token_id, processor.encode(" ")[0]
+        self.graph = build_graph(grammar, processor)
+        self._names = list(grammar.commands)
+        self._values = {
+            name: {processor.normalize_text(said): value for said, value in values.items()}
+            for name, values in grammar.slots.items()
+        }
+
+    def recognise(self, log_probs: np.ndarray) -> Command:
+        """
+        Args:
+            log_probs: (T, V) float32 of one utterance, with silence around it or without.
+        """
+        path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
+        if path is None:
+            return Command(None, "", {}, -np.inf, 0.0, 0.0, 0.0)
+        score = path.score - float(log_probs.max(axis=1).sum(dtype=np.float64))
+        inside = np.flatnonzero(path.states >= 0)
+        start_s, end_s = (
+            max(0.0, self.first_frame_s + (frame + shift) * self.frame_s)
+            for frame, shift in ((inside[0], -0.5), (inside[-1], 0.5))
+        )
+        name, text, slots = self.read(path.letters)
+        confidence = 1 / (1 + np.exp(-(self.acceptance.slope * score + self.acceptance.offset)))
+        accepted = score >= self.acceptance.threshold
+        return Command(name if accepted else None, text, slots, score, float(confidence), start_s, end_s)
+
+    def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
+        """The command's name and slots that a text is, as it is normalised; None where the grammar has no such one."""
+        normalized = self.processor.normalize_text(text)
+        if not normalized or self.processor.unknown_characters(normalized):
+            return None
+        letters = self.graph.spell(self.processor.encode(normalized))
+        return None if letters is None else self.read(letters)[::2]
+
+    def read(self, letters: list[int]) -> tuple[str, str, dict[str, Value]]:
+        """Name, text and slots of the letters' places in the graph, in order."""
+        characters = self.processor.tokenizer.convert_ids_to_tokens(self.graph.letters[letters].tolist())
+        text = "".join(characters).replace(self.processor.tokenizer.word_delimiter_token, " ")
+        said: dict[int, str] = {}
+        for letter, character in zip(letters, text, strict=True):
+            if (slot := int(self.graph.slots[letter])) >= 0:
+                said[slot] = said.get(slot, "") + character
+        names = self.graph.slot_names
+        slots = {names[slot]: self._values[names[slot]][words.strip()] for slot, words in said.items()}
+        return self._names[self.graph.commands[letters[0]]], text.strip(), slots
+
+
+def load_recogniser(
+    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
+) -> CommandRecogniser:
+    """
+    Of a model, by the files of a grammar and, of recipes/commands/calibrate.py, of when to accept.
+
+    Raises:
+        ValueError: a fault of either file.
+    """
+    when = read_acceptance(acceptance) if acceptance else Acceptance()
+    return CommandRecogniser(read_grammar(grammar), processor, *frame_times(model, processor), when)
+
+
+def read_acceptance(path: Path) -> Acceptance:
+    """
+    Raises:
+        ValueError: not there, no JSON, or without a number for each of threshold, slope and offset.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Acceptance(**{one.name: float(content[one.name]) for one in fields(Acceptance)})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no commands.json: {error!r}; expected threshold, slope and offset, as "
+            "recipes/commands/calibrate.py writes them"
+        ) from error
+
+
+def write_acceptance(path: Path, acceptance: Acceptance, facts: Mapping[str, object]) -> None:
+    """With what it was found by."""
+    write_whole(path, json.dumps(asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n")
