@@ -63,7 +63,10 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("{commands: {a: b}, slots: {n: {numbers: [5, 1]}}}", "slot 'n' has numbers [5, 1]; expected whole ones"),
         ("{commands: {a: b}, slots: {n: {numbers: [1, 2.5]}}}", "slot 'n' has numbers [1, 2.5]"),
         ("{commands: {a: b}, slots: {n: {numbers: [0, 9, 0]}}}", "and a step of 1 or more"),
-        ("{commands: {a: b}, slots: {n: {numbers: [0, 20000]}}}", f"has 20,001 numbers; expected up to {MAX_NUMBERS:,}"),
+        (
+            "{commands: {a: b}, slots: {n: {numbers: [0, 20000]}}}",
+            f"has 20,001 numbers; expected up to {MAX_NUMBERS:,}",
+        ),
         ("{language: xx, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is 'xx'; num2words does not"),
     ],
 )

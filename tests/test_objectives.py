@@ -1,6 +1,7 @@
 """What the model learns from: each part of the sum by its formula."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 import tiny
 from deepspeech2.learning_arguments import ObjectiveArguments
 from deepspeech2.objectives import Objective, joined
+from deepspeech2.processing_deepspeech2 import DeepSpeech2Processor
 from deepspeech2.unlabelled import INPUTS
 
 
@@ -189,6 +191,23 @@ def test_the_encoder_learns_what_the_classifier_does_not_want(clips, layer, reac
         if reached is not None:
             below = any(name.startswith(f"model.{group}.") for group in reached)
             assert bool(wanted.any()) == below, name
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("word", 1 / 2), ("character", 1 / 5)])
+def test_errors_are_of_the_unit_that_was_asked_for(tmp_path, unit, expected):
+    """Of "ab cb" only "ab cc" is heard: one of two words, one of five characters. By a processor that was loaded."""
+    _, processor = tiny.new_model()
+    processor.save_pretrained(tmp_path)
+    arguments = ObjectiveArguments(mwer_weight=1.0, ctc_weight=0.0, mwer_unit=unit)
+    model, _ = tiny.new_model()
+    objective = Objective(arguments, model, DeepSpeech2Processor.from_pretrained(tmp_path))
+    heard, said = (processor.encode(text) for text in ("ab cc", "ab cb"))
+    frames = [label for letter in heard for label in (letter, 0)]
+    logits = 50 * torch.nn.functional.one_hot(torch.tensor([frames]), model.config.vocab_size).float()
+    outputs = SimpleNamespace(logits=logits, output_lengths=torch.tensor([len(frames)]))
+    inputs = {"input_features": torch.zeros(1, 1, 1), "attention_mask": torch.ones(1, 1)}
+    objective.loss(lambda *_, **__: outputs, model, inputs | {"labels": torch.tensor([said])}, 0.0)
+    assert objective.means()["expected_error_rate"] == pytest.approx(expected)
 
 
 def test_a_layer_that_is_not_there_is_refused():

@@ -75,8 +75,8 @@ def read_grammar(path: Path) -> Grammar:
           minutes: {numbers: [1, 99]}
 
     `(a|b)` is one of both, `[a]` and `(a|)` may be left out. A slot is a list of what may be said, or `said: value`
-    pairs. Numbers, from, to and step, are spoken as num2words has them, in the `language` of the file, `en` unless given; an
-    "and" and a hyphen in them may be left out.
+    pairs. Numbers, from, to and step, are spoken as num2words has them, in the `language` of the file, `en` unless
+    given; an "and" and a hyphen in them may be left out.
 
     Raises:
         ValueError: every fault of the file, each with its place.

@@ -53,14 +53,15 @@ class Objective:
         processor: its own; says what separates words.
 
     Raises:
-        ValueError: a layer that the model does not have, or errors by word without a space in the vocabulary.
+        ValueError: a layer that the model does not have.
     """
 
     def __init__(self, arguments: ObjectiveArguments, model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor):
         self.arguments, self.plain = arguments, arguments.plain
         self.delimiter = None
         if arguments.mwer_weight and arguments.mwer_unit == "word":
-            self.delimiter = processor.tokenizer.word_delimiter_token_id
+            # Not the tokenizer's word_delimiter_token_id: transformers forgets it when it loads one.
+            (self.delimiter,) = processor.encode(" ")
         num_layers = model.config.num_hidden_layers
         if not -num_layers - 1 <= arguments.domain_layer <= num_layers:
             raise ValueError(

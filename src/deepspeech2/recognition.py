@@ -122,7 +122,7 @@ class CommandRecogniser:
     def read(self, letters: list[int]) -> tuple[str, str, dict[str, Value]]:
         """Name, text and slots of the letters' places in the graph, in order."""
         characters = self.processor.tokenizer.convert_ids_to_tokens(self.graph.letters[letters].tolist())
-        text = "".join(characters).replace(self.processor.tokenizer.word_delimiter_token, " ")
+        text = "".join(characters)
         said: dict[int, str] = {}
         for letter, character in zip(letters, text, strict=True):
             if (slot := int(self.graph.slots[letter])) >= 0:
