@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deepspeech2.grammars import MAX_NUMBERS, read_grammar
+from deepspeech2.grammars import read_grammar
 
 
 def grammar_of(folder: Path, text: str):
@@ -65,7 +65,7 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("{commands: {a: b}, slots: {n: {numbers: [0, 9, 0]}}}", "and a step of 1 or more"),
         (
             "{commands: {a: b}, slots: {n: {numbers: [0, 20000]}}}",
-            f"has 20,001 numbers; expected up to {MAX_NUMBERS:,}",
+            "has 20,001 numbers; expected up to 20,000",
         ),
         ("{language: xx, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is 'xx'; num2words does not"),
     ],
