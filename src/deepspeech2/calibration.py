@@ -49,13 +49,18 @@ def fit_calibration(raw: np.ndarray, correct: np.ndarray) -> Calibration:
             f"{int(right.sum())} of the {len(right)} words are right; confidences are fitted to words of which some "
             "are right and some wrong: give a split with more speech"
         )
-    log_odds, signs = _log_odds(raw), np.where(right, 1.0, -1.0)
+    return Calibration(*fit_logistic(_log_odds(raw), right.astype(float)))
+
+
+def fit_logistic(values: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
+    """Slope and offset of the curve 1 / (1 + exp(-(slope value + offset))) under which `shares` (N,) are likeliest."""
 
     def loss(numbers: np.ndarray) -> float:
-        return float(np.logaddexp(0, -signs * (numbers[0] * log_odds + numbers[1])).mean())
+        logits = numbers[0] * values + numbers[1]
+        return float((np.logaddexp(0, logits) - shares * logits).mean())
 
     slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
-    return Calibration(float(slope), float(offset))
+    return float(slope), float(offset)
 
 
 class Bin(NamedTuple):

@@ -28,7 +28,7 @@ class Fragment:
 @dataclass
 class Graph:
     """
-    Letters and what may follow what. Each word's first letter is the space before it.
+    Letters and what may follow what. The first letter of each word but the first is the space before it.
 
     Args:
         letters: (N,) the ids.
@@ -77,11 +77,12 @@ class Graph:
         outside[0, 0] = 0.0
         emitted = log_probs[:, self.letters]
         free = np.maximum(log_probs[:, blank], log_probs[:, space])
-        entered = np.full(count, NEVER)
         for frame in range(num_frames):
             here, between = letter[frame], silent[frame]
             steps = np.maximum(between[self.sources], np.where(self._same, NEVER, here[self.sources]))
-            entered[self._reached] = np.maximum.reduceat(steps, self._starts) if len(steps) else NEVER
+            entered = np.full(count, NEVER)
+            if len(steps):
+                entered[self._reached] = np.maximum.reduceat(steps, self._starts)
             entered[self.first] = np.maximum(entered[self.first], outside[frame, 0])
             either = np.maximum(here, between)
             letter[frame + 1] = emitted[frame] + np.maximum(here, entered)
@@ -118,9 +119,9 @@ class Graph:
         return int(max(choices, key=lambda choice: choice[0])[1])
 
     def spell(self, ids: Sequence[int]) -> list[int] | None:
-        """The places of the letters that spell a text, whose first word has no space before it; None where none do."""
-        paths = {int(place): [int(place)] for place in self.first}
-        for letter in ids:
+        """The places of the letters that spell a text, None where none do; of at least one letter."""
+        paths = {int(place): [int(place)] for place in self.first if self.letters[place] == ids[0]}
+        for letter in ids[1:]:
             longer: dict[int, list[int]] = {}
             for source, path in paths.items():
                 steps = slice(*np.searchsorted(self._by_source, [source, source + 1]))
@@ -167,6 +168,8 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
             fragment = builder.add(phrase)
             first += fragment.first
             last += fragment.last
+    spaces = set(first)  # nothing is before the first word
+    first = sorted({target for source, target in builder.steps if source in spaces})
     if builder.faults:
         raise ValueError(
             f"the grammar has {len(builder.faults)} words that the model cannot write: "
@@ -225,9 +228,7 @@ class _Builder:
         normalized = self.processor.normalize_text(text)
         unknown = self.processor.unknown_characters(normalized)
         if unknown or not normalized:
-            self.faults[f"{text!r} has {', '.join(map(repr, unknown))}" if unknown else f"{text!r} has no letter"] = (
-                None
-            )
+            self.faults[f"{text!r} ({', '.join(map(repr, unknown)) or 'nothing is left of it'})"] = None
             return []
         return self.processor.encode(normalized)
 

@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .arguments import DataArguments
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .servers import reading
-from .splits import OF_CORPUS, load_split
+from .splits import load_other_split
 
 UNKNOWN = "<unk>"
 MARKERS = ("<s>", "</s>", UNKNOWN)
@@ -64,10 +63,7 @@ def split_transcripts(name: str, processor: DeepSpeech2Processor) -> Iterator[st
     Raises:
         ValueError: a name of another form, or no such split.
     """
-    dataset, _, split = name.rpartition(OF_CORPUS)
-    if not dataset:
-        raise ValueError(f"{name!r} names no split: expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT")
-    for corpus in load_split(DataArguments(dataset_name=[dataset]), split):
+    for corpus in load_other_split(name):
         with reading(corpus.name):
             for example in corpus.stream.select_columns(["text"]):
                 if sentence := processor.normalize_text(example["text"] or ""):

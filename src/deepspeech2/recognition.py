@@ -42,13 +42,15 @@ class Command:
     """
     Args:
         name: of the command; None: rejected.
-        text: the likeliest sentence of the grammar, also where it is rejected.
+        best: the command of the likeliest sentence, also where it is rejected; None: too short for any.
+        text: the likeliest sentence of the grammar.
         slots: name -> value; of a slot that is there twice, the last.
         score, confidence: see `Acceptance`.
-        start_s, end_s: of the sentence, from the first frame on.
+        start_s, end_s: from its first letter to its last.
     """
 
     name: str | None
+    best: str | None
     text: str
     slots: Mapping[str, Value]
     score: float
@@ -59,6 +61,21 @@ class Command:
     @property
     def accepted(self) -> bool:
         return self.name is not None
+
+    def __str__(self) -> str:
+        if not self.accepted:
+            return f"rejected; the likeliest is {self.text!r}, {self.confidence:.2f}" if self.best else "rejected"
+        values = ", ".join(f"{name} {value!r}" for name, value in self.slots.items())
+        return f"{self.name}({values}) {self.confidence:.2f}, {self.text!r}"
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-able."""
+        score = round(self.score, 2) if np.isfinite(self.score) else None
+        rounded = {
+            "score": score,
+            **{name: round(getattr(self, name), 3) for name in ("confidence", "start_s", "end_s")},
+        }
+        return asdict(self) | {"accepted": self.accepted, **rounded}
 
 
 class CommandRecogniser:
@@ -92,6 +109,9 @@ class CommandRecogniser:
             for name, values in grammar.slots.items()
         }
 
+    def with_grammar(self, grammar: Grammar) -> "CommandRecogniser":
+        return CommandRecogniser(grammar, self.processor, self.frame_s, self.first_frame_s, self.acceptance)
+
     def recognise(self, log_probs: np.ndarray) -> Command:
         """
         Args:
@@ -99,17 +119,17 @@ class CommandRecogniser:
         """
         path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
         if path is None:
-            return Command(None, "", {}, -np.inf, 0.0, 0.0, 0.0)
-        score = path.score - float(log_probs.max(axis=1).sum(dtype=np.float64))
-        inside = np.flatnonzero(path.states >= 0)
+            return Command(None, None, "", {}, -np.inf, 0.0, 0.0, 0.0)
+        score = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # but for rounding
+        spoken = np.flatnonzero((path.states >= 0) & (path.states < path.count))
         start_s, end_s = (
-            max(0.0, self.first_frame_s + (frame + shift) * self.frame_s)
-            for frame, shift in ((inside[0], -0.5), (inside[-1], 0.5))
+            max(0.0, self.first_frame_s + float(frame + shift) * self.frame_s)
+            for frame, shift in ((spoken[0], -0.5), (spoken[-1], 0.5))
         )
         name, text, slots = self.read(path.letters)
         confidence = 1 / (1 + np.exp(-(self.acceptance.slope * score + self.acceptance.offset)))
         accepted = score >= self.acceptance.threshold
-        return Command(name if accepted else None, text, slots, score, float(confidence), start_s, end_s)
+        return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
 
     def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
         """The command's name and slots that a text is, as it is normalised; None where the grammar has no such one."""

@@ -111,6 +111,19 @@ def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[
     return loaded[data.eval_split], {split: loaded[split] for split in tested}
 
 
+def load_other_split(name: str) -> list[Corpus]:
+    """
+    A split of a corpus of its own, `dataset::split` or `dataset::config/split`.
+
+    Raises:
+        ValueError: a name of another form, or no such split.
+    """
+    dataset, _, split = name.rpartition(OF_CORPUS)
+    if not dataset:
+        raise ValueError(f"{name!r} names no split: expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT")
+    return load_split(DataArguments(dataset_name=[dataset]), split)
+
+
 def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()) -> list[Corpus]:
     """
     The corpora of a `split` or `config/split` to score on, or what is held out of the training corpora.

@@ -5,6 +5,7 @@ from .decoder_plots import heat_map, reliability_diagram
 from .interpolation_report import interpolation_table, write_interpolation_report
 from .model_card import EvaluatedSplit, card_metadata, write_model_card
 from .plots import save_png
+from .rejection_plot import rejection_curves
 from .run_report import results_table, write_run_report
 from .score_report import write_score_report
 from .strategy_report import strategy_rows, strategy_table, write_strategy_report
@@ -16,6 +17,7 @@ __all__ = [
     "heat_map",
     "interpolation_table",
     "problems_table",
+    "rejection_curves",
     "reliability_diagram",
     "results_table",
     "save_png",

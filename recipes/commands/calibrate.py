@@ -1,0 +1,109 @@
+"""
+Finds when a command is one: recognises commands and speech that is none, and sets the threshold between them.
+
+    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name my_commands --split held-out \
+        --held_out_share 0.2 --outside FOLDER::clean/validation
+    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name synthetic --split test \
+        --outside FOLDER::clean/validation --acceptance outputs/commands/commands.json
+
+What is a command is told by the transcripts: those that the grammar has. The others of the split are outside, as is all
+of `--outside`. Near misses are the commands again, each without one of its slots' values in the grammar. Writes
+commands.json, which recognise.py and listen.py take, rejection.png and utterances.jsonl into `--output_dir`. With
+--acceptance nothing is set: it says how a commands.json does on other speech.
+"""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from deepspeech2.data import EvaluationStream, build_loader
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.exits import end_run
+from deepspeech2.loading import load_model
+from deepspeech2.logs import set_up_log
+from deepspeech2.recognition import load_recogniser, write_acceptance
+from deepspeech2.rejection import find_acceptance, judge, near_misses, summary, trade_off, warning, write_judged
+from deepspeech2.reports import rejection_curves, save_png
+from deepspeech2.splits import add_split_arguments, load_other_split, load_split, split_arguments
+from deepspeech2.tuning import store_logits
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recipes/commands/calibrate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    add_split_arguments(parser)
+    parser.add_argument(
+        "--outside",
+        nargs="+",
+        default=[],
+        metavar="DATASET::SPLIT",
+        help="speech that is no command; DATASET::CONFIG/SPLIT where there are configurations",
+    )
+    parser.add_argument(
+        "--false_accepts", type=float, default=0.01, help="share that may be accepted (default: %(default)s)"
+    )
+    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="check this one, set nothing")
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/commands"), help="(default: %(default)s)")
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    args = make_parser().parse_args(argv)
+    if not 0 <= args.false_accepts < 1:
+        make_parser().error(f"--false_accepts is {args.false_accepts}; expected a share from 0 to below 1")
+    set_up_log()
+    set_up_cpu(1)
+    corpora = {args.split: load_split(split_arguments(args), args.split)}
+    corpora |= {name: load_other_split(name) for name in args.outside}
+    model, processor = load_model(args.model)
+    recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    judged, hard = {}, []
+    for name, of_split in corpora.items():
+        stream = EvaluationStream(
+            of_split, processor, batch_seconds=args.batch_seconds, drops_dir=args.output_dir / "drops"
+        )
+        with tempfile.TemporaryDirectory(dir=args.output_dir) as folder:
+            stored = store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
+            spoken = [(one.id, one.reference, log_probs[0].numpy()) for one, log_probs in stored]
+        judged[name] = list(judge(recogniser, spoken))
+        if name == args.split:
+            hard = list(near_misses(recogniser, spoken))
+
+    everything = [one for of_split in judged.values() for one in of_split]
+    acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, args.false_accepts)
+    found = summary(everything, hard, acceptance.threshold)
+    print(
+        f"threshold {acceptance.threshold:.1f} nats", *(f"{name}: {share}" for name, share in found.items()), sep="\n"
+    )
+    if doubt := warning(everything, args.false_accepts):
+        print(doubt)
+    inside = [one for one in everything if one.meant is not None]
+    outside = {name: [one for one in some if one.meant is None] for name, some in judged.items()} | {
+        "near misses": hard
+    }
+    points = {name: trade_off(inside, some, acceptance.threshold) for name, some in outside.items() if some}
+    save_png(rejection_curves(points), args.output_dir / "rejection.png")
+    write_judged(args.output_dir / "utterances.jsonl", {**judged, "near misses": hard}, acceptance)
+    if not args.acceptance:
+        facts = {
+            "model": args.model,
+            "command": shlex.join(["python", "recipes/commands/calibrate.py", *argv]),
+            **{name: str(share) for name, share in found.items()},
+        }
+        write_acceptance(args.output_dir / "commands.json", acceptance, facts)
+        print(f"Acceptance: {args.output_dir / 'commands.json'}")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, ConnectionError, ImportError) as error:
+        end_run("calibrate.py", error)
