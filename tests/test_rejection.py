@@ -56,6 +56,7 @@ def test_near_misses_make_it_stricter():
     assert find_acceptance(everything, [], 0.0, 0.0).threshold == -28.0
     assert find_acceptance(everything, outside(-4), 0.0, 0.0).threshold == -2.5
     assert find_acceptance(everything, outside(-4, -20), 0.0, 0.5).threshold == -13.0
+    assert find_acceptance(everything[:2], outside(-20), 0.0, 0.0).threshold == -13.0  # there is nothing else
 
 
 def test_where_no_command_is_above_what_must_be_rejected_nothing_is_accepted():
@@ -96,6 +97,7 @@ def test_none_of_a_hundred_is_not_none():
 def test_too_few_to_show_a_share():
     assert "none accepted of 50 would still allow up to 6.0 %" in warning(outside(*[-1.0] * 50), 0.01)
     assert "give 300 or more" in warning(outside(-1.0), 0.01)
+    assert "no utterance outside" in warning([judged(-1.0)], 0.01)
     assert warning(outside(*[-1.0] * 300), 0.01) == ""
 
 

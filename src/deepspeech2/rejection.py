@@ -75,16 +75,17 @@ def find_acceptance(
         false_accepts, hard_accepts: the shares, from 0 to 1.
 
     Raises:
-        ValueError: nothing inside that was heard rightly, or nothing outside.
+        ValueError: nothing inside that was heard rightly, or neither anything outside nor a near miss.
     """
     inside = [one.command.score for one in judged if one.right]
     outside = [one.command.score for one in judged if one.meant is None]
-    if not inside or not outside:
+    misses = [one.command.score for one in hard]
+    if not inside or not (outside or misses):
         raise ValueError(
             f"of {len(judged)} utterances {len(inside)} are commands of the grammar that were heard rightly and "
-            f"{len(outside)} are outside; expected some of both: name speech that is no command by --outside"
+            f"{len(outside)} are outside, and there are {len(misses)} near misses; expected some commands, and some of "
+            "the others: name speech that is no command by --outside"
         )
-    misses = [one.command.score for one in hard]
     strictest = max(_just_rejected(outside, false_accepts), _just_rejected(misses, hard_accepts))
     lowest = min((score for score in inside if score > strictest), default=None)
     if lowest is None:
@@ -179,6 +180,8 @@ def warning(judged: Sequence[Judged], false_accepts: float) -> str:
     needed = round(3 / false_accepts) if false_accepts else 0
     if not needed or total >= needed:
         return ""
+    if not total:
+        return "no utterance outside the grammar was looked at, only near misses; give other speech by --outside"
     return (
         f"{total:,} utterances outside the grammar cannot show a share of {100 * false_accepts:g} %: none accepted of "
         f"{total:,} would still allow up to {300 / total:.1f} % (95 %); give {needed:,} or more by --outside"
