@@ -17,7 +17,7 @@ STYLE = """
 .heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
 .heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
 .heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
-.cues { border-collapse: collapse; border: none !important; }
+.cues, .cues tr { border-collapse: collapse; border: none !important; }
 .cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
 .cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
 """
