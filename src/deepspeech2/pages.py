@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .audio import AudioError
-from .captions import Limits, Word, make_cues, to_json, to_srt, to_txt, to_vtt
+from .captions import Limits, Word, caption_files, make_cues
 from .decoding import Decoder, load_decoder
 from .listening import Listener
 from .loading import load_model
@@ -98,11 +98,10 @@ def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress 
 
 def write_captions(words: Sequence[Word], recording: str, folder: Path, about: dict[str, object]) -> list[str]:
     """The files of a recording's captions, named like it."""
-    cues, stem = make_cues(words, Limits()), Path(recording).stem
-    written = {"srt": to_srt(cues), "vtt": to_vtt(cues), "txt": to_txt(words), "json": to_json(words, cues, about)}
-    paths = [folder / f"{stem}.{kind}" for kind in written]
-    for path, text in zip(paths, written.values(), strict=True):
-        path.write_text(text, encoding="utf-8")
+    paths = []
+    for kind, text in caption_files(words, make_cues(words, Limits()), about).items():
+        paths.append(folder / f"{Path(recording).stem}.{kind}")
+        paths[-1].write_text(text, encoding="utf-8")
     return [str(path) for path in paths]
 
 
@@ -149,14 +148,14 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
             )
             cues = gradio.HTML(label="Captions", elem_id="cues")
             files = gradio.File(label="Captions", file_count="multiple", interactive=False, elem_id="files")
-            button.click(said(transcribe), [recorded, uploaded], [words, cues, files])
+            button.click(said(transcribe), [recorded, uploaded], [words, cues, files], concurrency_id="model")
         if first.recogniser is not None:
             with gradio.Tab("Commands"):
                 button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
                 heard = gradio.HTML(label="Command", elem_id="command")
                 names = ", ".join(map(_plain, first.recogniser.grammar.commands))
                 gradio.Markdown(f"The grammar has the commands {names}.")
-                button.click(said(command), [recorded, uploaded], heard)
+                button.click(said(command), [recorded, uploaded], heard, concurrency_id="model")
         if len(hearings) > 1:
             with gradio.Tab("Compare"):
                 button = gradio.Button("Compare", variant="primary", elem_id="compare")
@@ -166,9 +165,8 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
                         with gradio.Column():
                             gradio.Markdown(f"**{_plain(one.name)}**")
                             columns.append(gradio.HTML(elem_id=f"compared-{len(columns)}"))
-                button.click(said(compare), [recorded, uploaded], columns)
-    page.queue(default_concurrency_limit=1)  # the model hears one recording at a time; the next ones wait
-    return page
+                button.click(said(compare), [recorded, uploaded], columns, concurrency_id="model")
+    return page.queue(default_concurrency_limit=1)  # the model hears one recording at a time; the next ones wait
 
 
 def _look(gradio: Any) -> dict[str, Any]:
@@ -223,7 +221,10 @@ def _errors_on_the_page(gradio: Any) -> Callable[[Callable], Callable]:
             try:
                 return work(*args, **kwargs)
             except AudioError as error:
-                raise gradio.Error(str(error), duration=None, print_exception=False) from error
+                text = str(error)
+                for path in filter(None, args):  # where it lies here is nobody's business
+                    text = text.replace(str(path), Path(path).name)
+                raise gradio.Error(text, duration=None, print_exception=False) from error
 
         return wrapped
 
