@@ -25,7 +25,7 @@ def test_slots_are_lists_pairs_and_numbers(tmp_path):
           level: {numbers: [90, 105, 5]}
         """,
     )
-    assert grammar.slots["room"] == {"kitchen": "kitchen", "living room": "living  room"}
+    assert grammar.slots["room"] == {"kitchen": "kitchen", "living room": "living room"}
     assert grammar.slots["times"] == {"once": 1, "twice": 2}
     hundreds = {"one hundred": 100, "one hundred and five": 105, "one hundred five": 105}
     assert grammar.slots["level"] == {"ninety": 90, "ninety five": 95} | hundreds
@@ -66,6 +66,19 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         (
             "{commands: {a: b}, slots: {n: {numbers: [0, 20000]}}}",
             "has 20,001 numbers; expected up to 20,000",
+        ),
+        ("{commands: {a: b}, slots: {n: {numbers: [0, 99999999999999999999]}}}", "has 100,000,000,000,000,000,000 n"),
+        (f"{{commands: {{a: b}}, slots: {{n: {{numbers: [0, {10**400}, {10**400}]}}}}}}", "num2words cannot say"),
+        ("{language: no, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is False; expected its code"),
+        ("{commands: {a: 'light[s] on'}}", "'[' touches what is before it; expected a space"),
+        ("{commands: {a: '[un]lock it'}}", "'lock' touches what is before it"),
+        ("{commands: {a: '{n}{n}'}, slots: {n: [b]}}", "'{n}' touches what is before it"),
+        ("{commands: {a: b}, slots: {s: ['(red|blue)']}}", "slot 's' has '(red|blue)'; expected words alone"),
+        ("{commands: {a: b}, slots: {s: ['{t}']}}", "slot 's' has '{t}'; expected words alone"),
+        ("{commands: {a: b}, slots: {s: {a b: 1, 'a  b': 2}}}", "slot 's' gives 'a b' two values, 1 and 2"),
+        (
+            "{commands: {a: b}, slots: {s: {half: 0.5}}}",
+            "'half' in slot 's' has 0.5; expected text or a whole number",
         ),
         ("{language: xx, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is 'xx'; num2words does not"),
     ],

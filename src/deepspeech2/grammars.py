@@ -16,7 +16,9 @@ from .yaml_files import read_yaml
 MAX_NUMBERS = 20_000  # of a slot; their spoken forms are written out
 KEYS = ("commands", "slots", "language")
 OPEN = {"(": ")", "[": "]"}
-TOKEN = re.compile(r"\s*(?:\{(\w+)\}|([()\[\]|])|([^\s()\[\]{}|]+)|(\S))")
+TOKEN = re.compile(r"(\s*)(?:\{(\w+)\}|([()\[\]|])|([^\s()\[\]{}|]+)|(\S))")
+
+SIGNS = re.compile(r"[()\[\]{}|]")
 
 Value = str | int
 Slots = Mapping[str, Mapping[str, Value]]  # name -> what is said -> what it means
@@ -74,7 +76,8 @@ def read_grammar(path: Path) -> Grammar:
           level: {numbers: [0, 100, 10]}
           minutes: {numbers: [1, 99]}
 
-    `(a|b)` is one of both, `[a]` and `(a|)` may be left out. A slot is a list of what may be said, or `said: value`
+    `(a|b)` is one of both, `[a]` and `(a|)` may be left out; words, slots and brackets stand apart.
+    A slot is a list of what may be said, or `said: value`
     pairs. Numbers, from, to and step, are spoken as num2words has them, in the `language` of the file, `en` unless
     given; an "and" and a hyphen in them may be left out.
 
@@ -89,6 +92,10 @@ def read_grammar(path: Path) -> Grammar:
         if key not in KEYS
     ]
     language = content.get("language", "en")
+    if not isinstance(language, str):
+        faults.append(
+            f"language is {language!r}; expected its code, such as 'en'; 'no' in quotes: YAML reads it as false"
+        )
     slots, commands = {}, {}
     given = {name: content.get(name, {}) for name in ("slots", "commands")}
     for name, value in given.items():
@@ -111,10 +118,10 @@ def _nearest(name: str, known: Any) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
-def _text_fault(where: str, value: Any) -> str:
+def _text_fault(where: str, value: Any, expected: str = "words, as they are said") -> str:
     if isinstance(value, bool):
         return f"{where} has {value}: YAML reads on, off, yes and no as true and false; put the word in quotes"
-    return f"{where} has {value!r}; expected words, as they are said"
+    return f"{where} has {value!r}; expected {expected}"
 
 
 def _read_slot(where: str, name: Any, given: Any, language: Any, faults: list[str]) -> dict[str, Value]:
@@ -126,12 +133,17 @@ def _read_slot(where: str, name: Any, given: Any, language: Any, faults: list[st
         faults.append(f"{where} is {given!r}; expected a list of words, {{said: value}}, or {{numbers: [from, to]}}")
         return {}
     values: dict[str, Value] = {}
-    for said, value in given.items() if isinstance(given, dict) else [(said, said) for said in given]:
-        if not isinstance(said, str) or not said.strip():
-            faults.append(_text_fault(where, said))
+    for text, value in given.items() if isinstance(given, dict) else [(said, None) for said in given]:
+        if not isinstance(text, str) or not text.strip():
+            faults.append(_text_fault(where, text))
+            continue
+        said = " ".join(text.split())
+        value = value if isinstance(given, dict) else said
+        if SIGNS.search(said):
+            faults.append(f"{where} has {said!r}; expected words alone: each thing that may be said is an entry")
         elif isinstance(value, bool) or not isinstance(value, (str, int)):
-            faults.append(_text_fault(f"the value of {said!r} in {where}", value))
-        elif values.setdefault(" ".join(said.split()), value) != value:
+            faults.append(_text_fault(f"the value of {said!r} in {where}", value, "text or a whole number"))
+        elif values.setdefault(said, value) != value:
             faults.append(f"{where} gives {said!r} two values, {values[said]!r} and {value!r}")
     return values
 
@@ -144,15 +156,20 @@ def _read_numbers(where: str, given: dict, language: Any, faults: list[str]) -> 
     if not all(type(bound) is int for bound in bounds) or bounds[0] > bounds[1] or (len(bounds) == 3 and bounds[2] < 1):
         faults.append(f"{where} has numbers {bounds}; expected whole ones: from, to, and a step of 1 or more")
         return {}
-    numbers = range(bounds[0], bounds[1] + 1, *bounds[2:])
-    if len(numbers) > MAX_NUMBERS:
-        faults.append(f"{where} has {len(numbers):,} numbers; expected up to {MAX_NUMBERS:,}: a step, or two slots")
+    first, last, step = (*bounds, 1)[:3]
+    count = (last - first) // step + 1
+    if count > MAX_NUMBERS:
+        faults.append(f"{where} has {count:,} numbers; expected up to {MAX_NUMBERS:,}: a step, or two slots")
+        return {}
+    if not isinstance(language, str):
         return {}
     try:
-        return {said: number for number in numbers for said in _spoken(number, language)}
+        return {said: number for number in range(first, last + 1, step) for said in _spoken(number, language)}
     except NotImplementedError:
         faults.append(f"language is {language!r}; num2words does not speak it: write the numbers out as a list")
-        return {}
+    except OverflowError:
+        faults.append(f"{where} has numbers that num2words cannot say; expected smaller ones")
+    return {}
 
 
 def _spoken(number: int, language: str) -> Iterator[str]:
@@ -192,7 +209,13 @@ def _parse(phrase: str, slots: Slots, faults: list[str]) -> Part:
     """Notes what is wrong with the phrase in `faults`."""
     open_brackets: list[str] = []
     levels: list[list[list[Part]]] = [[[]]]  # of each open bracket its alternatives, of each of them its parts
-    for slot, bracket, word, stray in TOKEN.findall(phrase):
+    apart = True
+    for space, slot, bracket, word, stray in TOKEN.findall(phrase):
+        begins = bool(slot or word or bracket in OPEN)
+        if begins and not (apart or space):
+            found = f"{{{slot}}}" if slot else bracket or word
+            faults.append(f"{found!r} touches what is before it; expected a space: a part is one word or more")
+        apart = bracket in (*OPEN, "|") or bool(stray)
         if slot and slot not in slots:
             faults.append(f"there is no slot {slot!r}{_nearest(slot, slots)}")
         elif stray:
