@@ -35,28 +35,34 @@ def outside(*scores: float) -> list[Judged]:
 
 
 def test_the_threshold_lies_half_way_between_commands_and_the_rest():
-    """No share of four may be one: -20 must be rejected, -10 is the lowest command above it."""
-    inside = [judged(-1.0), judged(-10.0)]
-    found = find_acceptance([*inside, *outside(-20, -30, -40, -50)], [], 0.2, 0.2)
-    assert found.threshold == -15.0
-    assert 1 / (1 + np.exp(-(found.slope * -1 + found.offset))) > 0.7
-    assert 1 / (1 + np.exp(-(found.slope * -50 + found.offset))) < 0.3
+    """No share of four may be one: -2 must be rejected, -1 is the lowest command above it."""
+    inside = [judged(-0.1), judged(-1.0)]
+    found = find_acceptance([*inside, *outside(-2, -3, -4, -5)], [], 0.2, 0.2)
+    assert found.threshold == -1.5
+    assert 1 / (1 + np.exp(-(found.slope * -0.1 + found.offset))) > 0.7
+    assert 1 / (1 + np.exp(-(found.slope * -5 + found.offset))) < 0.3
+
+
+@pytest.mark.parametrize("below", [-3.0, -9.0, -np.inf])
+def test_the_threshold_stays_near_the_commands(below):
+    """Half-way to -2 at the lowest, one nat below the command of -1."""
+    assert find_acceptance([judged(-1.0), *outside(below)], [], 0.0, 0.0).threshold == -1.5
 
 
 def test_a_share_of_what_is_outside_may_be_accepted():
-    """One of four may: -5. What must be rejected is -12; between it and -6 is -9. Misheard -8 is no command to keep."""
-    everything = [judged(-1), judged(-6), judged(-8, "x", "y"), *outside(-5, -12, -30, -40)]
-    assert find_acceptance(everything, [], 0.25, 0.0).threshold == -9.0
+    """One of four may: -0.5. Between -1.25, rejected, and -0.75 is -1. Misheard -1.1 is no command to keep."""
+    everything = [judged(-0.25), judged(-0.75), judged(-1.1, "x", "y"), *outside(-0.5, -1.25, -3, -4)]
+    assert find_acceptance(everything, [], 0.25, 0.0).threshold == -1.0
     strict = find_acceptance(everything, [], 0.24, 0.0).threshold
-    assert strict == -3.0  # -5 is rejected, and with it the command of -6
+    assert strict == -0.375  # -0.5 is rejected, and with it the command of -0.75
 
 
 def test_near_misses_make_it_stricter():
-    everything = [judged(-1), judged(-6), *outside(-50, -60)]
-    assert find_acceptance(everything, [], 0.0, 0.0).threshold == -28.0
-    assert find_acceptance(everything, outside(-4), 0.0, 0.0).threshold == -2.5
-    assert find_acceptance(everything, outside(-4, -20), 0.0, 0.5).threshold == -13.0
-    assert find_acceptance(everything[:2], outside(-20), 0.0, 0.0).threshold == -13.0  # there is nothing else
+    everything = [judged(-0.25), judged(-1), *outside(-1.75, -4)]
+    assert find_acceptance(everything, [], 0.0, 0.0).threshold == -1.375
+    assert find_acceptance(everything, outside(-0.75), 0.0, 0.0).threshold == -0.5
+    assert find_acceptance(everything, outside(-0.75, -1.5), 0.0, 0.5).threshold == -1.25
+    assert find_acceptance(everything[:2], outside(-1.5), 0.0, 0.0).threshold == -1.25  # there is nothing else
 
 
 def test_where_no_command_is_above_what_must_be_rejected_nothing_is_accepted():
@@ -127,7 +133,7 @@ def test_utterances_are_judged_by_their_transcripts(recogniser, tmp_path):
         found[0].meant,
     ]
     assert [one.greedy == one.meant for one in found] == [True, False, True, False]
-    write_judged(tmp_path / "a.jsonl", {"test": found}, Acceptance(-5.0))
+    write_judged(tmp_path / "a.jsonl", {"test": found}, Acceptance(-1.0))
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["accepted"] for line in lines] == [True, True, False, False]
     assert lines[1] | {"score": 0} == {
@@ -140,7 +146,7 @@ def test_a_near_miss_is_a_command_without_its_value(recogniser):
     """Of slot t no other value is left, so that only s is taken out; then c, which is not said, is likeliest."""
     (found,) = near_misses(recogniser, [("1", "a b ab", spoken(recogniser.processor, "a b ab")), ("2", "ab", None)])
     assert found.id == "1 without s b" and found.meant is None and found.command.text == "a c ab"
-    assert found.command.score == pytest.approx(-12, abs=0.01)
+    assert found.command.score == pytest.approx(-12 / 6, abs=0.01)  # one of six letters, at 12 nats
 
 
 def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):

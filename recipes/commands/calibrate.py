@@ -87,7 +87,9 @@ def main(argv: list[str]) -> int:
     acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, *shares)
     found = summary(everything, hard, acceptance.threshold)
     print(
-        f"threshold {acceptance.threshold:.1f} nats", *(f"{name}: {share}" for name, share in found.items()), sep="\n"
+        f"threshold {acceptance.threshold:.2f} nats a letter",
+        *(f"{name}: {share}" for name, share in found.items()),
+        sep="\n",
     )
     if doubt := warning(everything, args.false_accepts):
         print(doubt)
@@ -95,8 +97,8 @@ def main(argv: list[str]) -> int:
     outside = {name: [one for one in some if one.meant is None] for name, some in judged.items()} | {
         "near misses": hard
     }
-    points = {name: trade_off(inside, some, acceptance.threshold) for name, some in outside.items() if some}
     if inside:
+        points = {name: trade_off(inside, some, acceptance.threshold) for name, some in outside.items() if some}
         save_png(rejection_curves(points), args.output_dir / "rejection.png")
     write_judged(args.output_dir / "utterances.jsonl", {**judged, "near misses": hard}, acceptance)
     if not args.acceptance:

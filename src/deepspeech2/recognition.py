@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from .checkpoints import write_whole
 from .decoding import frame_times
@@ -24,17 +25,18 @@ from .processing_deepspeech2 import DeepSpeech2Processor
 @dataclass(frozen=True)
 class Acceptance:
     """
-    When a sentence of the grammar is taken for what was said. Its score is a log-likelihood ratio, in nats: that of the
-    best path through the grammar less that of the garbage path, which may say anything; 0 is the best there is.
+    When a sentence of the grammar is taken for what was said. Its score is a log-likelihood ratio, in nats a letter:
+    that of the best path through the grammar less that of the garbage path, which may say anything, by the letters of
+    the sentence; 0 is the best there is. A sum that is not shared out would take any noise for the shortest command.
 
     Args:
         threshold: the lowest score that is accepted.
         slope, offset: of the confidence, the probability that the command is right, logistic in slope * score + offset.
     """
 
-    threshold: float = -40.0
-    slope: float = 0.1
-    offset: float = 4.0
+    threshold: float = -0.7
+    slope: float = 7.0
+    offset: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Command:
 
     def to_dict(self) -> dict[str, object]:
         """JSON-able."""
-        score = round(self.score, 2) if np.isfinite(self.score) else None
+        score = round(self.score, 3) if np.isfinite(self.score) else None
         rounded = {
             "score": score,
             **{name: round(getattr(self, name), 3) for name in ("confidence", "start_s", "end_s")},
@@ -88,7 +90,8 @@ class CommandRecogniser:
         acceptance: when a command is taken for one.
 
     Raises:
-        ValueError: words that the vocabulary cannot write, all of them.
+        ValueError: words that the vocabulary cannot write, or two of a slot that it writes alike and whose values
+            differ; all of them.
     """
 
     def __init__(
@@ -104,10 +107,7 @@ class CommandRecogniser:
         self.blank, self.space = processor.tokenizer.pad_token_id, processor.encode(" ")[0]
         self.graph = build_graph(grammar, processor)
         self._names = list(grammar.commands)
-        self._values = {
-            name: {processor.normalize_text(said): value for said, value in values.items()}
-            for name, values in grammar.slots.items()
-        }
+        self._values = _written_values(grammar, processor)
 
     def with_grammar(self, grammar: Grammar) -> "CommandRecogniser":
         return CommandRecogniser(grammar, self.processor, self.frame_s, self.first_frame_s, self.acceptance)
@@ -120,14 +120,15 @@ class CommandRecogniser:
         path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
         if path is None:
             return Command(None, None, "", {}, -np.inf, 0.0, 0.0, 0.0)
-        score = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # but for rounding
+        ratio = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # but for rounding
+        score = ratio / len(path.letters)
         spoken = np.flatnonzero((path.states >= 0) & (path.states < path.count))
         start_s, end_s = (
             max(0.0, self.first_frame_s + float(frame + shift) * self.frame_s)
             for frame, shift in ((spoken[0], -0.5), (spoken[-1], 0.5))
         )
         name, text, slots = self.read(path.letters)
-        confidence = 1 / (1 + np.exp(-(self.acceptance.slope * score + self.acceptance.offset)))
+        confidence = expit(self.acceptance.slope * score + self.acceptance.offset)
         accepted = score >= self.acceptance.threshold
         return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
 
@@ -152,6 +153,21 @@ class CommandRecogniser:
         return self._names[self.graph.commands[letters[0]]], text.strip(), slots
 
 
+def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[str, dict[str, Value]]:
+    """Of each slot what the model writes -> its value."""
+    written: dict[str, dict[str, Value]] = {}
+    faults = []
+    for name, values in grammar.slots.items():
+        written[name] = {}
+        for said, value in values.items():
+            text = processor.normalize_text(said)
+            if written[name].setdefault(text, value) != value:
+                faults.append(f"slot {name!r} gives {text!r} two values, {written[name][text]!r} and {value!r}")
+    if faults:
+        raise ValueError("the grammar has words that the model writes alike:" + "".join(f"\n  {one}" for one in faults))
+    return written
+
+
 def load_recogniser(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
 ) -> CommandRecogniser:
@@ -172,7 +188,10 @@ def read_acceptance(path: Path) -> Acceptance:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Acceptance(**{one.name: float(content[one.name]) for one in fields(Acceptance)})
+        numbers = {one.name: float(content[one.name]) for one in fields(Acceptance)}
+        if not np.isfinite(list(numbers.values())).all():
+            raise ValueError(f"{numbers}")
+        return Acceptance(**numbers)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{str(path)!r} is no commands.json: {error!r}; expected threshold, slope and offset, as "

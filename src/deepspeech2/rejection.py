@@ -13,6 +13,8 @@ from .checkpoints import write_whole
 from .grammars import Value
 from .recognition import Acceptance, Command, CommandRecogniser
 
+FARTHEST = 1.0  # nats a letter below the lowest command: nearer may lie what nobody has looked at
+
 Meaning = tuple[str, dict[str, Value]]  # of a sentence of the grammar: the command's name and its slots
 
 
@@ -92,22 +94,18 @@ def find_acceptance(
         threshold = float(np.nextafter(strictest, np.inf))
     else:  # anywhere down to the next score that is wrong rejects as few commands: half-way
         below = max(score for score in [*outside, *misses] if score < lowest)
-        threshold = (lowest + max(below, lowest - SCALE)) / 2
+        threshold = (lowest + max(below, lowest - FARTHEST)) / 2
     everything = [one for one in [*judged, *hard] if np.isfinite(one.command.score)]
     right = np.array([one.right for one in everything])
     # Platt's targets (1999): of scores that tell all apart, the steepest curve would be the likeliest.
     shares = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
-    slope, offset = fit_logistic(np.array([one.command.score for one in everything]) / SCALE, shares)
-    return Acceptance(threshold, slope / SCALE, offset)
+    return Acceptance(threshold, *fit_logistic(np.array([one.command.score for one in everything]), shares))
 
 
 def _just_rejected(scores: Sequence[float], accepted: float) -> float:
     """The highest score that must be rejected for no more than a share to be accepted."""
     ordered = sorted(scores, reverse=True)
     return ordered[min(int(accepted * len(ordered)), len(ordered) - 1)] if ordered else -np.inf
-
-
-SCALE = 100.0  # nats; what is fitted begins near 1
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def write_judged(path: Path, judged: Mapping[str, Sequence[Judged]], acceptance:
                 "said": one.text,
                 "meant": one.meant,
                 "heard": one.command.text,
-                "score": round(one.command.score, 2) if np.isfinite(one.command.score) else None,
+                "score": round(one.command.score, 3) if np.isfinite(one.command.score) else None,
                 "accepted": bool(one.command.score >= acceptance.threshold),
                 "right": one.right,
             }
