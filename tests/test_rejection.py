@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 import tiny
 from deepspeech2.recognition import Acceptance, Command, CommandRecogniser
@@ -39,14 +40,29 @@ def test_the_threshold_lies_half_way_between_commands_and_the_rest():
     inside = [judged(-0.1), judged(-1.0)]
     found = find_acceptance([*inside, *outside(-2, -3, -4, -5)], [], 0.2, 0.2)
     assert found.threshold == -1.5
-    assert 1 / (1 + np.exp(-(found.slope * -0.1 + found.offset))) > 0.7
-    assert 1 / (1 + np.exp(-(found.slope * -5 + found.offset))) < 0.3
+    assert expit(found.slope * -0.1 + found.offset) > 0.6  # two, and one more that is wrong
+    assert expit(found.slope * -5 + found.offset) < 0.01
 
 
 @pytest.mark.parametrize("below", [-3.0, -9.0, -np.inf])
 def test_the_threshold_stays_near_the_commands(below):
     """Half-way to -2 at the lowest, one nat below the command of -1."""
     assert find_acceptance([judged(-1.0), *outside(below)], [], 0.0, 0.0).threshold == -1.5
+
+
+def test_a_confidence_is_the_share_of_such_scores_that_are_right():
+    """Near 0 nine of ten are right, near -0.5 five of ten, and none far off, however far that is."""
+    best = [judged(-0.001)] * 90 + [judged(-0.001, "x", "y")] * 9  # the tenth that is wrong is the one that is added
+    even, far = [judged(-0.5)] * 10 + outside(*[-0.5] * 10), outside(*[-6.0] * 20, -np.inf)
+    found = find_acceptance([*best, *even, *far], [], 0.0, 0.0)
+    for score, share in ((0.0, 0.9), (-0.5, 0.5), (-6.0, 0.0)):
+        assert expit(found.slope * score + found.offset) == pytest.approx(share, abs=0.05)
+
+
+def test_scores_that_tell_all_apart_are_no_certainty():
+    """Of three at 0 and one more that was wrong three quarters are right."""
+    found = find_acceptance([*[judged(0.0)] * 3, *outside(-1.0, -2.0)], [], 0.0, 0.0)
+    assert expit(found.offset) == pytest.approx(3 / 4, abs=0.01) and expit(found.offset - found.slope) < 0.1
 
 
 def test_a_share_of_what_is_outside_may_be_accepted():

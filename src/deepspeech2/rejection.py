@@ -95,11 +95,10 @@ def find_acceptance(
     else:  # anywhere down to the next score that is wrong rejects as few commands: half-way
         below = max(score for score in [*outside, *misses] if score < lowest)
         threshold = (lowest + max(below, lowest - FARTHEST)) / 2
-    everything = [one for one in [*judged, *hard] if np.isfinite(one.command.score)]
-    right = np.array([one.right for one in everything])
-    # Platt's targets (1999): of scores that tell all apart, the steepest curve would be the likeliest.
-    shares = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
-    return Acceptance(threshold, *fit_logistic(np.array([one.command.score for one in everything]), shares))
+    # One more, wrong in spite of the best score: where scores tell all apart, the likeliest curve would be a step.
+    scores = [max(one.command.score, min(inside) - FARTHEST) for one in [*judged, *hard]] + [0.0]
+    right = [float(one.right) for one in [*judged, *hard]] + [0.0]
+    return Acceptance(threshold, *fit_logistic(np.array(scores), np.array(right)))
 
 
 def _just_rejected(scores: Sequence[float], accepted: float) -> float:
