@@ -88,6 +88,11 @@ def test_a_fault_is_named_with_its_place(tmp_path, text, fault):
         grammar_of(tmp_path, text)
 
 
+def test_a_grammar_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no grammar '.*g.yaml'; expected a YAML file"):
+        read_grammar(tmp_path / "g.yaml")
+
+
 def test_all_faults_are_reported_at_once(tmp_path):
     with pytest.raises(ValueError, match="is no grammar") as raised:
         grammar_of(tmp_path, "{commands: {a: '{b', c: '{d}'}, slots: {e: [], f: [true]}}")

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from deepspeech2.audio import AudioError
-from deepspeech2.media import read_blocks
+from deepspeech2.media import read_blocks, read_utterance
 
 RATE = 16_000
 
@@ -145,3 +145,11 @@ def test_time_stamps_that_jump_by_hours_are_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mkv", tone(1, 48_000), 48_000, 5 * 3600.0, "flac")
     with pytest.raises(AudioError, match="time stamps jump by 18,000 s"):
         read(tmp_path / "a.mkv")
+
+
+def test_an_utterance_lasts_up_to_a_minute(tmp_path):
+    for seconds in (60, 61):
+        soundfile.write(tmp_path / f"{seconds}.wav", np.zeros(seconds * 8000, np.float32), 8000)
+    assert sum(map(len, read_utterance(tmp_path / "60.wav", 8000))) == 60 * 8000
+    with pytest.raises(AudioError, match=r"61.wav' is longer than 60 s; expected one utterance"):
+        read_utterance(tmp_path / "61.wav", 8000)

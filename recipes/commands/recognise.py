@@ -5,8 +5,8 @@ Recognises voice commands in recordings: which one, with which values, how sure,
     python recipes/commands/recognise.py MODEL recipes/commands/home.yaml *.wav --json \
         --acceptance outputs/commands/commands.json
 
-Each file is one utterance; listen.py finds those of a longer recording. One that cannot be read is named and skipped,
-and the status is 1 at the end.
+Each file is one utterance of up to a minute; listen.py finds those of a longer recording. One that cannot be read is
+named and skipped, and the status is 1 at the end.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from deepspeech2.exits import end_run
 from deepspeech2.listening import Listener
 from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
-from deepspeech2.media import read_blocks
+from deepspeech2.media import read_utterance
 from deepspeech2.recognition import load_recogniser
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
     latencies_ms, failed = [], False
     for file in args.files:
         try:
-            blocks = list(read_blocks(file, listener.sampling_rate))
+            blocks = read_utterance(file, listener.sampling_rate)
         except AudioError as error:
             print(f"{file}: SKIPPED, {error}", file=sys.stderr)
             failed = True

@@ -76,15 +76,16 @@ def read_grammar(path: Path) -> Grammar:
           level: {numbers: [0, 100, 10]}
           minutes: {numbers: [1, 99]}
 
-    `(a|b)` is one of both, `[a]` and `(a|)` may be left out; words, slots and brackets stand apart.
-    A slot is a list of what may be said, or `said: value`
-    pairs. Numbers, from, to and step, are spoken as num2words has them, in the `language` of the file, `en` unless
-    given; an "and" and a hyphen in them may be left out.
+    `(a|b)` is one of both, `[a]` and `(a|)` may be left out; words, slots and brackets stand apart. A slot is a list of
+    what may be said, or `said: value` pairs. Numbers, from, to and step, are spoken as num2words has them, in the
+    `language` of the file, `en` unless given; an "and" and a hyphen in them may be left out.
 
     Raises:
         ValueError: every fault of the file, each with its place.
         ImportError: numbers without num2words.
     """
+    if not path.is_file():
+        raise ValueError(f"there is no grammar {str(path)!r}; expected a YAML file of commands")
     content = read_yaml(path)
     faults = [
         f"unknown key {key!r}; expected {', '.join(KEYS)}{_nearest(str(key), KEYS)}"

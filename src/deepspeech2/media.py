@@ -6,6 +6,7 @@ Speech to train on comes by audio.py, which needs no FFmpeg and refuses what is 
 import logging
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .audio import LARGEST_SAMPLE, AudioError
 logger = logging.getLogger(__name__)
 
 BLOCK_S = 10.0
+MAX_UTTERANCE_BLOCKS = 6
 SMALLEST_GAP_S = 0.1  # between time stamps: shorter ones are rounding
 LARGEST_GAP_S = 4 * 3600.0
 # What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
@@ -57,6 +59,21 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
             length = len(waiting[0])
     if length:
         yield np.concatenate(waiting)
+
+
+def read_utterance(path: Path, sampling_rate: int) -> list[np.ndarray]:
+    """
+    The blocks of a recording of up to a minute.
+
+    Raises:
+        AudioError, ImportError: see `read_blocks`; and a longer one, of which no more than that is decoded.
+    """
+    blocks = list(islice(read_blocks(path, sampling_rate), MAX_UTTERANCE_BLOCKS + 1))
+    if len(blocks) > MAX_UTTERANCE_BLOCKS:
+        raise AudioError(
+            f"{str(path)!r} is longer than {MAX_UTTERANCE_BLOCKS * BLOCK_S:.0f} s; expected one utterance", "long"
+        )
+    return blocks
 
 
 def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:

@@ -7,7 +7,6 @@ import functools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from .decoding import Decoder, load_decoder
 from .listening import Listener
 from .loading import load_model
 from .markup import STYLE, command_html, cues_html, differences_html, words_html
-from .media import BLOCK_S, read_blocks
+from .media import read_blocks, read_utterance
 from .recognition import Command, CommandRecogniser, load_recogniser
 from .transcription import hear_words
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import gradio
 
 Progress = Callable[..., Any]
-MAX_COMMAND_BLOCKS = 6
 MAX_FILE = "2gb"
 NOTHING = "Record something, or choose a file."
 
@@ -203,12 +201,7 @@ def recognise(hearing: Hearing, recording: str | None) -> Command:
     if not recording:
         raise AudioError(NOTHING, "missing_file")
     assert hearing.recogniser is not None
-    rate = hearing.listener.sampling_rate
-    blocks = list(islice(read_blocks(Path(recording), rate), MAX_COMMAND_BLOCKS + 1))
-    if len(blocks) > MAX_COMMAND_BLOCKS:
-        raise AudioError(
-            f"the recording is longer than {MAX_COMMAND_BLOCKS * BLOCK_S:.0f} s; a command is short", "long"
-        )
+    blocks = read_utterance(Path(recording), hearing.listener.sampling_rate)
     return hearing.recogniser.recognise(hearing.listener.whole(blocks).numpy())
 
 
