@@ -15,6 +15,7 @@ from pathlib import Path
 
 from deepspeech2.exits import end_run
 from deepspeech2.hub import without_token
+from deepspeech2.feature_statistics import fix_statistics
 from deepspeech2.loading import build_train_stream, load_or_build
 from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
     eval_corpora, scored = load_eval_splits(data)
     start = (adaptation.new_characters, adaptation.adapter_size)
     model, processor = load_or_build(model_arguments, corpora, *start)
+    fix_statistics(processor, corpora, data, training)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all

@@ -12,6 +12,10 @@ class ModelArguments:
     model_name_or_path: str = field(
         default="", metadata={"help": "Folder or Hub id of a checkpoint to fine-tune; empty: random weights."}
     )
+    warm_start: str = field(
+        default="",
+        metadata={"help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."},
+    )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
     model_config: dict = field(
         default_factory=dict,
