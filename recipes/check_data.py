@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from deepspeech2.exits import end_run
-from deepspeech2.hub import without_token
 from deepspeech2.feature_statistics import fix_statistics
+from deepspeech2.hub import without_token
 from deepspeech2.loading import build_train_stream, load_or_build
 from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check

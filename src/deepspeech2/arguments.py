@@ -14,7 +14,9 @@ class ModelArguments:
     )
     warm_start: str = field(
         default="",
-        metadata={"help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."},
+        metadata={
+            "help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."
+        },
     )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
     model_config: dict = field(

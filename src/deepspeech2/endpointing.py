@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FLOOR_S = 10.0  # the noise is as loud as the quietest moment of so long
+LEAST_DB = -60.0  # below full scale: nothing fainter is noise, where a file has digital silence
 LOUD_DB = 12.0  # above the noise
 LOUD_COUNTS = 0.5  # a loud blank frame, of a quiet one
 
@@ -49,7 +50,7 @@ class Endpointer:
         frame_s: float,
         first_frame_s: float = 0.0,
         *,
-        silence_s: float = 0.6,
+        silence_s: float = 0.5,
         longest_s: float = 15.0,
         lead_s: float = 0.4,
     ) -> None:
@@ -102,7 +103,7 @@ class Endpointer:
 
     def _is_loud(self, level_db: float) -> bool:
         self._floor = [*self._floor, level_db][-round(FLOOR_S / self.frame_s) :]
-        return level_db > min(self._floor) + LOUD_DB
+        return level_db > max(min(self._floor), LEAST_DB) + LOUD_DB
 
     def _end(self, count: int) -> Utterance:
         symbols = np.flatnonzero(self._spoken[:count])

@@ -169,7 +169,7 @@ class _Windows:
         self._kept: torch.Tensor | None = None
 
     def take(self, piece: torch.Tensor | None, ended: bool) -> torch.Tensor | None:
-        """(..., n), or None for nothing -> (..., m), the span of all windows that are now full; None if there are none."""
+        """(..., n), or None for nothing -> (..., m), all windows that are now full; None for none."""
         if self._kept is None and piece is not None:
             self._kept = piece.new_zeros(*piece.shape[:-1], self.before)
         if self._kept is None:
