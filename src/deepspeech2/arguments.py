@@ -12,12 +12,6 @@ class ModelArguments:
     model_name_or_path: str = field(
         default="", metadata={"help": "Folder or Hub id of a checkpoint to fine-tune; empty: random weights."}
     )
-    warm_start: str = field(
-        default="",
-        metadata={
-            "help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."
-        },
-    )
     model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
     model_config: dict = field(
         default_factory=dict,
@@ -39,6 +33,12 @@ class ModelArguments:
     language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
     license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
     credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
+    warm_start: str = field(
+        default="",
+        metadata={
+            "help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."
+        },
+    )
 
 
 @dataclass
