@@ -37,6 +37,7 @@ from deepspeech2.drops import DropLog, summarize_drops
 from deepspeech2.examples import Examples, Filters
 from deepspeech2.exits import OURS
 from deepspeech2.parsing import parse_recipe
+from test_parsing import YAMLS
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE = tiny.RATE
@@ -329,7 +330,7 @@ YAML_CASES = [
 
 def yaml_cases(folder: Path) -> Iterator[Case]:
     rng = random.Random(4)
-    recipes = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "recipes").rglob("*.yaml"))]
+    recipes = [path.read_text(encoding="utf-8") for path in YAMLS]
     values = [
         "",
         "null",
@@ -517,5 +518,5 @@ def test_no_file_outside_a_folder_is_read(processor, tmp_path):
 
 def test_the_recipes_are_what_is_mutated():
     """A recipe as it is parses, so that the mutations are what is refused."""
-    for path in sorted(set((ROOT / "recipes").rglob("*.yaml")) - set((ROOT / "recipes" / "adaptation").glob("*"))):
+    for path in YAMLS:
         assert yaml.safe_load(path.read_text(encoding="utf-8"))["output_dir"]

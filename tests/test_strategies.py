@@ -170,3 +170,4 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     assert first.stat().st_mtime_ns == written
     steps = [line["step"] for line in json.loads((second / "trainer_state.json").read_text())["log_history"]]
     assert max(steps) == 400 and checkpoint.name in (second / "log.txt").read_text()
+    assert not list(second.glob("checkpoint-*"))  # of a finished run the model is enough

@@ -45,7 +45,13 @@ def make_parser() -> argparse.ArgumentParser:
         help="speech that is no command; DATASET::CONFIG/SPLIT where there are configurations",
     )
     parser.add_argument(
-        "--false_accepts", type=float, default=0.01, help="share that may be accepted (default: %(default)s)"
+        "--false_accepts",
+        type=float,
+        default=0.01,
+        help="share of what is outside that may be accepted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--hard_accepts", type=float, default=0.05, help="the same of near misses (default: %(default)s)"
     )
     parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="check this one, set nothing")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
@@ -55,8 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    if not 0 <= args.false_accepts < 1:
-        make_parser().error(f"--false_accepts is {args.false_accepts}; expected a share from 0 to below 1")
+    shares = (args.false_accepts, args.hard_accepts)
+    if not all(0 <= share < 1 for share in shares):
+        make_parser().error(f"--false_accepts and --hard_accepts are {shares}; expected shares from 0 to below 1")
     set_up_log()
     set_up_cpu(1)
     corpora = {args.split: load_split(split_arguments(args), args.split)}
@@ -77,7 +84,7 @@ def main(argv: list[str]) -> int:
             hard = list(near_misses(recogniser, spoken))
 
     everything = [one for of_split in judged.values() for one in of_split]
-    acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, args.false_accepts)
+    acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, *shares)
     found = summary(everything, hard, acceptance.threshold)
     print(
         f"threshold {acceptance.threshold:.1f} nats", *(f"{name}: {share}" for name, share in found.items()), sep="\n"
@@ -89,7 +96,8 @@ def main(argv: list[str]) -> int:
         "near misses": hard
     }
     points = {name: trade_off(inside, some, acceptance.threshold) for name, some in outside.items() if some}
-    save_png(rejection_curves(points), args.output_dir / "rejection.png")
+    if inside:
+        save_png(rejection_curves(points), args.output_dir / "rejection.png")
     write_judged(args.output_dir / "utterances.jsonl", {**judged, "near misses": hard}, acceptance)
     if not args.acceptance:
         facts = {

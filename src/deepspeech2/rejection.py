@@ -18,12 +18,16 @@ Meaning = tuple[str, dict[str, Value]]  # of a sentence of the grammar: the comm
 
 @dataclass(frozen=True)
 class Judged:
-    """An utterance that was recognised; `meant` is what its transcript says, None where it is outside the grammar."""
+    """
+    An utterance that was recognised; `meant` is what its transcript says, None where it is outside the grammar, and
+    `greedy` what the model writes without a grammar, if that is a sentence of it.
+    """
 
     id: str
     text: str
     meant: Meaning | None
     command: Command
+    greedy: Meaning | None = None
 
     @property
     def right(self) -> bool:
@@ -37,7 +41,8 @@ def judge(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.nda
         spoken: id, transcript and log-probabilities (T', V) of each utterance.
     """
     for name, text, log_probs in spoken:
-        yield Judged(name, text, recogniser.parse(text), recogniser.recognise(log_probs))
+        (written,) = recogniser.processor.batch_decode(log_probs.argmax(axis=1)[None])
+        yield Judged(name, text, recogniser.parse(text), recogniser.recognise(log_probs), recogniser.parse(written))
 
 
 def near_misses(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.ndarray]]) -> Iterator[Judged]:
@@ -57,32 +62,36 @@ def near_misses(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, 
                 yield Judged(f"{name} without {slot} {value}", text, None, without.recognise(log_probs))
 
 
-def find_acceptance(judged: Sequence[Judged], hard: Sequence[Judged], false_accepts: float) -> Acceptance:
+def find_acceptance(
+    judged: Sequence[Judged], hard: Sequence[Judged], false_accepts: float, hard_accepts: float
+) -> Acceptance:
     """
-    The threshold that accepts at most a share of what is outside the grammar and rejects the fewest commands, and a
-    confidence by how often a score was right, among all that was judged.
+    The threshold that accepts at most a share of what is outside the grammar and of near misses, and rejects the fewest
+    commands; and a confidence by how often a score was right, among all that was judged.
 
     Args:
         judged: inside the grammar and outside.
-        hard: near misses; they count for the confidence alone.
-        false_accepts: the share, from 0 to 1.
+        hard: near misses.
+        false_accepts, hard_accepts: the shares, from 0 to 1.
 
     Raises:
-        ValueError: nothing inside that was heard rightly, or nothing outside.
+        ValueError: nothing inside that was heard rightly, or neither anything outside nor a near miss.
     """
     inside = [one.command.score for one in judged if one.right]
-    outside = np.sort([one.command.score for one in judged if one.meant is None])[::-1]
-    if not inside or not len(outside):
+    outside = [one.command.score for one in judged if one.meant is None]
+    misses = [one.command.score for one in hard]
+    if not inside or not (outside or misses):
         raise ValueError(
             f"of {len(judged)} utterances {len(inside)} are commands of the grammar that were heard rightly and "
-            f"{len(outside)} are outside; expected some of both: name speech that is no command by --outside"
+            f"{len(outside)} are outside, and there are {len(misses)} near misses; expected some commands, and some of "
+            "the others: name speech that is no command by --outside"
         )
-    strictest = outside[min(int(false_accepts * len(outside)), len(outside) - 1)]  # and lower is rejected
+    strictest = max(_just_rejected(outside, false_accepts), _just_rejected(misses, hard_accepts))
     lowest = min((score for score in inside if score > strictest), default=None)
     if lowest is None:
         threshold = float(np.nextafter(strictest, np.inf))
-    else:  # anywhere down to the next score outside rejects as few commands: half-way
-        below = max(score for score in outside if score < lowest)
+    else:  # anywhere down to the next score that is wrong rejects as few commands: half-way
+        below = max(score for score in [*outside, *misses] if score < lowest)
         threshold = (lowest + max(below, lowest - SCALE)) / 2
     everything = [one for one in [*judged, *hard] if np.isfinite(one.command.score)]
     right = np.array([one.right for one in everything])
@@ -90,6 +99,12 @@ def find_acceptance(judged: Sequence[Judged], hard: Sequence[Judged], false_acce
     shares = np.where(right, (right.sum() + 1) / (right.sum() + 2), 1 / ((~right).sum() + 2))
     slope, offset = fit_logistic(np.array([one.command.score for one in everything]) / SCALE, shares)
     return Acceptance(threshold, slope / SCALE, offset)
+
+
+def _just_rejected(scores: Sequence[float], accepted: float) -> float:
+    """The highest score that must be rejected for no more than a share to be accepted."""
+    ordered = sorted(scores, reverse=True)
+    return ordered[min(int(accepted * len(ordered)), len(ordered) - 1)] if ordered else -np.inf
 
 
 SCALE = 100.0  # nats; what is fitted begins near 1
@@ -129,6 +144,7 @@ def summary(judged: Sequence[Judged], hard: Sequence[Judged], threshold: float) 
         "commands, taken for another": Share(len(taken) - right, len(inside)),
         "commands, rejected": Share(len(inside) - len(taken), len(inside)),
         "commands, the likeliest sentence is right": Share(sum(one.right for one in inside), len(inside)),
+        "commands, the greedy text is right": Share(sum(one.greedy == one.meant for one in inside), len(inside)),
         "outside the grammar, accepted": accepted_share([one for one in judged if one.meant is None], threshold),
         "near misses, accepted": accepted_share(hard, threshold),
     }
@@ -151,7 +167,8 @@ class TradeOff:
 def trade_off(inside: Sequence[Judged], outside: Sequence[Judged], threshold: float) -> TradeOff:
     understood = np.array([one.command.score if one.right else -np.inf for one in inside])
     wrongly = np.array([one.command.score for one in outside])
-    scores = np.r_[np.inf, np.unique([*understood, *wrongly])[::-1], threshold]
+    scores = np.unique([*understood, *wrongly])[::-1]
+    scores = np.r_[np.inf, scores[np.isfinite(scores)], threshold]
     accepted = np.array([np.mean(wrongly >= score) for score in scores])
     lost = np.array([np.mean(understood < score) for score in scores])
     return TradeOff(accepted[:-1], lost[:-1], (float(accepted[-1]), float(lost[-1])))
@@ -163,6 +180,8 @@ def warning(judged: Sequence[Judged], false_accepts: float) -> str:
     needed = round(3 / false_accepts) if false_accepts else 0
     if not needed or total >= needed:
         return ""
+    if not total:
+        return "no utterance outside the grammar was looked at, only near misses; give other speech by --outside"
     return (
         f"{total:,} utterances outside the grammar cannot show a share of {100 * false_accepts:g} %: none accepted of "
         f"{total:,} would still allow up to {300 / total:.1f} % (95 %); give {needed:,} or more by --outside"
