@@ -14,7 +14,8 @@ import torch
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 
-HEAD_ROWS = 16
+# A matrix of few rows is multiplied in another order than one of many, which alone would make differences of 1e-5.
+ROWS = 16
 
 
 class Stream:
@@ -67,17 +68,18 @@ class Stream:
                 config.conv_kernel_sizes, config.conv_strides, config.conv_paddings, strict=True
             )
         ]
+        self._paired = _Windows(1, 1, least=2)
         self._states: list[torch.Tensor | tuple[torch.Tensor, torch.Tensor] | None] = [None] * config.num_hidden_layers
         self._ahead = _Windows(config.lookahead_context, 1, after=config.lookahead_context - 1)
 
     @property
     def delay_s(self) -> float:
-        """From the middle of an output frame to the last sample that is needed for it."""
+        """From the middle of an output frame to the last sample that is needed for it and for the next one."""
         config, samples, stride = self.model.config, self._margin, self._extractor.hop_length
         for kernel, step in zip(config.conv_kernel_sizes, config.conv_strides, strict=True):
             samples += stride * ((kernel[1] - 1) / 2)
             stride *= step[1]
-        return (samples + stride * (config.lookahead_context - 1)) / self.sampling_rate
+        return (samples + stride * config.lookahead_context) / self.sampling_rate
 
     def push(self, samples: np.ndarray) -> torch.Tensor:
         """
@@ -85,7 +87,8 @@ class Stream:
             samples: (n,) floats in [-1, 1] at the model's rate, also none.
 
         Returns:
-            Log-probabilities (t, V) float32, on the CPU, of the frames that have become final; often of none.
+            Log-probabilities (t, V) float32, on the CPU, of the frames that have become final, at least two at a time;
+            often of none.
 
         Raises:
             ValueError: other shapes, integers, or samples that are not finite.
@@ -128,11 +131,18 @@ class Stream:
         model = self.model.model
         hidden = self._samples.take(samples, ended)
         if hidden is not None:
-            hidden = self._make_frames(hidden).to(self.model.device, self.model.dtype).T[None, None]
+            more = max(ROWS - self._samples.count, 0) * self._extractor.hop_length
+            hidden = (
+                self._make_frames(torch.nn.functional.pad(hidden, (0, more)))[: self._samples.count]
+                .to(self.model.device, self.model.dtype)
+                .T[None, None]
+            )
         for layer, windows in zip(self._convs, self._under_convs, strict=True):
             hidden = windows.take(hidden, ended)
             if hidden is not None:
                 hidden = layer(hidden, _length(windows.count, hidden))
+        # One frame alone would be multiplied in another order than in the whole, and cost as much as two.
+        hidden = self._paired.take(hidden, ended)
         if hidden is not None:
             hidden = hidden.flatten(1, 2).transpose(1, 2)
             length = _length(hidden.shape[1], hidden)
@@ -147,8 +157,7 @@ class Stream:
         hidden = model.lookahead(hidden.transpose(1, 2))[:, : self._ahead.count]
         hidden = model.normalise(-1, hidden, _length(self._ahead.count, hidden))
         count = hidden.shape[1]
-        # A matrix of few rows is multiplied in another order, which alone would make differences of 1e-5.
-        hidden = torch.nn.functional.pad(hidden, (0, 0, 0, max(HEAD_ROWS - count, 0)))
+        hidden = torch.nn.functional.pad(hidden, (0, 0, 0, max(ROWS - count, 0)))
         return self.model.ctc_head(hidden)[0, :count].float().log_softmax(-1).cpu()
 
 
@@ -160,11 +169,13 @@ class _Windows:
         size, step: of the windows.
         padding: zeros at both ends.
         after: zeros at the end, if not as many.
+        least: windows that are taken at once, but at the end.
     """
 
-    def __init__(self, size: int, step: int, padding: int = 0, after: int | None = None) -> None:
+    def __init__(self, size: int, step: int, padding: int = 0, after: int | None = None, least: int = 1) -> None:
         self.size, self.step = size, step
         self.before, self.after = padding, padding if after is None else after
+        self.least = least
         self.count = 0  # of the windows that were taken last
         self._kept: torch.Tensor | None = None
 
@@ -181,6 +192,8 @@ class _Windows:
         # While more is to come no window is taken before all that it steps over is there too.
         needed = self.size if ended else max(self.size, self.step)
         self.count = max((kept.shape[-1] - needed) // self.step + 1, 0)
+        if self.count < self.least and not ended:
+            self.count = 0
         self._kept = kept[..., self.count * self.step :].clone()
         return kept[..., : (self.count - 1) * self.step + self.size] if self.count else None
 
