@@ -3,7 +3,7 @@ Voice commands in one long recording, heard as recipes/commands/listen.py hears 
 
     python benchmarks/live_commands.py outputs/streaming recipes/commands/home.yaml --acceptance commands.json
 
-The utterances of a split, with pauses of 0.8 to 2.5 s between and a faint noise over all, are one stream, on one thread.
+The utterances of a split, with pauses of 0.8 to 2.5 s between and faint noise over all, are one stream, on one thread.
 Of each chunk size: CPU time, how many utterances are found as just one, and how long after the end of speech, by its
 loudness, a command is known. Of the text: which commands are understood. And how far the log-probabilities of single
 clips, pushed in chunks, are from those of the whole. Writes outputs/benchmarks/live_commands.json.
