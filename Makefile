@@ -21,7 +21,7 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
 	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,dev]'
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,demo,dev]'
 	@touch $@
 
 # OMP_NUM_THREADS is set only because accelerate would remark that it is not.

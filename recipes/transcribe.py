@@ -21,14 +21,14 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from deepspeech2.captions import Limits
+from deepspeech2.captions import FORMATS, Limits
 from deepspeech2.decoding import load_decoder
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.listening import Listener
 from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
-from deepspeech2.transcription import FORMATS, plan_jobs, read_script, transcribe_jobs
+from deepspeech2.transcription import plan_jobs, read_script, transcribe_jobs
 
 
 def make_parser() -> argparse.ArgumentParser:

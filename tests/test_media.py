@@ -122,6 +122,18 @@ def test_a_missing_file_an_address_and_a_picture_are_refused(tmp_path: Path) -> 
         read(tmp_path / "silent.mp4")
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.m3u8", "#EXTM3U\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"), ("a.mp3", "ffconcat version 1.0\nfile {}\n")],
+)
+def test_what_points_to_other_files_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    """An upload that has FFmpeg read another file of the machine."""
+    soundfile.write(tmp_path / "secret.wav", tone(1, RATE), RATE)
+    (tmp_path / name).write_text(text.format("secret.wav"))
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        read(tmp_path / name)
+
+
 def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 0.0], np.float32), RATE, subtype="FLOAT")
     with pytest.raises(AudioError, match="not finite") as caught:

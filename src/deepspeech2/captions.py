@@ -18,6 +18,7 @@ from typing import NamedTuple
 TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
 LONG_PAUSE_S = 1.0
+FORMATS = ("srt", "vtt", "txt", "json")
 NOT_CUES = ("NOTE", "STYLE", "REGION")  # blocks of a WebVTT file
 
 
@@ -245,3 +246,8 @@ def _seconds(groups: Sequence[str | None]) -> float:
         + int(seconds or 0)
         + int((fraction or "0").ljust(3, "0")) / 1000
     )
+
+
+def caption_files(words: Sequence[Word], cues: Sequence[Cue], about: dict[str, object]) -> dict[str, str]:
+    """The contents of a recording's files, by each of `FORMATS`; `about` stands in the JSON."""
+    return dict(zip(FORMATS, (to_srt(cues), to_vtt(cues), to_txt(words), to_json(words, cues, about)), strict=True))

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 BLOCK_S = 10.0
 SMALLEST_GAP_S = 0.1  # between time stamps: shorter ones are rounding
 LARGEST_GAP_S = 4 * 3600.0
+# What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
+POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
 
 
 def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
@@ -67,7 +69,9 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     resampler, setup = None, None
     place = damaged = 0
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        readable = ",".join(sorted(av.formats_available - POINTERS))
+        options = {"format_whitelist": readable}
+        with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
             if not container.streams.audio:
                 kinds = sorted({stream.type for stream in container.streams})
                 raise AudioError(f"{name} has no audio, but {', '.join(kinds) or 'no stream at all'}", "no_audio")

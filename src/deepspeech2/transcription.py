@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from .alignment import Infeasible, align
 from .audio import AudioError
-from .captions import Limits, Word, make_cues, to_json, to_srt, to_txt, to_vtt, too_fast
+from .captions import Limits, Word, caption_files, make_cues, too_fast
 from .checkpoints import write_whole
 from .decoding import Decoder
 from .listening import Listener
@@ -23,7 +23,6 @@ from .processing_deepspeech2 import DeepSpeech2Processor
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("srt", "vtt", "txt", "json")
 POOR_CONFIDENCE = 0.2  # half of a script's words below it: rather another recording's
 
 
@@ -206,15 +205,10 @@ def _transcribe(
         "left_out_silence_s": round(listener.left_out_s, 3),
         **facts,
     }
-    written = {
-        "srt": lambda: to_srt(cues),
-        "vtt": lambda: to_vtt(cues),
-        "txt": lambda: to_txt(words),
-        "json": lambda: to_json(words, cues, about),
-    }
+    written = caption_files(words, cues, about)
     for name, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, written[name]())
+        write_whole(path, written[name])
     heard = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
     hurried = f", {fast} of them faster than can be read" if (fast := too_fast(cues, limits)) else ""
     rtfx = listener.duration_s / (time.perf_counter() - start)

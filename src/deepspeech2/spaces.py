@@ -1,0 +1,104 @@
+"""The page as a folder that is a Space of the Hub: its app, what it needs, the package and the model."""
+
+import importlib.metadata
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+EXTRAS = ("captions", "decoding", "commands", "demo")
+APP = '''"""The page of recipes/demo.py, as a Space."""
+
+from pathlib import Path
+
+from deepspeech2.pages import build_page, load_hearing, serve_space
+
+HERE = Path(__file__).parent
+hearings = [load_hearing({first})]
+{second}serve_space(build_page(hearings))
+'''
+
+
+def write_space(
+    folder: Path,
+    model: str,
+    compare: str | None = None,
+    decoder: Path | None = None,
+    grammar: Path | None = None,
+    acceptance: Path | None = None,
+) -> None:
+    """
+    Args:
+        folder: made; must not be there or be empty.
+        model, compare: folders, which are copied, without checkpoints and reports, or ids on the Hub, which are named.
+        decoder, grammar, acceptance: files, copied with what they name.
+
+    Raises:
+        ValueError: the folder holds something, or a decoder with a language model, whose file a Space may not carry.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{str(folder)!r} is not empty; expected a new folder for the Space")
+    folder.mkdir(parents=True, exist_ok=True)
+    own = [_copied(model, folder)]
+    if decoder:
+        own.append(f"decoder={_copied_file(decoder, folder)}")
+    if grammar:
+        own.append(f"grammar={_copied_file(grammar, folder)}")
+    if acceptance:
+        own.append(f"acceptance={_copied_file(acceptance, folder)}")
+    second = f"hearings.append(load_hearing({_copied(compare, folder)}))\n" if compare else ""
+    (folder / "app.py").write_text(APP.format(first=", ".join(own), second=second), encoding="utf-8")
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
+    shutil.copytree(Path(__file__).parent, folder / "deepspeech2", ignore=shutil.ignore_patterns("__pycache__"))
+    name = Path(model).name
+    facts = {
+        "title": f"Speech to text by {name}",
+        "sdk": "gradio",
+        "sdk_version": importlib.metadata.version("gradio"),
+        "python_version": "3.11",
+        "app_file": "app.py",
+        "license": "apache-2.0",
+        "models": [one for one in (model, compare) if one and not Path(one).is_dir()],
+    }
+    front = yaml.safe_dump({key: value for key, value in facts.items() if value}, sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(
+        f"---\n{front}---\n# Speech to text by {name}\n\nThe page of `recipes/demo.py` of deepspeech2. `python app.py` "
+        "serves it here, with what requirements.txt names.\n",
+        encoding="utf-8",
+    )
+
+
+def requirements() -> list[str]:
+    """What the package and the page need, in the versions that are installed here."""
+    names = dict.fromkeys(["gradio"])
+    for line in importlib.metadata.requires("deepspeech2") or []:
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if extra is None or extra[1] in EXTRAS:
+            names[re.split(r"[^\w.-]", line)[0]] = None
+    pins = {}
+    for name in names:
+        try:
+            pins[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:  # an extra that is not installed is not used
+            continue
+    return [f"{name}=={version}" for name, version in pins.items()]
+
+
+def _copied(model: str, folder: Path) -> str:
+    """As app.py names it."""
+    if not Path(model).is_dir():
+        return repr(model)
+    name = Path(model).name
+    if (folder / name).exists():
+        raise ValueError(f"two models are called {name!r}; rename one of the folders")
+    files = [path for path in Path(model).iterdir() if path.is_file() and path.name != "training_args.bin"]
+    (folder / name).mkdir()
+    for path in files:
+        shutil.copyfile(path, folder / name / path.name)
+    return f"str(HERE / {name!r})"
+
+
+def _copied_file(path: Path, folder: Path) -> str:
+    shutil.copyfile(path, folder / path.name)
+    return f"HERE / {path.name!r}"

@@ -1,0 +1,223 @@
+"""
+The page in a real browser: upload, words, captions, commands, two models; and as a Space. The README's pictures:
+
+    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/test_demo.py
+"""
+
+import os
+import re
+import runpy
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tiny
+from deepspeech2.commands import synthesize_commands
+from deepspeech2.corpora import load_corpus
+from deepspeech2.loading import load_model
+from deepspeech2.pages import build_page, load_hearing, recognise, serve
+from deepspeech2.recognition import load_recogniser
+from deepspeech2.spaces import requirements, write_space
+
+ROOT = Path(__file__).resolve().parent.parent
+STARTER = ROOT / "recipes" / "quickstart" / "starter"
+MODEL = Path(os.environ.get("DEMO_MODEL", STARTER)).resolve()
+GRAMMAR = ROOT / "recipes" / "commands" / "home.yaml"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory) -> Path:
+    """The starter; beside itself under another name, and hearing no vowels."""
+    if MODEL != STARTER:
+        return STARTER
+    model, processor = load_model(str(STARTER))
+    model.ctc_head.weight.data[processor.encode("aeiou")] = 0
+    folder = tmp_path_factory.mktemp("models") / "other"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory) -> Path:
+    """A command of the grammar, said by a synthetic voice."""
+    folder = tmp_path_factory.mktemp("speech")
+    few = {f"num_{split}_speakers": 1 for split in ("train", "validation", "test")}
+    minutes = {"minutes_train": 0.6, "minutes_validation": 0.05, "minutes_test": 0.05}
+    corpus = synthesize_commands(folder, **minutes, **few, num_proc=1)
+    recogniser = load_recogniser(*load_model(str(STARTER)), GRAMMAR)
+    rows = [row for part in load_corpus(str(corpus), None, "train") for row in part.stream]
+    row = next(row for row in rows if recogniser.parse(row["text"]))
+    path = folder / "command.flac"
+    path.write_bytes(row["audio"]["bytes"] or Path(row["audio"]["path"]).read_bytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(other_model, tmp_path_factory) -> Iterator[str]:
+    """recipes/demo.py, served by itself."""
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "log.txt"
+    command = [sys.executable, "recipes/demo.py", str(MODEL), "--compare", str(other_model), "--port", str(port)]
+    command += ["--grammar", str(GRAMMAR), "--cpu_threads", "1"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+    try:
+        wait_for(f"http://127.0.0.1:{port}", process, log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(2)
+        process.wait(60)  # Ctrl-C is how it ends
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def picture(tab, name: str) -> None:
+    if folder := os.environ.get("DEMO_PICTURES"):
+        tab.wait_for_timeout(1000)
+        tab.screenshot(path=str(ROOT / folder / f"page_{name}.png"), full_page=True)
+
+
+@pytest.mark.slow
+def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, recording, tmp_path):
+    tab = browser.new_page(viewport={"width": 900, "height": 640}, accept_downloads=True)
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page)
+    tab.set_input_files("#upload input[type=file]", str(recording))
+    tab.wait_for_selector("#upload .file-preview")
+
+    tab.click("#transcribe")
+    tab.wait_for_selector("#words .word", timeout=60_000)
+    transcribe = runpy.run_path(str(ROOT / "recipes" / "transcribe.py"))["main"]
+    assert transcribe([str(MODEL), str(recording), "--output_dir", str(tmp_path)]) == 0
+    text = " ".join((tmp_path / "command.txt").read_text().split())
+    assert " ".join(tab.inner_text("#words").split()) == text and len(text) > 5
+    title = tab.get_attribute("#words .word", "title")
+    assert re.fullmatch(r"\d\.\d\d to \d\.\d\d s, confidence [01]\.\d\d", title)
+    for kind in ("srt", "vtt"):
+        with tab.expect_download() as download:
+            tab.click(f"#files a[download='command.{kind}']")
+        assert Path(download.value.path()).read_text() == (tmp_path / f"command.{kind}").read_text()
+    picture(tab, "words")
+
+    tab.get_by_role("tab", name="Commands").click()
+    tab.click("#recognise")
+    tab.wait_for_selector("#command .heard", timeout=60_000)
+    hearing = load_hearing(str(MODEL), grammar=GRAMMAR)
+    command = recognise(hearing, str(recording))
+    assert command.text in tab.inner_text("#command")
+    assert ("rejected" in tab.inner_text("#command")) == (not command.accepted)
+    picture(tab, "commands")
+
+    tab.get_by_role("tab", name="Compare").click()
+    tab.click("#compare")
+    tab.wait_for_selector("#compared-1 .heard", timeout=60_000)
+    assert " ".join(tab.inner_text("#compared-0").split()) == text
+    assert tab.query_selector("#compared-1 del, #compared-1 ins") is not None
+    picture(tab, "compare")
+    assert all(url.startswith((page, "blob:", "data:")) for url in asked), "the page asks others for something"
+    tab.close()
+
+
+@pytest.mark.slow
+def test_what_is_no_recording_is_said_on_the_page(browser, page, tmp_path):
+    (tmp_path / "notes.mp3").write_text("no sound")
+    tab = browser.new_page()
+    tab.goto(page)
+    tab.click("#transcribe")
+    tab.wait_for_selector("text=Record something, or choose a file.", timeout=60_000)
+    tab.set_input_files("#upload input[type=file]", str(tmp_path / "notes.mp3"))
+    tab.wait_for_selector("#upload .file-preview")
+    tab.click("#transcribe")
+    tab.wait_for_selector("text=cannot be decoded", timeout=60_000)
+    tab.close()
+
+
+@pytest.mark.slow
+def test_a_space_serves_the_page(tmp_path, recording):
+    """Its own copy of the package and of the model, from another folder, as the Hub would start it."""
+    space = tmp_path / "space"
+    write_space(space, str(STARTER), grammar=GRAMMAR)
+    port, log = free_port(), tmp_path / "log.txt"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"GRADIO_SERVER_PORT": str(port), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=environment, stdout=file, stderr=file)
+    try:
+        wait_for(f"http://127.0.0.1:{port}", process, log)
+        from gradio_client import Client, handle_file
+
+        client = Client(f"http://127.0.0.1:{port}", verbose=False)
+        words, _, files = client.predict(None, handle_file(str(recording)), api_name="/transcribe")
+        assert 'class="word"' in words and Path(files[0]).suffix == ".srt"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_space_carries_what_it_needs(tmp_path):
+    folder = tmp_path / "space"
+    write_space(folder, str(STARTER), compare="you/model", grammar=GRAMMAR)
+    front = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
+    assert front["sdk"] == "gradio" and front["app_file"] == "app.py" and front["models"] == ["you/model"]
+    app = (folder / "app.py").read_text()
+    compile(app, "app.py", "exec")
+    assert (
+        "load_hearing(str(HERE / 'starter'), grammar=HERE / 'home.yaml')" in app and "load_hearing('you/model')" in app
+    )
+    assert (folder / "deepspeech2" / "pages.py").is_file() and (folder / "starter" / "model.safetensors").is_file()
+    needed = dict(line.split("==") for line in requirements())
+    assert {"torch", "transformers", "gradio", "av", "num2words", "soundfile"} <= needed.keys()
+    assert "pytest" not in needed and needed["gradio"] == front["sdk_version"]
+    with pytest.raises(ValueError, match="is not empty; expected a new folder"):
+        write_space(folder, str(STARTER))
+
+
+def test_a_port_that_is_taken_is_said(tmp_path):
+    model, processor = tiny.new_model()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    page = build_page([load_hearing(str(tmp_path / "model"))])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be served.*name another --port"):
+            serve(page, "127.0.0.1", port, share=False)
