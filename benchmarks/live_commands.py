@@ -5,8 +5,9 @@ Voice commands in one long recording, heard as recipes/commands/listen.py hears 
 
 The utterances of a split, with pauses of 0.8 to 2.5 s between and faint noise over all, are one stream, on one thread.
 Of each chunk size: CPU time, how many utterances are found as just one, and how long after the end of speech, by its
-loudness, a command is known. Of the text: which commands are understood. And how far the log-probabilities of single
-clips, pushed in chunks, are from those of the whole. Writes outputs/benchmarks/live_commands.json.
+loudness, a command is known. Of the text: which commands are understood, and the greedy WER in the stream. And how far
+the log-probabilities of single clips, pushed in chunks, are from those of the whole. Writes
+outputs/benchmarks/live_commands.json.
 """
 
 import argparse
@@ -15,12 +16,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import torch
 
 from deepspeech2.audio import open_audio
 from deepspeech2.corpora import load_corpus
 from deepspeech2.devices import set_up_cpu
+from deepspeech2.endpointing import Endpointer
 from deepspeech2.live import CommandListener, Heard
 from deepspeech2.loading import load_model
 from deepspeech2.recognition import CommandRecogniser, load_recogniser
@@ -96,6 +99,24 @@ def compare(
     }
 
 
+def word_error_rate(
+    stream: Stream,
+    recogniser: CommandRecogniser,
+    samples: np.ndarray,
+    spans: list[tuple[float, float]],
+    texts: list[str],
+) -> float:
+    """Of the greedy text of all that is heard while an utterance is spoken."""
+    endpointer = Endpointer(recogniser.blank, recogniser.space, recogniser.frame_s, recogniser.first_frame_s)
+    log_probs = torch.cat([stream.push(samples), stream.finish()]).numpy()
+    found = [*endpointer.push(log_probs), *endpointer.finish()]
+    written = []
+    for start_s, end_s in spans:
+        ids = [one.log_probs.argmax(1) for one in found if one.spoken_s[0] < end_s and one.spoken_s[1] > start_s]
+        written.append(" ".join(recogniser.processor.batch_decode(one[None])[0] for one in ids))
+    return jiwer.wer([recogniser.processor.normalize_text(text) for text in texts], written)
+
+
 def furthest(model, processor, clips: Sequence[np.ndarray], chunk_ms: float) -> float:
     """The largest difference of log-probabilities between a clip in chunks and the whole."""
     stream, differences = Stream(model, processor), []
@@ -109,7 +130,7 @@ def furthest(model, processor, clips: Sequence[np.ndarray], chunk_ms: float) -> 
     return max(differences)
 
 
-def measure(model, processor, recogniser: CommandRecogniser, clips: Sequence[np.ndarray], texts: Sequence[str]) -> dict:
+def measure(model, processor, recogniser: CommandRecogniser, clips: list[np.ndarray], texts: list[str]) -> dict:
     """All figures for clips (samples,) at the model's rate and their texts."""
     stream = Stream(model, processor)
     samples, spans = join(clips, stream.sampling_rate)
@@ -126,6 +147,7 @@ def measure(model, processor, recogniser: CommandRecogniser, clips: Sequence[np.
         "in chunks against the whole, at most": {
             chunk_ms: furthest(model, processor, clips[:8], chunk_ms) for chunk_ms in (10, *CHUNKS_MS)
         },
+        "greedy WER in the stream, %": round(100 * word_error_rate(stream, recogniser, samples, spans, texts), 2),
         "chunk_ms": by_chunk,
         "silence_s": by_silence,
     }
