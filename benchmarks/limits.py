@@ -110,7 +110,7 @@ def parts(size: str) -> list[Part]:
         width = config.hidden_size if number > 1 else config.rnn_input_size
         x = torch.randn(BATCH_SIZE, frames // BATCH_SIZE, width, requires_grad=True)
         if number > 1:
-            norm = partial(encoder._normalise, encoder.norms[0], lengths=lengths)
+            norm = partial(encoder.normalise, 0, lengths=lengths)
             found.append(Part("batch norm between", norm, x))
         gates = 2 * 4 * config.hidden_size  # of both directions
         projection = nn.Linear(width, gates)

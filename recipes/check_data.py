@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from deepspeech2.exits import end_run
+from deepspeech2.feature_statistics import fix_statistics
 from deepspeech2.hub import without_token
 from deepspeech2.loading import build_train_stream, load_or_build
 from deepspeech2.parsing import parse_recipe
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> int:
     eval_corpora, scored = load_eval_splits(data)
     start = (adaptation.new_characters, adaptation.adapter_size)
     model, processor = load_or_build(model_arguments, corpora, *start)
+    fix_statistics(processor, corpora, data, training)
     stream = build_train_stream(corpora, model, processor, data, augmentation, training)
 
     limit = settings.get("check_utterances")  # none given: all

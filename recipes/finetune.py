@@ -19,6 +19,7 @@ from transformers import set_seed
 from deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.adaptation import Adaptation
 from deepspeech2.exits import end_run
+from deepspeech2.feature_statistics import fix_statistics
 from deepspeech2.hub import PushCheckpoints, open_repository, push_run
 from deepspeech2.loading import load_or_build
 from deepspeech2.parsing import parse_recipe
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> None:
 
     start = (adaptation_arguments.new_characters, adaptation_arguments.adapter_size)
     model, processor = load_or_build(model_arguments, corpora, *start)
+    fix_statistics(processor, corpora, data, training)
     plan = plan_training(corpora, model, processor, data, augmentation, training, unlabelled)
     adaptation = Adaptation(adaptation_arguments, model, training.max_steps)
     scored = {data.eval_split: eval_corpora} | splits

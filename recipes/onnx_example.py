@@ -39,11 +39,14 @@ def main(argv: list[str]) -> None:
             features = np.log(np.maximum(magnitude**2 @ constants["filters"], constants["smallest_power"]))
         else:
             features = np.log1p(magnitude)
-        axis = None if settings["normalization"] == "clip" else 0  # over the whole clip, or bin by bin
-        features -= features.mean(axis, keepdims=True)
-        count = features.size if axis is None else len(features)
-        std = np.sqrt(np.square(features).sum(axis, keepdims=True) / max(count - 1, 1))
-        features = (features / np.maximum(std, constants["smallest_std"]))[None]
+        if settings["normalization"] == "fixed":  # measured once, over training speech
+            mean, std = (np.array(settings[name], np.float32) for name in ("feature_mean", "feature_std"))
+        else:
+            axis = None if settings["normalization"] == "clip" else 0  # over the whole clip, or bin by bin
+            count = features.size if axis is None else len(features)
+            mean = features.mean(axis, keepdims=True)
+            std = np.sqrt(np.square(features - mean).sum(axis, keepdims=True) / max(count - 1, 1))
+        features = ((features - mean) / np.maximum(std, constants["smallest_std"]))[None]
         inputs = {"input_features": features, "attention_mask": np.ones(features.shape[:2], np.int32)}
         ids = session.run(["logits"], inputs)[0][0].argmax(-1)
         changes = ids[np.diff(ids, prepend=-1) != 0]

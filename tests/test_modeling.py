@@ -185,7 +185,7 @@ def test_without_padding_the_norm_is_torchs_own() -> None:
     expected = F.batch_norm(
         x, norm.running_mean.clone(), norm.running_var.clone(), norm.weight, norm.bias, training=True
     )
-    ours = model.model._normalise(0, x.transpose(1, 2), torch.tensor([11, 11, 11])).transpose(1, 2)
+    ours = model.model.normalise(0, x.transpose(1, 2), torch.tensor([11, 11, 11])).transpose(1, 2)
     torch.testing.assert_close(ours, expected)
 
 

@@ -33,6 +33,12 @@ class ModelArguments:
     language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
     license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
     credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
+    warm_start: str = field(
+        default="",
+        metadata={
+            "help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."
+        },
+    )
 
 
 @dataclass
@@ -126,6 +132,9 @@ class AugmentationArguments:
 
     speed_perturbation: float = field(default=0.0, metadata={"help": "Largest relative change of speed."})
     gain_db: float = field(default=0.0, metadata={"help": "Largest change of loudness, dB."})
+    silence_s: float = field(
+        default=0.0, metadata={"help": "Longest silence before and after a clip, as there is in a stream."}
+    )
     noise_probability: float = field(default=0.0, metadata={"help": "Share of clips with added noise."})
     noise_folder: str = field(default="", metadata={"help": "Folder of noise recordings; empty: generated noise."})
     noise_snr_db_min: float = field(default=5.0, metadata={"help": "Lowest signal-to-noise ratio, dB."})
@@ -152,6 +161,8 @@ class AugmentationArguments:
         ]
         counts = ("num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins")
         faults += [f"{name} is {getattr(self, name)}; expected 0 or more" for name in counts if getattr(self, name) < 0]
+        if self.silence_s < 0:
+            faults.append(f"silence_s is {self.silence_s}; expected 0 or more seconds")
         lowest, highest = self.noise_snr_db_min, self.noise_snr_db_max
         if lowest > highest:
             faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")

@@ -37,7 +37,7 @@ def without_effect(settings: dict[str, Any]) -> list[str]:
     """A key that would be read and then ignored is a fault too."""
     faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
     if "model_name_or_path" in settings:
-        brought = ("feature_config", "characters", "text_case", "removed_characters")
+        brought = ("feature_config", "characters", "text_case", "removed_characters", "warm_start")
         faults += [
             f"{name} has no effect with model_name_or_path: the checkpoint brings its own; remove the key"
             for name in brought

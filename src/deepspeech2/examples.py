@@ -15,6 +15,7 @@ from .audio import AudioError, audio_duration_s, fetch_audio, is_remote, open_au
 from .batching import Row
 from .corpora import FEATURES
 from .drops import NUM_SHOWN, DropLog
+from .silences import draw_silences_s, surround
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
@@ -46,6 +47,7 @@ class Item:
     labels: list[int]
     duration_s: float
     speed: float
+    silences_s: tuple[float, float]
     rng: np.random.Generator
 
 
@@ -179,6 +181,7 @@ class Examples:
             self.unknown_ids.append(row.example["id"])
         labels = self.processor.encode("".join(character for character in text if character not in unknown))
         num_samples, speed = round(duration_s * self.sampling_rate), 1.0
+        silences_s = (0.0, 0.0)
         if self.filters is not None:
             self.filters.check_frames(num_samples, labels)
             if self.augmentation is not None:
@@ -186,7 +189,8 @@ class Examples:
                 # The resampler may round the other way: one sample of slack.
                 if not self.filters.has_room(int(num_samples / speed) - 1, labels):
                     speed = 1.0
-        return Item(row, text, labels, duration_s / speed, speed, rng)
+                silences_s = draw_silences_s(self.augmentation.args.silence_s, rng)
+        return Item(row, text, labels, (duration_s + sum(silences_s)) / speed, speed, silences_s, rng)
 
     def batch(self, items: Sequence[Item], log: DropLog) -> Batch | None:
         """
@@ -236,6 +240,7 @@ class Examples:
         if self.filters is not None:
             self.filters.check_sound(clip)
         if self.augmentation is not None:
+            clip = surround(clip, item.silences_s, self.sampling_rate, item.rng)
             clip = self.augmentation.waveform(clip, item.rng, item.speed)
         if self.filters is not None:
             self.filters.check_frames(clip.size, item.labels)  # a header may promise more than there is

@@ -24,6 +24,7 @@ from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .servers import advice, ask, reading
+from .warm_start import take_weights
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,10 @@ def load_or_build(
     """
     flat = [corpus for joined in corpora for corpus in joined]
     if not arguments.model_name_or_path:
-        return build_model(arguments, flat)
+        built = build_model(arguments, flat)
+        if arguments.warm_start:
+            take_weights(built[0], load_model(arguments.warm_start)[0])
+        return built
     options = {"adapter_size": adapter_size, **arguments.model_config}
     model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **options)
     if new_characters:

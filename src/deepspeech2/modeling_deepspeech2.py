@@ -263,16 +263,16 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
 
         for index, layer in enumerate(self.layers):
             if index > 0:
-                hidden_states = self._normalise(index - 1, hidden_states, output_lengths)
+                hidden_states = self.normalise(index - 1, hidden_states, output_lengths)
             hidden_states = layer(hidden_states, output_lengths)
             all_hidden_states.append(hidden_states)
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
-        last = self._normalise(-1, hidden_states, output_lengths)
+        last = self.normalise(-1, hidden_states, output_lengths)
         found = tuple(all_hidden_states) if output_hidden_states else None
         return DeepSpeech2ModelOutput(last_hidden_state=last, output_lengths=output_lengths, hidden_states=found)
 
-    def _normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    def normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         hidden_states = _masked_batch_norm(self.norms[index], hidden_states.transpose(1, 2), lengths).transpose(1, 2)
         return hidden_states + self.adapters[index](hidden_states) if self.adapters else hidden_states
 

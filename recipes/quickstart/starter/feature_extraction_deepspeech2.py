@@ -1,6 +1,6 @@
 """Waveform to normalised log spectrogram, in the ways of every deepspeech.pytorch version and as log-mel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -25,7 +25,10 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         n_fft, win_length, hop_length (`int`): samples.
         features (`str`): `"linear"`, log(1 + magnitude) as in deepspeech.pytorch, or `"mel"`, log mel power.
         normalization (`str`): `"clip"`, one mean and unbiased standard deviation a clip, as in deepspeech.pytorch, or
-            `"bin"`, one of each for every bin.
+            `"bin"`, one of each for every bin of a clip, or `"fixed"`, one of each for every bin of all speech: the one
+            that needs no end of a clip, as in a stream.
+        feature_mean, feature_std (`list[float]`): (feature_size,) of `"fixed"`, measured over training speech; until
+            they are there, no features are made.
         window_periodic (`bool`): periodic Hamming window instead of the symmetric one.
         pad_mode (`str`): `"reflect"` or `"constant"` (zeros) beyond the clip's ends.
         audio_scale (`float`): factor from samples in [-1, 1] to those that the checkpoint was trained on.
@@ -42,18 +45,20 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         win_length: int = 320,
         hop_length: int = 160,
         features: Literal["linear", "mel"] = "linear",
-        normalization: Literal["clip", "bin"] = "clip",
+        normalization: Literal["clip", "bin", "fixed"] = "clip",
         window_periodic: bool = True,
         pad_mode: Literal["reflect", "constant"] = "reflect",
         audio_scale: float = 1.0,
         padding_value: float = 0.0,
         return_attention_mask: bool = True,
+        feature_mean: Sequence[float] | None = None,
+        feature_std: Sequence[float] | None = None,
         **kwargs,
     ):
         super().__init__(feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs)
         for name, value, expected in (
             ("features", features, ("linear", "mel")),
-            ("normalization", normalization, ("clip", "bin")),
+            ("normalization", normalization, ("clip", "bin", "fixed")),
             ("pad_mode", pad_mode, ("reflect", "constant")),
         ):
             if value not in expected:
@@ -66,6 +71,15 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
             raise ValueError(f"padding_side is {self.padding_side!r}; the model knows padding on the right alone")
         if win_length > n_fft:
             raise ValueError(f"win_length {win_length} is longer than n_fft {n_fft}")
+        statistics = [feature_mean, feature_std]
+        if normalization != "fixed" and statistics != [None, None]:
+            raise ValueError(f"feature_mean and feature_std are of normalization 'fixed', but it is {normalization!r}")
+        sizes = [0 if one is None else len(one) for one in statistics]
+        if sizes not in ([0, 0], [feature_size, feature_size]) or min(feature_std or [1.0]) <= 0:
+            raise ValueError(
+                f"feature_mean and feature_std have {sizes[0]} and {sizes[1]} numbers; expected feature_size "
+                f"{feature_size} of each, the standard deviations above 0"
+            )
         self.n_fft = n_fft
         self.win_length = win_length
         self.hop_length = hop_length
@@ -75,6 +89,8 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         self.pad_mode = pad_mode
         self.audio_scale = audio_scale
         self.return_attention_mask = return_attention_mask
+        self.feature_mean = None if feature_mean is None else [float(one) for one in feature_mean]
+        self.feature_std = None if feature_std is None else [float(one) for one in feature_std]
 
     def get_num_frames(self, num_samples: int) -> int:
         """Frames of a clip of `num_samples` samples."""
@@ -179,15 +195,30 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
 
     def _spectra(self, clips: list[np.ndarray]) -> list[torch.Tensor]:
         """Normalised spectra (frames, feature_size) of the clips."""
+        make = self.framer()
+        # NumPy reflects over and over where the clip is shorter than the margin; torch refuses.
+        return [make(torch.from_numpy(np.pad(clip, self.n_fft // 2, mode=self.pad_mode))) for clip in clips]
+
+    def framer(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """
+        What makes normalised features (frames, feature_size) of (samples,) at the extractor's rate: one frame of
+        every whole window, none centred on what is beyond the ends.
+
+        Raises:
+            ValueError: `"fixed"` normalisation without its statistics.
+        """
+        if self.normalization == "fixed" and self.feature_mean is None:
+            raise ValueError(
+                "normalization is 'fixed', but feature_mean and feature_std have not been measured: "
+                "deepspeech2.feature_statistics does it, and recipes/finetune.py before it trains"
+            )
         window = self._window() * self.audio_scale
         filters = self._mel_filters() if self.features == "mel" else None
-        return [self._normalise(self._spectrum(clip, window, filters)) for clip in clips]
+        return lambda samples: self._normalise(self._spectrum(samples, window, filters))
 
-    def _spectrum(self, clip: np.ndarray, window: torch.Tensor, filters: torch.Tensor | None) -> torch.Tensor:
+    def _spectrum(self, samples: torch.Tensor, window: torch.Tensor, filters: torch.Tensor | None) -> torch.Tensor:
         # Clip by clip and in place: what a batch of spectra needs of fresh memory costs more than its arithmetic.
-        # NumPy reflects over and over where the clip is shorter than the margin; torch refuses.
-        extended = torch.from_numpy(np.pad(clip, self.n_fft // 2, mode=self.pad_mode))
-        frames = extended.unfold(0, self.n_fft, self.hop_length) * window
+        frames = samples.unfold(0, self.n_fft, self.hop_length) * window
         parts = torch.view_as_real(torch.fft.rfft(frames))
         parts.mul_(parts)
         power = parts[..., 0] + parts[..., 1]
@@ -216,6 +247,9 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
 
     def _normalise(self, values: torch.Tensor) -> torch.Tensor:
         """(frames, feature_size), in place: less the mean, over the unbiased standard deviation."""
+        if self.normalization == "fixed":
+            mean, std = (torch.tensor(one, dtype=values.dtype) for one in (self.feature_mean, self.feature_std))
+            return values.sub_(mean).div_(std.clamp_(min=SMALLEST_STD))
         dims = (0, 1) if self.normalization == "clip" else (0,)
         values -= values.mean(dims, keepdim=True)
         count = values.numel() if self.normalization == "clip" else values.shape[0]

@@ -1,0 +1,177 @@
+"""
+Voice commands in one long recording, heard as recipes/commands/listen.py hears them.
+
+    python benchmarks/live_commands.py outputs/streaming recipes/commands/home.yaml --acceptance commands.json
+
+The utterances of a split, with pauses of 0.8 to 2.5 s between and faint noise over all, are one stream, on one thread.
+Of each chunk size: CPU time, how many utterances are found as just one, and how long after the end of speech, by its
+loudness, a command is known. Of the text: which commands are understood, and the greedy WER in the stream. And how far
+the log-probabilities of single clips, pushed in chunks, are from those of the whole. Writes
+outputs/benchmarks/live_commands.json.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+
+from deepspeech2.audio import open_audio
+from deepspeech2.corpora import load_corpus
+from deepspeech2.devices import set_up_cpu
+from deepspeech2.endpointing import Endpointer
+from deepspeech2.live import CommandListener, Heard
+from deepspeech2.loading import load_model
+from deepspeech2.recognition import CommandRecogniser, load_recogniser
+from deepspeech2.streaming import Stream
+
+OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "live_commands.json"
+PAUSES_S = (0.8, 2.5)
+NOISE = 1e-4  # -80 dB
+SPEECH_DB = 30.0  # down from the loudest moment
+CHUNKS_MS = (50, 100, 200)
+SILENCES_S = (0.2, 0.3, 0.5, 0.8)
+
+
+def spoken_s(clip: np.ndarray, rate: int) -> tuple[float, float]:
+    """From the first to the last moment within 30 dB of the loudest one, of 25 ms each."""
+    size = rate // 40
+    power = np.convolve(np.square(clip, dtype=np.float64), np.ones(size) / size, "same")
+    loud = np.flatnonzero(power > power.max() * 10 ** (-SPEECH_DB / 10))
+    return float(loud[0]) / rate, float(loud[-1] + 1) / rate
+
+
+def join(clips: Sequence[np.ndarray], rate: int) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """One recording, and where the speech of each clip is in it."""
+    rng = np.random.default_rng(0)
+    parts, spans, length = [], [], 0
+    for clip in clips:
+        pause = np.zeros(round(rng.uniform(*PAUSES_S) * rate), np.float32)
+        length += len(pause)
+        start_s, end_s = spoken_s(clip, rate)
+        spans.append((length / rate + start_s, length / rate + end_s))
+        length += len(clip)
+        parts += [pause, clip]
+    samples = np.concatenate([*parts, np.zeros(2 * rate, np.float32)])
+    return samples + NOISE * rng.standard_normal(len(samples)).astype(np.float32), spans
+
+
+def hear(stream: Stream, recogniser: CommandRecogniser, samples: np.ndarray, chunk_ms: float, silence_s: float):
+    """What is heard, and CPU seconds for each second of sound."""
+    size = round(chunk_ms / 1000 * stream.sampling_rate)
+    listener = CommandListener(stream, recogniser, silence_s)
+    started = time.process_time()
+    heard = list(listener.listen(samples[start : start + size] for start in range(0, len(samples), size)))
+    return heard, (time.process_time() - started) / listener.audio_s
+
+
+def compare(
+    heard: list[Heard], spans: list[tuple[float, float]], texts: Sequence[str], recogniser: CommandRecogniser
+) -> dict[str, object]:
+    """Each utterance against what was heard while it was spoken."""
+    found = [[one for one in heard if one.start_s < end_s and one.end_s > start_s] for start_s, end_s in spans]
+    alone = [bool(some) and len(some) == 1 for some in found]
+    merged = sum(sum(one.start_s < end_s and one.end_s > start_s for start_s, end_s in spans) > 1 for one in heard)
+    known = [some[-1].end_s + some[-1].latency_s - span[1] for some, span in zip(found, spans, strict=True) if some]
+    meant = [recogniser.parse(text) for text in texts]
+    commands = [some[0].command for some, meaning in zip(found, meant, strict=True) if meaning and len(some) == 1]
+    inside = [meaning for some, meaning in zip(found, meant, strict=True) if meaning and len(some) == 1]
+    likeliest = [(one.best, dict(one.slots)) == meaning for one, meaning in zip(commands, inside, strict=True)]
+    accepted = sum(one.accepted and right for one, right in zip(commands, likeliest, strict=True))
+    others = [some for some, meaning in zip(found, meant, strict=True) if not meaning]
+    return {
+        "utterances": len(spans),
+        "found as one": sum(alone),
+        "cut": sum(len(some) > 1 for some in found),
+        "missed": sum(not some for some in found),
+        "joined with another": merged,
+        "heard where nobody spoke": len(heard) - len({id(one) for some in found for one in some}),
+        "commands": sum(meaning is not None for meaning in meant),
+        "of them likeliest is right": sum(likeliest),
+        "understood": accepted,
+        "others accepted": sum(any(one.command.accepted for one in some) for some in others),
+        "ms from the end of speech, median": round(1000 * float(np.median(known))) if known else None,
+        "ms from the end of speech, longest": round(1000 * max(known)) if known else None,
+    }
+
+
+def word_error_rate(
+    stream: Stream,
+    recogniser: CommandRecogniser,
+    samples: np.ndarray,
+    spans: list[tuple[float, float]],
+    texts: list[str],
+) -> float:
+    """Of the greedy text of all that is heard while an utterance is spoken."""
+    endpointer = Endpointer(recogniser.blank, recogniser.space, recogniser.frame_s, recogniser.first_frame_s)
+    log_probs = torch.cat([stream.push(samples), stream.finish()]).numpy()
+    found = [*endpointer.push(log_probs), *endpointer.finish()]
+    written = []
+    for start_s, end_s in spans:
+        ids = [one.log_probs.argmax(1) for one in found if one.spoken_s[0] < end_s and one.spoken_s[1] > start_s]
+        written.append(" ".join(recogniser.processor.batch_decode(one[None])[0] for one in ids))
+    return jiwer.wer([recogniser.processor.normalize_text(text) for text in texts], written)
+
+
+def furthest(model, processor, clips: Sequence[np.ndarray], chunk_ms: float) -> float:
+    """The largest difference of log-probabilities between a clip in chunks and the whole."""
+    stream, differences = Stream(model, processor), []
+    size = round(chunk_ms / 1000 * stream.sampling_rate)
+    for clip in clips:
+        inputs = processor(clip, sampling_rate=stream.sampling_rate, return_tensors="pt")
+        with torch.inference_mode():
+            whole = model(**inputs).logits[0].log_softmax(-1)
+        pieces = [stream.push(clip[start : start + size]) for start in range(0, len(clip), size)]
+        differences.append(float((torch.cat([*pieces, stream.finish()]) - whole).abs().max()))
+    return max(differences)
+
+
+def measure(model, processor, recogniser: CommandRecogniser, clips: list[np.ndarray], texts: list[str]) -> dict:
+    """All figures for clips (samples,) at the model's rate and their texts."""
+    stream = Stream(model, processor)
+    samples, spans = join(clips, stream.sampling_rate)
+    by_chunk, by_silence = {}, {}
+    for chunk_ms in CHUNKS_MS:
+        heard, cost = hear(stream, recogniser, samples, chunk_ms, 0.5)
+        by_chunk[chunk_ms] = {"CPU s of a second": round(cost, 4), **compare(heard, spans, texts, recogniser)}
+    for silence_s in SILENCES_S:
+        heard, _ = hear(stream, recogniser, samples, 100, silence_s)
+        by_silence[silence_s] = compare(heard, spans, texts, recogniser)
+    return {
+        "minutes": round(len(samples) / stream.sampling_rate / 60, 2),
+        "delay of a frame, ms": round(1000 * stream.delay_s),
+        "in chunks against the whole, at most": {
+            chunk_ms: furthest(model, processor, clips[:8], chunk_ms) for chunk_ms in (10, *CHUNKS_MS)
+        },
+        "greedy WER in the stream, %": round(100 * word_error_rate(stream, recogniser, samples, spans, texts), 2),
+        "chunk_ms": by_chunk,
+        "silence_s": by_silence,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="MODEL", help="a unidirectional checkpoint")
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="of recipes/commands/calibrate.py")
+    parser.add_argument("--dataset_name", default="synthetic", help="(default: %(default)s)")
+    parser.add_argument("--split", default="test", help="(default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=10**6, help="the first of the split (default: all)")
+    args = parser.parse_args()
+    set_up_cpu(1)
+    model, processor = load_model(args.model)
+    recogniser = load_recogniser(model.eval(), processor, args.grammar, args.acceptance)
+    rows = [row for corpus in load_corpus(args.dataset_name, None, args.split) for row in corpus.stream][: args.clips]
+    clips = [open_audio(row["audio"], processor.feature_extractor.sampling_rate) for row in rows]
+    result = measure(model, processor, recogniser, clips, [row["text"] for row in rows])
+    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
+    OUTPUT.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

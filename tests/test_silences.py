@@ -1,0 +1,61 @@
+"""Silence around training clips: as long as was drawn, never louder than the clip's own, and counted."""
+
+import numpy as np
+import pytest
+
+import tiny
+from deepspeech2.arguments import AugmentationArguments
+from deepspeech2.loading import build_train_stream
+from deepspeech2.silences import draw_silences_s, surround
+from deepspeech2.splits import load_train_corpora
+
+RATE = 8000
+
+
+def clip() -> np.ndarray:
+    """A second of noise at -20 dB, but for a quarter in its middle at -50 dB."""
+    samples = 0.1 * np.random.default_rng(0).standard_normal(RATE)
+    samples[3000:5000] *= 10 ** (-30 / 20)
+    return samples.astype(np.float32)
+
+
+def test_a_clip_is_surrounded() -> None:
+    levels_db = []
+    for seed in range(50):
+        around = surround(clip(), (0.5, 0.25), RATE, np.random.default_rng(seed))
+        assert around.dtype == np.float32 and len(around) == 4000 + 8000 + 2000
+        np.testing.assert_array_equal(around[4000:12000], clip())
+        before, after = (20 * np.log10(np.std(part)) for part in (around[:4000], around[12000:]))
+        assert before == pytest.approx(after, abs=0.5)
+        levels_db.append(before)
+    # from -90 dB to -50, a fourth of the moments, of which the tenth per cent is one
+    assert -91 < min(levels_db) < -80 and -60 < max(levels_db) < -49
+
+
+def test_none_is_asked_for_and_none_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    assert draw_silences_s(0.0, rng) == (0.0, 0.0)
+    samples = clip()
+    assert surround(samples, (0.0, 0.0), RATE, rng) is samples
+    assert rng.random() == np.random.default_rng(0).random()
+    assert all(0 <= one <= 2 for one in draw_silences_s(2.0, rng))
+
+
+def test_batches_have_the_duration_that_is_heard(tmp_path) -> None:
+    manifest = tiny.write_corpus(tmp_path, "tones", 12)
+    data = tiny.data_arguments(manifest, batch_seconds=6.0, max_duration_s=3.0)
+    model, processor = tiny.new_model()
+    training = tiny.training_arguments(tmp_path / "out")
+    augmentation = AugmentationArguments(silence_s=1.0, speed_perturbation=0.1)
+    stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+    longest = 0.0
+    for _, batch in zip(range(12), stream, strict=False):
+        frames = batch["attention_mask"].sum(1)
+        assert [round(duration_s * 100) for duration_s in batch["durations_s"]] == pytest.approx(frames.tolist(), abs=2)
+        assert len(batch["ids"]) * max(batch["durations_s"]) <= 6.0 + 0.01 * len(batch["ids"])
+        longest = max(longest, *batch["durations_s"])
+    assert longest > 1.1  # 8 letters of 0.12 s are 0.96 s, at most 1.07 s when slow
+
+
+def test_negative_silence_is_refused() -> None:
+    assert AugmentationArguments(silence_s=-1.0).faults() == ["silence_s is -1.0; expected 0 or more seconds"]
