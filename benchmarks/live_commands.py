@@ -93,6 +93,7 @@ def compare(
         "commands": sum(meaning is not None for meaning in meant),
         "of them likeliest is right": sum(likeliest),
         "understood": accepted,
+        "score of commands, median": round(float(np.median([one.score for one in commands])), 1) if commands else None,
         "others accepted": sum(any(one.command.accepted for one in some) for some in others),
         "ms from the end of speech, median": round(1000 * float(np.median(known))) if known else None,
         "ms from the end of speech, longest": round(1000 * max(known)) if known else None,
@@ -159,13 +160,16 @@ def main() -> None:
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
     parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="of recipes/commands/calibrate.py")
     parser.add_argument("--dataset_name", default="synthetic", help="(default: %(default)s)")
+    parser.add_argument("--config", help="of the data set, where it has several")
     parser.add_argument("--split", default="test", help="(default: %(default)s)")
     parser.add_argument("--clips", type=int, default=10**6, help="the first of the split (default: all)")
     args = parser.parse_args()
     set_up_cpu(1)
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model.eval(), processor, args.grammar, args.acceptance)
-    rows = [row for corpus in load_corpus(args.dataset_name, None, args.split) for row in corpus.stream][: args.clips]
+    rows = [row for corpus in load_corpus(args.dataset_name, args.config, args.split) for row in corpus.stream][
+        : args.clips
+    ]
     clips = [open_audio(row["audio"], processor.feature_extractor.sampling_rate) for row in rows]
     result = measure(model, processor, recogniser, clips, [row["text"] for row in rows])
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
