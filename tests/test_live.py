@@ -19,10 +19,10 @@ from test_streaming import FIXED, streaming_model
 
 GRAMMAR = """
 commands:
-  switch: "a {which}"
-  all: c b a
+  switch: "{which}"
+  all: cba
 slots:
-  which: {b: first, c: second}
+  which: {ab: first, ac: second}
 """
 SAID = ["ab", "cba", "ac"]
 
@@ -63,7 +63,7 @@ def speech() -> np.ndarray:
 @pytest.fixture(scope="module")
 def grammar(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("grammar") / "grammar.yaml"
-    path.write_text(GRAMMAR.replace("c b a", "cba").replace("a {", "a{"), encoding="utf-8")
+    path.write_text(GRAMMAR, encoding="utf-8")
     return path
 
 
