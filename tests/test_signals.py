@@ -50,10 +50,10 @@ def test_a_second_signal_stops_at_once(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("deepspeech2.signals.time.monotonic", lambda: now[0])
     with StopOnSignal() as stop, pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.received == signal.SIGINT
         now[0] = 3.0
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one was ignored")
 
 
