@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Progress = Callable[..., Any]
 MAX_FILE = "2gb"
 NOTHING = "Record something, or choose a file."
+NOT_CALIBRATED = "These confidences were not fitted to real speech: most models are too sure of themselves."
 MAX_HEIGHT = 400  # pixels of what was heard, which scrolls: below the words of an hour nobody would find its files
 
 
@@ -157,7 +158,8 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
             button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
             words = gradio.HTML(label="Words", elem_id="words", max_height=MAX_HEIGHT)
             gradio.Markdown(
-                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests."
+                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests. "
+                + ("" if first.decoder.options.calibration else NOT_CALIBRATED)
             )
             cues = gradio.HTML(label="Captions", elem_id="cues", max_height=MAX_HEIGHT)
             files = gradio.File(label="Captions", file_count="multiple", interactive=False, elem_id="files")
@@ -259,7 +261,7 @@ def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
 
 def _plain(text: str) -> str:
     """A name for Markdown: none of its characters means anything."""
-    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~" else character for character in text)
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~&$" else character for character in text)
 
 
 def _size(hearing: Hearing) -> str:
