@@ -81,19 +81,25 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(other_model, tmp_path_factory) -> Iterator[str]:
-    """recipes/demo.py, served by itself."""
+    """recipes/demo.py, served by itself; at its end nothing of what was said is left on the disk."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "log.txt"
     command = [sys.executable, "recipes/demo.py", str(MODEL), "--compare", str(other_model), "--port", str(port)]
     command += ["--grammar", str(GRAMMAR), "--cpu_threads", "1"]
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = os.environ | {"TMPDIR": str(temporary)}
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file)
     try:
         wait_for(f"http://127.0.0.1:{port}", process, log)
         yield f"http://127.0.0.1:{port}"
+        captions = [path for path in temporary.glob("captions-*/**/*") if path.is_file()]
+        assert len(captions) <= 4, "those of earlier recordings are still there"
     finally:
         process.send_signal(2)
         process.wait(60)  # Ctrl-C is how it ends
     assert "Traceback" not in log.read_text()
+    # Gradio leaves empty files of uploads that it has moved.
+    assert [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size] == []
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +163,8 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
     assert " ".join(tab.inner_text("#compared-0").split()) == text
     assert tab.query_selector("#compared-1 del, #compared-1 ins") is not None
     picture(tab, "compare")
+    answer = tab.request.post(f"{page}/gradio_api/run/transcribe", data={"data": [None, None]})
+    assert answer.status == 404 and "join the queue" in answer.text()  # nobody gets past it
     assert all(url.startswith((page, "blob:", "data:")) for url in asked), "the page asks others for something"
     tab.close()
 
