@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
+import soundfile
 
 import tiny
 from deepspeech2.commands import synthesize_commands
 from deepspeech2.corpora import load_corpus
 from deepspeech2.loading import load_model
-from deepspeech2.pages import build_page, load_hearing, recognise, serve
+from deepspeech2.pages import NOT_CALIBRATED, build_page, load_hearing, recognise, serve, short_names
 from deepspeech2.recognition import load_recogniser
-from deepspeech2.spaces import requirements, write_space
+from deepspeech2.spaces import write_space
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "recipes" / "quickstart" / "starter"
@@ -97,13 +97,18 @@ def page(other_model, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(recording, tmp_path_factory):
+    """Its microphone hears the recording again and again."""
     if CHROMIUM is None:
         pytest.skip("no chromium: apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
+    heard = tmp_path_factory.mktemp("microphone") / "heard.wav"
+    soundfile.write(heard, *soundfile.read(recording))
+    options = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    options.append(f"--use-file-for-fake-audio-capture={heard}")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
         yield started
         started.close()
 
@@ -156,17 +161,56 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
     tab.close()
 
 
+def files_of(tab) -> list[str]:
+    return [link.get_attribute("download") for link in tab.query_selector_all("#files a[download]")]
+
+
 @pytest.mark.slow
-def test_what_is_no_recording_is_said_on_the_page(browser, page, tmp_path):
-    (tmp_path / "notes.mp3").write_text("no sound")
+def test_what_came_last_is_heard_of_the_microphone_and_the_file(browser, page, recording):
+    tab = browser.new_page(permissions=["microphone"])
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page)
+    for _ in range(2):
+        tab.get_by_role("button", name="Record", exact=True).click()
+        tab.wait_for_timeout(2500)
+        tab.get_by_role("button", name="Stop", exact=True).click()
+        tab.wait_for_selector("#record [aria-label='Trim audio to selection']")
+        tab.wait_for_selector("#upload .file-preview", state="detached")  # the file before is gone
+        tab.click("#transcribe")
+        tab.wait_for_selector("#files a[download='audio.srt']", timeout=60_000)
+        assert tab.query_selector("#words .word") is not None
+        assert tab.query_selector("#record [aria-label='Share']") is None, "a button that sends it to the Hub"
+
+        tab.set_input_files("#upload input[type=file]", str(recording))
+        tab.wait_for_selector("#upload .file-preview")
+        tab.get_by_role("button", name="Record", exact=True).wait_for()  # the recording before is gone
+        tab.click("#transcribe")
+        tab.wait_for_selector("#files a[download='command.srt']", timeout=60_000)
+        assert not any(name.startswith("audio") for name in files_of(tab))
+    assert all(url.startswith((page, "blob:", "data:")) for url in asked), "the page asks others for something"
+    tab.close()
+
+
+@pytest.mark.slow
+def test_what_is_no_recording_is_said_in_the_place_of_the_words_before(browser, page, recording, tmp_path):
     tab = browser.new_page()
     tab.goto(page)
     tab.click("#transcribe")
-    tab.wait_for_selector("text=Record something, or choose a file.", timeout=60_000)
-    tab.set_input_files("#upload input[type=file]", str(tmp_path / "notes.mp3"))
+    tab.wait_for_selector("#words :text-is('Record something, or choose a file.')", timeout=60_000)
+    tab.set_input_files("#upload input[type=file]", str(recording))
     tab.wait_for_selector("#upload .file-preview")
     tab.click("#transcribe")
-    tab.wait_for_selector("text=cannot be decoded", timeout=60_000)
+    tab.wait_for_selector("#files a[download='command.srt']", timeout=60_000)
+    (tmp_path / "no <b>notes.mp3").write_text("no sound")
+    tab.click("#upload [aria-label='Clear']")
+    tab.set_input_files("#upload input[type=file]", str(tmp_path / "no <b>notes.mp3"))
+    tab.wait_for_selector("#upload .file-preview")
+    tab.click("#transcribe")
+    tab.wait_for_selector("#words .problem", timeout=60_000)
+    text = tab.inner_text("#words")
+    assert re.match("'no b?notes.mp3' cannot be decoded after 0.0 s: .*'$", text), text  # whole, and without a folder
+    assert tab.query_selector("#words .word, #cues td") is None and files_of(tab) == []
     tab.close()
 
 
@@ -192,22 +236,27 @@ def test_a_space_serves_the_page(tmp_path, recording):
         process.wait(60)
 
 
-def test_a_space_carries_what_it_needs(tmp_path):
-    folder = tmp_path / "space"
-    write_space(folder, str(STARTER), compare="you/model", grammar=GRAMMAR)
-    front = yaml.safe_load((folder / "README.md").read_text().split("---")[1])
-    assert front["sdk"] == "gradio" and front["app_file"] == "app.py" and front["models"] == ["you/model"]
-    app = (folder / "app.py").read_text()
-    compile(app, "app.py", "exec")
-    assert (
-        "load_hearing(str(HERE / 'starter'), grammar=HERE / 'home.yaml')" in app and "load_hearing('you/model')" in app
-    )
-    assert (folder / "deepspeech2" / "pages.py").is_file() and (folder / "starter" / "model.safetensors").is_file()
-    needed = dict(line.split("==") for line in requirements())
-    assert {"torch", "transformers", "gradio", "av", "num2words", "soundfile"} <= needed.keys()
-    assert "pytest" not in needed and needed["gradio"] == front["sdk_version"]
-    with pytest.raises(ValueError, match="is not empty; expected a new folder"):
-        write_space(folder, str(STARTER))
+def test_the_page_says_whether_its_confidences_are_calibrated():
+    """The starter's decoder.json has the two numbers for it."""
+    texts = {
+        decoder: str(build_page([load_hearing(str(STARTER), decoder)]).get_config_file())
+        for decoder in (None, STARTER / "decoder.json")
+    }
+    assert NOT_CALIBRATED in texts[None] and NOT_CALIBRATED not in texts[STARTER / "decoder.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["/a/starter"], ["starter"]),
+        (["/a/one", "you/two"], ["one", "two"]),
+        (["/a/x/checkpoint-100", "/a/y/checkpoint-100"], ["x/checkpoint-100", "y/checkpoint-100"]),
+        (["/a/starter", "you/starter"], ["a/starter", "you/starter"]),
+        (["/a/starter", "/a/starter"], ["starter", "starter"]),
+    ],
+)
+def test_models_of_one_name_are_told_apart_and_no_more_of_a_path_is_shown(names, short):
+    assert short_names(names) == short
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):
@@ -221,3 +270,5 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be served.*name another --port"):
             serve(page, "127.0.0.1", port, share=False)
+    with pytest.raises(ValueError, match=r"127.0.0.1:99999 cannot be served.*name another --port"):
+        serve(page, "127.0.0.1", 99999, share=False)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from deepspeech2.captions import Cue, Word
-from deepspeech2.markup import clock, colour, command_html, cues_html, differences_html, words_html
+from deepspeech2.markup import clock, colour, command_html, cues_html, differences_html, problem_html, words_html
 from deepspeech2.recognition import Command
 
 
@@ -53,6 +53,7 @@ def test_what_is_said_is_no_markup():
         words_html([Word(evil, 0, 1, 0.5)]),
         cues_html([Cue(0, 1, evil)]),
         differences_html([evil], ["a", evil + "b"]),
+        problem_html(evil),
         command_html(command),
         command_html(Command(None, evil, evil, {}, -9.0, 0.1, 0.0, 1.0)),
     ]

@@ -17,6 +17,7 @@ STYLE = """
 .heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
 .heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
 .heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
+.heard.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
 .cues, .cues tr { border-collapse: collapse; border: none !important; }
 .cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
 .cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
@@ -42,6 +43,11 @@ def words_html(words: Sequence[Word]) -> str:
         for word in words
     ]
     return Markup('<p class="heard">{}</p>').format(Markup(" ").join(spans))
+
+
+def problem_html(text: str) -> str:
+    """Why nothing was heard; screen readers say it at once."""
+    return Markup('<p class="heard problem" role="alert">{}</p>').format(text)
 
 
 def cues_html(cues: Sequence[Cue]) -> str:

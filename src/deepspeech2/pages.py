@@ -4,6 +4,7 @@
 """
 
 import functools
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from .captions import Limits, Word, caption_files, make_cues
 from .decoding import Decoder, load_decoder
 from .listening import Listener
 from .loading import load_model
-from .markup import STYLE, command_html, cues_html, differences_html, words_html
+from .markup import STYLE, command_html, cues_html, differences_html, problem_html, words_html
 from .media import read_blocks, read_utterance
 from .recognition import Command, CommandRecogniser, load_recogniser
 from .transcription import hear_words
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 Progress = Callable[..., Any]
 MAX_FILE = "2gb"
 NOTHING = "Record something, or choose a file."
+NOT_CALIBRATED = "These confidences were not fitted to real speech: most models are too sure of themselves."
+MAX_HEIGHT = 400  # pixels of what was heard, which scrolls: below the words of an hour nobody would find its files
 
 
 @dataclass(frozen=True)
 class Hearing:
-    """A model by its name, and what makes words and commands of what it hears."""
+    """A model by its path or id, and what makes words and commands of what it hears."""
 
     name: str
     listener: Listener
@@ -53,7 +56,7 @@ def load_hearing(
     loaded, processor = load_model(model)
     loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     return Hearing(
-        Path(model).name,
+        Path(model).resolve().as_posix() if Path(model).is_dir() else model,
         Listener(loaded, processor),
         load_decoder(loaded, processor, decoder),
         load_recogniser(loaded, processor, grammar, acceptance) if grammar else None,
@@ -110,61 +113,86 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
             has one, is listened for.
     """
     gradio = import_gradio()
-    first = hearings[0]
+    first, names = hearings[0], short_names([one.name for one in hearings])
     shown = gradio.Progress()  # Gradio looks for it among the defaults of what it calls
     captions = tempfile.TemporaryDirectory(prefix="captions-")  # gone with the page
+    said = _problems_on_the_page
 
+    @said(empty=("", None))
     def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> tuple:
         recording = recorded or uploaded
         words = hear(first, recording, progress)
-        about: dict[str, object] = {"model": first.name, "source": Path(str(recording)).name}
+        about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
+        for older in Path(captions.name).iterdir():  # Gradio has copies, which it forgets
+            shutil.rmtree(older)
         files = write_captions(words, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
         return words_html(words), cues_html(make_cues(words, Limits())), files
 
+    @said(empty=("",))
     def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> tuple:
         texts = [[word.text for word in hear(one, recorded or uploaded, progress)] for one in hearings]
         return differences_html(texts[0], texts[0]), differences_html(*texts)
 
-    said = _errors_on_the_page(gradio)
-
+    @said()
     def command(recorded: str | None, uploaded: str | None) -> str:
         assert first.recogniser is not None
         return command_html(recognise(first, recorded or uploaded))
 
-    title = " and ".join(one.name for one in hearings)
+    title = " and ".join(names)
     forget = (3600, 24 * 3600)  # each hour, the recordings and captions of a day ago
     with gradio.Blocks(title=f"DeepSpeech2: {title}", analytics_enabled=False, delete_cache=forget) as page:
         gradio.Markdown(f"# Speech to text by {_plain(title)}\nDeepSpeech2, {_size(first)}")
         with gradio.Row():
-            recorded = gradio.Audio(sources=["microphone"], type="filepath", label="Record", elem_id="record")
+            recorded = gradio.Audio(
+                sources=["microphone"],
+                type="filepath",
+                label="Record",
+                elem_id="record",
+                buttons=["download"],  # the other one would publish the recording on the Hub
+            )
             uploaded = gradio.File(type="filepath", label="Or an audio or video file", elem_id="upload")
+        # What came last is heard, and alone is on the page.
+        recorded.stop_recording(None, None, uploaded, js="() => null")
+        uploaded.upload(None, None, recorded, js="() => null")
         with gradio.Tab("Words and captions"):
             button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
-            words = gradio.HTML(label="Words", elem_id="words")
+            words = gradio.HTML(label="Words", elem_id="words", max_height=MAX_HEIGHT)
             gradio.Markdown(
-                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests."
+                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests. "
+                + ("" if first.decoder.options.calibration else NOT_CALIBRATED)
             )
-            cues = gradio.HTML(label="Captions", elem_id="cues")
+            cues = gradio.HTML(label="Captions", elem_id="cues", max_height=MAX_HEIGHT)
             files = gradio.File(label="Captions", file_count="multiple", interactive=False, elem_id="files")
-            button.click(said(transcribe), [recorded, uploaded], [words, cues, files], concurrency_id="model")
+            button.click(transcribe, [recorded, uploaded], [words, cues, files], concurrency_id="model")
         if first.recogniser is not None:
             with gradio.Tab("Commands"):
                 button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
                 heard = gradio.HTML(label="Command", elem_id="command")
-                names = ", ".join(map(_plain, first.recogniser.grammar.commands))
-                gradio.Markdown(f"The grammar has the commands {names}.")
-                button.click(said(command), [recorded, uploaded], heard, concurrency_id="model")
+                commands = ", ".join(map(_plain, first.recogniser.grammar.commands))
+                gradio.Markdown(f"The grammar has the commands {commands}.")
+                button.click(command, [recorded, uploaded], heard, concurrency_id="model")
         if len(hearings) > 1:
             with gradio.Tab("Compare"):
                 button = gradio.Button("Compare", variant="primary", elem_id="compare")
                 columns: list[Any] = []
                 with gradio.Row():
-                    for one in hearings:
+                    for name in names:
                         with gradio.Column():
-                            gradio.Markdown(f"**{_plain(one.name)}**")
-                            columns.append(gradio.HTML(elem_id=f"compared-{len(columns)}"))
-                button.click(said(compare), [recorded, uploaded], columns, concurrency_id="model")
-    return page.queue(default_concurrency_limit=1)  # the model hears one recording at a time; the next ones wait
+                            gradio.Markdown(f"**{_plain(name)}**")
+                            columns.append(gradio.HTML(elem_id=f"compared-{len(columns)}", max_height=MAX_HEIGHT))
+                button.click(compare, [recorded, uploaded], columns, concurrency_id="model")
+    # The model hears one recording at a time; the next ones wait, and none gets past the queue.
+    return page.queue(default_concurrency_limit=1, api_open=False)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Of paths as many of the last parts as tell them apart; of one path twice, the last."""
+    parts = [name.split("/") for name in names]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(one[-count:]) for one in parts]
+        if len(set(short)) == len(short):
+            return short
+    return [one[-1] for one in parts]
 
 
 def _look(gradio: Any) -> dict[str, Any]:
@@ -178,12 +206,12 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
     Until Ctrl-C.
 
     Raises:
-        ValueError: the port is taken.
+        ValueError: the port is taken or none, or the host is not this machine's.
     """
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
-    except OSError as error:
-        raise ValueError(f"{host}:{port} cannot be served: {error}; name another --port") from error
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"{host}:{port} cannot be served: {error}; name another --port or --host") from error
 
 
 def serve_space(page: "gradio.Blocks") -> None:
@@ -205,19 +233,26 @@ def recognise(hearing: Hearing, recording: str | None) -> Command:
     return hearing.recogniser.recognise(hearing.listener.whole(blocks).numpy())
 
 
-def _errors_on_the_page(gradio: Any) -> Callable[[Callable], Callable]:
-    """Wraps what is called by a button: a recording that cannot be read is said to the reader, not to the log."""
+def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
+    """
+    For what is called by a button with the recordings: where one cannot be read, that stands in the place of the words,
+    of which none of a recording before are left.
+
+    Args:
+        empty: what goes to the other outputs then.
+    """
 
     def wrap(work: Callable) -> Callable:
         @functools.wraps(work)  # with its signature: Gradio fills in the progress
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
+        def wrapped(recorded: str | None, uploaded: str | None, *others: Any) -> Any:
             try:
-                return work(*args, **kwargs)
+                return work(recorded, uploaded, *others)
             except AudioError as error:
                 text = str(error)
-                for path in filter(None, args):  # where it lies here is nobody's business
-                    text = text.replace(str(path), Path(path).name)
-                raise gradio.Error(text, duration=None, print_exception=False) from error
+                for path in filter(None, (recorded, uploaded)):  # where it lies here is nobody's business
+                    text = text.replace(path, Path(path).name)
+                problem = problem_html(text)
+                return (problem, *empty) if empty else problem
 
         return wrapped
 
@@ -226,7 +261,7 @@ def _errors_on_the_page(gradio: Any) -> Callable[[Callable], Callable]:
 
 def _plain(text: str) -> str:
     """A name for Markdown: none of its characters means anything."""
-    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~" else character for character in text)
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~&$" else character for character in text)
 
 
 def _size(hearing: Hearing) -> str:

@@ -3,17 +3,24 @@
 import importlib.metadata
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
+from .decoder_options import read_options, write_options
+from .hub import CHECKPOINT_FILES
+
+MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # the card says whose the model is
 EXTRAS = ("captions", "decoding", "commands", "demo")
 APP = '''"""The page of recipes/demo.py, as a Space."""
 
 from pathlib import Path
 
+from deepspeech2.devices import set_up_cpu
 from deepspeech2.pages import build_page, load_hearing, serve_space
 
+set_up_cpu()
 HERE = Path(__file__).parent
 hearings = [load_hearing({first})]
 {second}serve_space(build_page(hearings))
@@ -31,18 +38,19 @@ def write_space(
     """
     Args:
         folder: made; must not be there or be empty.
-        model, compare: folders, which are copied, without checkpoints and reports, or ids on the Hub, which are named.
-        decoder, grammar, acceptance: files, copied with what they name.
+        model, compare: folders, of which the model and its card are copied, or ids on the Hub, which are named.
+        decoder, grammar, acceptance: files, copied with the language model and the lexicon that a decoder names.
 
     Raises:
-        ValueError: the folder holds something, or a decoder with a language model, whose file a Space may not carry.
+        ValueError: the folder holds something, two things for it have one name, or a fault of the decoder.
     """
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{str(folder)!r} is not empty; expected a new folder for the Space")
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(Path(__file__).parent, folder / "deepspeech2", ignore=shutil.ignore_patterns("__pycache__"))
     own = [_copied(model, folder)]
     if decoder:
-        own.append(f"decoder={_copied_file(decoder, folder)}")
+        own.append(f"decoder={_copied_decoder(decoder, folder)}")
     if grammar:
         own.append(f"grammar={_copied_file(grammar, folder)}")
     if acceptance:
@@ -50,15 +58,13 @@ def write_space(
     second = f"hearings.append(load_hearing({_copied(compare, folder)}))\n" if compare else ""
     (folder / "app.py").write_text(APP.format(first=", ".join(own), second=second), encoding="utf-8")
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
-    shutil.copytree(Path(__file__).parent, folder / "deepspeech2", ignore=shutil.ignore_patterns("__pycache__"))
-    name = Path(model).name
+    name = Path(model).resolve().name
     facts = {
         "title": f"Speech to text by {name}",
         "sdk": "gradio",
         "sdk_version": importlib.metadata.version("gradio"),
         "python_version": "3.11",
         "app_file": "app.py",
-        "license": "apache-2.0",
         "models": [one for one in (model, compare) if one and not Path(one).is_dir()],
     }
     front = yaml.safe_dump({key: value for key, value in facts.items() if value}, sort_keys=False, allow_unicode=True)
@@ -85,20 +91,35 @@ def requirements() -> list[str]:
     return [f"{name}=={version}" for name, version in pins.items()]
 
 
+def _free(path: Path) -> Path:
+    if path.exists():
+        raise ValueError(f"two things of the Space are called {path.name!r}; rename one of them")
+    return path
+
+
 def _copied(model: str, folder: Path) -> str:
     """As app.py names it."""
     if not Path(model).is_dir():
         return repr(model)
-    name = Path(model).name
-    if (folder / name).exists():
-        raise ValueError(f"two models are called {name!r}; rename one of the folders")
-    files = [path for path in Path(model).iterdir() if path.is_file() and path.name != "training_args.bin"]
-    (folder / name).mkdir()
-    for path in files:
-        shutil.copyfile(path, folder / name / path.name)
+    name = Path(model).resolve().name
+    _free(folder / name).mkdir()
+    for pattern in MODEL_FILES:
+        for path in Path(model).glob(pattern):
+            shutil.copyfile(path, folder / name / path.name)
     return f"str(HERE / {name!r})"
 
 
 def _copied_file(path: Path, folder: Path) -> str:
-    shutil.copyfile(path, folder / path.name)
+    shutil.copyfile(path, _free(folder / path.name))
+    return f"HERE / {path.name!r}"
+
+
+def _copied_decoder(path: Path, folder: Path) -> str:
+    options = read_options(path)
+    named = [one for one in dict.fromkeys((options.language_model, options.lexicon)) if one]
+    for one in named:
+        _copied_file(Path(one), folder)
+    beside = {name: str(folder / Path(name).name) for name in named} | {"": ""}
+    copied = replace(options, language_model=beside[options.language_model], lexicon=beside[options.lexicon])
+    write_options(copied, _free(folder / path.name))
     return f"HERE / {path.name!r}"
