@@ -13,6 +13,7 @@ from .captions import Cue, Word
 from .recognition import Command
 
 STYLE = """
+#words, #cues { min-height: 5em; }
 .heard { line-height: 2; font-size: 1.05em; }
 .heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
 .heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
