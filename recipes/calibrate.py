@@ -12,12 +12,10 @@ was given; without --decoder, for greedy decoding, into MODEL/decoder.json.
 import argparse
 import json
 import sys
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from deepspeech2.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
-from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.decoder_options import DECODER_NAME, DecoderOptions, read_options, write_options
 from deepspeech2.decoding import Decoder, frame_times
 from deepspeech2.devices import set_up_cpu
@@ -26,7 +24,7 @@ from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
 from deepspeech2.reports import reliability_diagram, save_png
 from deepspeech2.splits import add_split_arguments, load_split, split_arguments
-from deepspeech2.tuning import judge_words, store_logits
+from deepspeech2.tuning import judge_words, stored_split
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -57,14 +55,9 @@ def main(argv: list[str]) -> int:
     options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
     model, processor = load_model(args.model)
     decoder = Decoder(processor, *frame_times(model, processor), options)
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     judged = {}
     for split, of_split in corpora.items():
-        stream = EvaluationStream(
-            of_split, processor, batch_seconds=args.batch_seconds, drops_dir=args.output_dir / "drops"
-        )
-        with tempfile.TemporaryDirectory(dir=args.output_dir) as folder:
-            stored = store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
+        with stored_split(model, processor, of_split, args.output_dir, args.batch_seconds) as stored:
             judged[split] = judge_words(stored, decoder)
 
     calibration = fit_calibration(*judged[args.split])

@@ -11,13 +11,11 @@ import argparse
 import itertools
 import os
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.decoder_options import DECODER_NAME, DecoderOptions, write_options
 from deepspeech2.decoding import Decoder, frame_times
 from deepspeech2.devices import set_up_cpu
@@ -26,7 +24,7 @@ from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
 from deepspeech2.reports import heat_map, save_png
 from deepspeech2.splits import add_split_arguments, load_split, split_arguments
-from deepspeech2.tuning import best_trial, edges_of, store_logits, trials_table, try_options
+from deepspeech2.tuning import best_trial, edges_of, stored_split, trials_table, try_options
 
 ALPHAS = [0.2, 0.4, 0.6, 0.8, 1.0]
 BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -68,12 +66,7 @@ def main(argv: list[str]) -> int:
     Decoder(processor, *times, start)  # its faults come before the work
     alphas, betas = sorted(set(args.alphas)), sorted(set(args.betas))
     options = [replace(start, alpha=alpha, beta=beta) for alpha, beta in itertools.product(alphas, betas)]
-    args.output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.output_dir) as folder:
-        stream = EvaluationStream(
-            corpora, processor, batch_seconds=args.batch_seconds, drops_dir=args.output_dir / "drops"
-        )
-        stored = store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
+    with stored_split(model, processor, corpora, args.output_dir, args.batch_seconds) as stored:
         trials = try_options(stored, Decoder(processor, *times), [DecoderOptions(), *options], args.processes)
 
     greedy, *tried = trials

@@ -15,10 +15,8 @@ commands.json, which recognise.py and listen.py take, rejection.png and utteranc
 import argparse
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 
-from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_model
@@ -27,7 +25,7 @@ from deepspeech2.recognition import load_recogniser, write_acceptance
 from deepspeech2.rejection import find_acceptance, judge, near_misses, summary, trade_off, warning, write_judged
 from deepspeech2.reports import rejection_curves, save_png
 from deepspeech2.splits import add_split_arguments, load_other_split, load_split, split_arguments
-from deepspeech2.tuning import store_logits
+from deepspeech2.tuning import stored_split
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -70,18 +68,12 @@ def main(argv: list[str]) -> int:
     corpora |= {name: load_other_split(name) for name in args.outside}
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
-    args.output_dir.mkdir(parents=True, exist_ok=True)
     judged, hard = {}, []
     for name, of_split in corpora.items():
-        stream = EvaluationStream(
-            of_split, processor, batch_seconds=args.batch_seconds, drops_dir=args.output_dir / "drops"
-        )
-        with tempfile.TemporaryDirectory(dir=args.output_dir) as folder:
-            stored = store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
-            spoken = [(one.id, one.reference, log_probs[0].numpy()) for one, log_probs in stored]
-        judged[name] = list(judge(recogniser, spoken))
-        if name == args.split:
-            hard = list(near_misses(recogniser, spoken))
+        with stored_split(model, processor, of_split, args.output_dir, args.batch_seconds) as stored:
+            judged[name] = list(judge(recogniser, stored.spoken()))
+            if name == args.split:
+                hard = list(near_misses(recogniser, stored.spoken()))
 
     everything = [one for of_split in judged.values() for one in of_split]
     acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, *shares)

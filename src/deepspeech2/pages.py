@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .audio import AudioError
-from .captions import Limits, Word, caption_files, make_cues
+from .captions import Cue, Limits, Word, caption_files, make_cues
 from .decoding import Decoder, load_decoder
 from .listening import Listener
 from .loading import load_model
@@ -97,10 +97,12 @@ def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress 
             progress((round(samples / hearing.listener.sampling_rate), None), unit="s heard")
 
 
-def write_captions(words: Sequence[Word], recording: str, folder: Path, about: dict[str, object]) -> list[str]:
+def write_captions(
+    words: Sequence[Word], cues: Sequence[Cue], recording: str, folder: Path, about: dict[str, object]
+) -> list[str]:
     """The files of a recording's captions, named like it."""
     paths = []
-    for kind, text in caption_files(words, make_cues(words, Limits()), about).items():
+    for kind, text in caption_files(words, cues, about).items():
         paths.append(folder / f"{Path(recording).stem}.{kind}")
         paths[-1].write_text(text, encoding="utf-8")
     return [str(path) for path in paths]
@@ -125,8 +127,9 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
         about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
         for older in Path(captions.name).iterdir():  # Gradio has copies, which it forgets
             shutil.rmtree(older)
-        files = write_captions(words, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
-        return words_html(words), cues_html(make_cues(words, Limits())), files
+        cues = make_cues(words, Limits())
+        files = write_captions(words, cues, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
+        return words_html(words), cues_html(cues), files
 
     @said(empty=("",))
     def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> tuple:

@@ -1,7 +1,9 @@
 """What a decoder is set by: the model's output over a split, once, on the disk; then many ways to decode it."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from .corpora import Corpus
+from .data import EvaluationStream, build_loader
 from .decoder_options import DecoderOptions
 from .decoding import Decoder
 from .metrics import Scores, Utterance, score
@@ -40,6 +44,27 @@ class StoredLogits:
             for utterance, length in zip(self.utterances, self.lengths, strict=True):
                 values = np.fromfile(file, np.float32, length * self.vocab_size)
                 yield utterance, torch.from_numpy(values.reshape(1, length, self.vocab_size))
+
+    def spoken(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Id, transcript and log-probabilities (T', V) of each utterance."""
+        for utterance, log_probs in self:
+            yield utterance.id, utterance.reference, log_probs[0].numpy()
+
+
+@contextmanager
+def stored_split(
+    model: nn.Module, processor: DeepSpeech2Processor, corpora: Sequence[Corpus], output_dir: Path, batch_seconds: float
+) -> Iterator[StoredLogits]:
+    """
+    What a model makes of a split, in a file of `output_dir` that goes with the `with` block; drops are recorded there.
+
+    Raises:
+        ValueError: no utterance.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    stream = EvaluationStream(corpora, processor, batch_seconds=batch_seconds, drops_dir=output_dir / "drops")
+    with tempfile.TemporaryDirectory(dir=output_dir) as folder:
+        yield store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
 
 
 def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> StoredLogits:
