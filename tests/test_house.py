@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts)
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
-    *sorted((ROOT / "recipes").glob("*/README.md")),
+    *sorted((ROOT / "recipes").glob("*/*.md")),
     PACKAGE / "metrics" / "README.md",
 ]
 MAX_LINES_SOURCE, MAX_LINES_RECIPE = 320, 180
@@ -158,6 +158,13 @@ def test_no_exception_is_swallowed(path: Path) -> None:
             silent = all(isinstance(statement, ast.Pass | ast.Continue) for statement in node.body)
             assert caught, f"{name_of(path)}:{node.lineno}: name the exceptions"
             assert not (silent and re.search(r"\b(Base)?Exception\b", caught)), f"{name_of(path)}:{node.lineno}"
+
+
+def test_no_merge_was_left_half_done() -> None:
+    tracked = [path for part in ("recipes", "src", "tests", "benchmarks") for path in (ROOT / part).rglob("*")]
+    texts = [path for path in [*tracked, *ROOT.glob("*")] if path.suffix in {".md", ".py", ".yaml", ".toml", ".txt"}]
+    assert len(texts) > 200
+    assert [name_of(path) for path in texts if re.search("^[<>]{7} ", path.read_text("utf-8"), re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
