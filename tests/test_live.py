@@ -13,9 +13,10 @@ import torch
 
 import tiny
 from deepspeech2.grammars import read_grammar
-from deepspeech2.live import CommandListener, file_pieces, microphone_pieces
+from deepspeech2.live import CommandListener, file_pieces, microphone_pieces, recognise_recording
 from deepspeech2.recognition import CommandRecogniser
 from test_streaming import FIXED, streaming_model
+from tone_model import tone_listener
 
 GRAMMAR = """
 commands:
@@ -167,3 +168,30 @@ def test_the_recipe_listens_to_a_file(folder: Path, grammar: Path, repository: P
         assert {"name", "slots", "start_s", "latency_s"} <= set(json.loads(line))
     with pytest.raises(SystemExit):
         main([str(folder), str(grammar), "--microphone", "noise.wav"])
+
+
+def test_silence_around_a_recording_changes_its_times_alone(tmp_path: Path) -> None:
+    (tmp_path / "grammar.yaml").write_text(GRAMMAR)
+    listener = tone_listener()
+    grammar = read_grammar(tmp_path / "grammar.yaml")
+    recogniser = CommandRecogniser(grammar, listener.processor, listener.frame_s, listener.first_frame_s)
+    said = tiny.tones("ac", np.random.default_rng(0))
+    heard = {}
+    for before_s, after_s in ((0.0, 0.0), (6.0, 3.0)):
+        silence = (np.zeros(round(seconds * tiny.RATE), said.dtype) for seconds in (before_s, after_s))
+        soundfile.write(tmp_path / "command.wav", np.concatenate([next(silence), said, next(silence)]), tiny.RATE)
+        heard[before_s] = recognise_recording(listener, recogniser, tmp_path / "command.wav")
+    alone, around = heard[0.0], heard[6.0]
+    assert around.name == alone.name == "switch" and around.slots == alone.slots == {"which": "second"}
+    assert around.start_s == pytest.approx(alone.start_s + 6, abs=0.06)
+    assert around.end_s - around.start_s == pytest.approx(alone.end_s - alone.start_s, abs=0.06)
+    assert recogniser.trims
+
+
+def test_an_empty_recording_is_no_command(tmp_path: Path) -> None:
+    (tmp_path / "grammar.yaml").write_text(GRAMMAR)
+    listener = tone_listener()
+    grammar = read_grammar(tmp_path / "grammar.yaml")
+    recogniser = CommandRecogniser(grammar, listener.processor, listener.frame_s, listener.first_frame_s)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(tiny.RATE // 10), tiny.RATE)
+    assert not recognise_recording(listener, recogniser, tmp_path / "silent.wav").accepted

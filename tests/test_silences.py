@@ -6,7 +6,7 @@ import pytest
 import tiny
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.loading import build_train_stream
-from deepspeech2.silences import draw_silences_s, surround
+from deepspeech2.silences import draw_silences_s, surround, trim
 from deepspeech2.splits import load_train_corpora
 
 RATE = 8000
@@ -59,3 +59,22 @@ def test_batches_have_the_duration_that_is_heard(tmp_path) -> None:
 
 def test_negative_silence_is_refused() -> None:
     assert AugmentationArguments(silence_s=-1.0).faults() == ["silence_s is -1.0; expected 0 or more seconds"]
+
+
+@pytest.mark.parametrize("noise_db", [-200, -60])
+def test_silence_at_the_ends_is_cut_off(noise_db: float) -> None:
+    noise = 10 ** (noise_db / 20) * np.random.default_rng(0).standard_normal(2 * RATE + RATE + RATE)
+    samples = noise.astype(np.float32)
+    samples[2 * RATE : 3 * RATE] += clip()
+    trimmed, start_s = trim(samples, RATE)
+    assert start_s == pytest.approx(2 - 0.15, abs=0.2)
+    assert len(trimmed) / RATE == pytest.approx(1 + 2 * 0.15, abs=0.3)
+    np.testing.assert_array_equal(trimmed, samples[round(start_s * RATE) :][: len(trimmed)])
+    again, more_s = trim(trimmed, RATE)  # the quiet middle of the clip stays
+    assert len(again) > 0.8 * len(trimmed) and more_s < 0.1
+
+
+def test_where_all_is_silence_nothing_is_cut_off() -> None:
+    for samples in (np.zeros(0, np.float32), np.zeros(RATE, np.float32)):
+        trimmed, start_s = trim(samples, RATE)
+        assert start_s == 0.0 and len(trimmed) == len(samples)

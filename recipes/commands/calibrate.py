@@ -70,7 +70,9 @@ def main(argv: list[str]) -> int:
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
     judged, hard = {}, []
     for name, of_split in corpora.items():
-        with stored_split(model, processor, of_split, args.output_dir, args.batch_seconds) as stored:
+        with stored_split(
+            model, processor, of_split, args.output_dir, args.batch_seconds, trimmed=recogniser.trims
+        ) as stored:
             judged[name] = list(judge(recogniser, stored.spoken()))
             if name == args.split:
                 hard = list(near_misses(recogniser, stored.spoken()))

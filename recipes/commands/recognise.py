@@ -20,9 +20,9 @@ from deepspeech2.audio import AudioError
 from deepspeech2.devices import set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.listening import Listener
+from deepspeech2.live import recognise_recording
 from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
-from deepspeech2.media import read_utterance
 from deepspeech2.recognition import load_recogniser
 
 
@@ -49,14 +49,13 @@ def main(argv: list[str]) -> int:
     listener = Listener(model.eval(), processor)
     latencies_ms, failed = [], False
     for file in args.files:
+        started = time.perf_counter()
         try:
-            blocks = read_utterance(file, listener.sampling_rate)
+            command = recognise_recording(listener, recogniser, file)
         except AudioError as error:
             print(f"{file}: SKIPPED, {error}", file=sys.stderr)
             failed = True
             continue
-        started = time.perf_counter()
-        command = recogniser.recognise(listener.whole(blocks).numpy())
         latencies_ms.append(1e3 * (time.perf_counter() - started))
         if args.json:
             print(json.dumps({"file": str(file), **command.to_dict(), "latency_ms": round(latencies_ms[-1], 1)}))

@@ -249,7 +249,8 @@ class EvaluationStream(_Stream):
     `texts` has them. Each rank, and each worker, reads everything and yields its part.
 
     Args:
-        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir, transcribed: as there.
+        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir: as there.
+        transcribed, trimmed: see `Examples`.
 
     Raises:
         ValueError: corpora without any row.
@@ -267,9 +268,10 @@ class EvaluationStream(_Stream):
         world_size: int = 1,
         drops_dir: str | Path | None = None,
         transcribed: bool = True,
+        trimmed: bool = False,
     ) -> None:
         super().__init__(corpora, batch_seconds, batch_size, window_size, rank, world_size, drops_dir)
-        self._examples = Examples(processor, transcribed=transcribed)
+        self._examples = Examples(processor, transcribed=transcribed, trimmed=trimmed)
 
     def __iter__(self) -> Iterator[Batch]:
         first, stride = self._share()

@@ -15,7 +15,7 @@ from .audio import AudioError, audio_duration_s, fetch_audio, is_remote, open_au
 from .batching import Row
 from .corpora import FEATURES
 from .drops import NUM_SHOWN, DropLog
-from .silences import draw_silences_s, surround
+from .silences import draw_silences_s, surround, trim
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
@@ -102,7 +102,7 @@ class Filters:
 class Examples:
     """
     Prepares examples with a processor: for training with filters and augmentation, else with neither. Without
-    `transcribed` no text is looked at: it is empty, and so are the labels.
+    `transcribed` no text is looked at: it is empty, and so are the labels. `trimmed`: without silence at the ends.
     """
 
     def __init__(
@@ -111,9 +111,10 @@ class Examples:
         filters: Filters | None = None,
         augmentation: "Augmentation | None" = None,
         transcribed: bool = True,
+        trimmed: bool = False,
     ) -> None:
         self.processor, self.filters, self.augmentation = processor, filters, augmentation
-        self.transcribed = transcribed
+        self.transcribed, self.trimmed = transcribed, trimmed
         self.sampling_rate: int = processor.feature_extractor.sampling_rate
         # What the references of an evaluation hold and the vocabulary lacks.
         self.unknown_characters: Counter[str] = Counter()
@@ -237,6 +238,8 @@ class Examples:
             clip = open_audio(item.row.example["audio"], self.sampling_rate)
         except AudioError as error:
             raise DroppedError(error.reason, str(error)) from error
+        if self.trimmed:
+            clip, _ = trim(clip, self.sampling_rate)
         if self.filters is not None:
             self.filters.check_sound(clip)
         if self.augmentation is not None:

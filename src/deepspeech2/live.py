@@ -1,16 +1,18 @@
-"""Voice commands out of sound that is still coming, from a microphone or a file: each as soon as it is over."""
+"""Voice commands: of a recording, or out of sound that is still coming, from a microphone or a file."""
 
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from .endpointing import Endpointer, Utterance
-from .media import read_blocks
+from .listening import Listener
+from .media import read_blocks, read_utterance
 from .recognition import Command, CommandRecogniser
+from .silences import trim
 from .streaming import Stream
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,20 @@ class Heard:
         """JSON-able."""
         times = {name: round(getattr(self, name), 3) for name in ("start_s", "end_s", "latency_s")}
         return self.command.to_dict() | times
+
+
+def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path: Path) -> Command:
+    """
+    The command of a recording of up to a minute.
+
+    Raises:
+        AudioError, ImportError: see `read_utterance`.
+    """
+    samples, cut_s = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)]), 0.0
+    if recogniser.trims:
+        samples, cut_s = trim(samples, listener.sampling_rate)
+    command = recogniser.recognise(listener.whole([samples]).numpy())
+    return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
 
 
 class CommandListener:

@@ -18,9 +18,10 @@ from .audio import AudioError
 from .captions import Cue, Limits, Word, caption_files, make_cues
 from .decoding import Decoder, load_decoder
 from .listening import Listener
+from .live import recognise_recording
 from .loading import load_model
 from .markup import STYLE, command_html, cues_html, differences_html, problem_html, words_html
-from .media import read_blocks, read_utterance
+from .media import read_blocks
 from .recognition import Command, CommandRecogniser, load_recogniser
 from .transcription import hear_words
 
@@ -232,8 +233,7 @@ def recognise(hearing: Hearing, recording: str | None) -> Command:
     if not recording:
         raise AudioError(NOTHING, "missing_file")
     assert hearing.recogniser is not None
-    blocks = read_utterance(Path(recording), hearing.listener.sampling_rate)
-    return hearing.recogniser.recognise(hearing.listener.whole(blocks).numpy())
+    return recognise_recording(hearing.listener, hearing.recogniser, Path(recording))
 
 
 def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:

@@ -109,6 +109,14 @@ class CommandRecogniser:
         self._names = list(grammar.commands)
         self._values = _written_values(grammar, processor)
 
+    @property
+    def trims(self) -> bool:
+        """
+        Recordings are to be heard without the silence at their ends: it moves the mean and deviation of a clip's
+        features, and with them all that is heard. Fixed statistics do not mind, and are of streams, which have silence.
+        """
+        return self.processor.feature_extractor.normalization != "fixed"
+
     def with_grammar(self, grammar: Grammar) -> "CommandRecogniser":
         return CommandRecogniser(grammar, self.processor, self.frame_s, self.first_frame_s, self.acceptance)
 

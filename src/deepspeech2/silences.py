@@ -1,10 +1,13 @@
-"""Silence around a clip, as in a stream: a model that never heard any knows a beginning by its own first frame."""
+"""Silence around a clip: put there as in a stream, for a model that never heard any; or taken away from a command."""
 
+import librosa
 import numpy as np
 
 FAINTEST_DB = -90.0  # below full scale
 QUIET_S = 0.025
 QUIET_SHARE = 10.0  # per cent of a clip's moments that are its background
+TRIM_DB = 30.0  # below the loudest moment
+MARGIN_S = 0.15
 
 
 def draw_silences_s(longest_s: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -31,3 +34,16 @@ def surround(
         (level * rng.standard_normal(round(silence_s * sampling_rate))).astype(np.float32) for silence_s in silences_s
     )
     return np.concatenate([before, samples, after])
+
+
+def trim(samples: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
+    """
+    (N,) without what is 30 dB fainter than its loudest moment at both ends, but for 0.15 s; and the seconds before it
+    that were cut off.
+    """
+    if not len(samples):
+        return samples, 0.0
+    _, (start, end) = librosa.effects.trim(samples, top_db=TRIM_DB)
+    margin = round(MARGIN_S * sampling_rate)
+    start = max(int(start) - margin, 0)
+    return samples[start : int(end) + margin], start / sampling_rate

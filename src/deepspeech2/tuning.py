@@ -53,16 +53,23 @@ class StoredLogits:
 
 @contextmanager
 def stored_split(
-    model: nn.Module, processor: DeepSpeech2Processor, corpora: Sequence[Corpus], output_dir: Path, batch_seconds: float
+    model: nn.Module,
+    processor: DeepSpeech2Processor,
+    corpora: Sequence[Corpus],
+    output_dir: Path,
+    batch_seconds: float,
+    trimmed: bool = False,
 ) -> Iterator[StoredLogits]:
     """
     What a model makes of a split, in a file of `output_dir` that goes with the `with` block; drops are recorded there.
+    `trimmed`: of utterances without silence at their ends.
 
     Raises:
         ValueError: no utterance.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    stream = EvaluationStream(corpora, processor, batch_seconds=batch_seconds, drops_dir=output_dir / "drops")
+    drops_dir = output_dir / "drops"
+    stream = EvaluationStream(corpora, processor, batch_seconds=batch_seconds, drops_dir=drops_dir, trimmed=trimmed)
     with tempfile.TemporaryDirectory(dir=output_dir) as folder:
         yield store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
 
