@@ -11,11 +11,10 @@ only on the machine itself or over https. --write_space makes a folder that is a
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from deepspeech2.devices import set_up_cpu
+from deepspeech2.devices import available_cpus, set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.logs import set_up_log
 from deepspeech2.pages import build_page, load_hearing, serve
@@ -35,7 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=7860, help="(default: %(default)s)")
     parser.add_argument("--share", action="store_true", help="by a link of gradio.live, for whoever has it")
     parser.add_argument("--write_space", type=Path, metavar="FOLDER", help="write the page as a Space, serve nothing")
-    parser.add_argument("--cpu_threads", type=int, default=os.cpu_count(), help="(default: the CPUs, here %(default)s)")
+    parser.add_argument(
+        "--cpu_threads", type=int, default=available_cpus(), help="(default: the CPUs, here %(default)s)"
+    )
     return parser
 
 

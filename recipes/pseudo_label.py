@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from statistics import median
 
+from accelerate import PartialState
+
 from deepspeech2.arguments import DataArguments
 from deepspeech2.data import EvaluationStream, build_loader
 from deepspeech2.devices import set_up_cpu
@@ -55,7 +57,10 @@ def main(argv: list[str]) -> None:
     )
     model, processor = load_model(args.model)
     stream = EvaluationStream(load_unlabelled(data), processor, batch_seconds=args.batch_seconds, transcribed=False)
-    heard = list(pseudo_labels(model.eval(), processor, build_loader(stream, num_workers=1)))
+    model.eval().to(PartialState().device)  # type: ignore[arg-type]
+    heard = list(pseudo_labels(model, processor, build_loader(stream, num_workers=1)))
+    if not heard:
+        raise ValueError(f"{args.dataset_name!r}, split {args.split!r}, has no recording that can be heard")
     sure = [label for label in heard if label.text and label.confidence >= args.min_confidence]
     rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
     write_transcripts(args.table, ("id", "text", "confidence"), rows)

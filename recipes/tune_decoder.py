@@ -9,7 +9,6 @@ processes. Writes trials.md, heat_map.png and decoder.json, which score.py takes
 
 import argparse
 import itertools
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from deepspeech2.decoder_options import DECODER_NAME, DecoderOptions, write_options
 from deepspeech2.decoding import Decoder, frame_times
-from deepspeech2.devices import set_up_cpu
+from deepspeech2.devices import available_cpus, set_up_cpu
 from deepspeech2.exits import end_run
 from deepspeech2.loading import load_model
 from deepspeech2.logs import set_up_log
@@ -44,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hotwords", nargs="+", default=[], metavar="WORD", help="words to listen for")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
     parser.add_argument(
-        "--processes", type=int, default=os.cpu_count(), help="that decode (default: the CPUs, here %(default)s)"
+        "--processes", type=int, default=available_cpus(), help="that decode (default: the CPUs, here %(default)s)"
     )
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/decoder"), help="default: %(default)s")
     return parser

@@ -93,6 +93,13 @@ def test_a_word_longer_than_a_line_is_shown_whole() -> None:
     assert [cue.text for cue in cues] == ["a", "b" * 50, "c"]
 
 
+def test_what_has_no_time_of_its_own_stands_with_what_follows() -> None:
+    words = [Word("a", 0, 1, 1), *[Word("b" * 30, 1, 1, 0) for _ in range(5)], Word("c", 1, 2, 1)]
+    cues = make_cues(words, LIMITS)
+    assert " ".join(cue.text for cue in cues).split() == [word.text for word in words]
+    assert all(cue.end_s > cue.start_s for cue in cues) and len(cues) == 2
+
+
 def test_nothing_heard_is_no_cue() -> None:
     assert make_cues([], LIMITS) == []
     assert to_srt([]) == "" and to_vtt([]) == "WEBVTT\n" and to_txt([]) == ""

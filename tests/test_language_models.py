@@ -63,6 +63,8 @@ def test_unknown_words_get_the_share_of_those_read_once(processor, tmp_path):
 def test_books_are_read_by_sentences_and_lists_by_lines(processor, tmp_path):
     (tmp_path / "book.txt").write_text("A b.\nC? a\nb\n\nB!\n%\nC c\n")
     (tmp_path / "list.txt").write_text("A b. C\na, b\n")
+    (tmp_path / "ends.txt").write_text("\nA b. C\na, b\n\n \n")
+    assert list(read_sentences(tmp_path / "ends.txt", processor)) == ["a b c", "a b"]
     assert list(read_sentences(tmp_path / "book.txt", processor)) == ["a b", "c", "a b", "b", "c c"]
     assert list(read_sentences(tmp_path / "list.txt", processor)) == ["a b c", "a b"]
 

@@ -238,6 +238,12 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"layer_lr_decay": 0}, ["layer_lr_decay is 0.0; expected a share above 0"]),
         ({"norm_statistics": "fixed"}, ["norm_statistics is 'fixed'; expected update, frozen or reestimate"]),
         ({"low_rank_scale": 8}, ["low_rank_scale has no effect without low_rank"]),
+        ({"l2_sp": 0.1, "fp16": True, "use_cpu": False}, ["l2_sp does not go with fp16", "bf16"]),
+        ({"low_rank": 2, "fp16": True, "use_cpu": False}, ["low_rank does not go with fp16", "bf16"]),
+        (
+            {"adversarial_epsilon": 0.1, "gradient_checkpointing": True},
+            ["adversarial_epsilon does not go with gradient_checkpointing"],
+        ),
         ({"entropy_weight": -1}, ["entropy_weight is -1"]),
         ({"label_smoothing": 1}, ["label_smoothing is 1.0", "[0, 1)"]),
         ({"ctc_weight": 0}, ["ctc_weight, mwer_weight and distillation_weight are all 0"]),

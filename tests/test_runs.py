@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import soundfile
 import torch
 import yaml
 from filelock import FileLock
@@ -19,8 +20,10 @@ from transformers import AutoModelForCTC, AutoProcessor
 
 import tiny
 from deepspeech2 import runs, scoring, write_up
+from deepspeech2.adaptation import Adaptation
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.exits import end_run
+from deepspeech2.learning_arguments import AdaptationArguments
 from deepspeech2.runs import hold_to_recipe, plan_training, set_up_process, train
 from deepspeech2.splits import load_eval_splits, load_train_corpora
 
@@ -265,14 +268,48 @@ def test_a_run_beside_another_is_refused(folder, tmp_path, monkeypatch):
     assert "another run is writing to" in message
 
 
-def test_a_run_that_was_moved_is_finished(folder, tmp_path):
+@pytest.mark.parametrize("given", [{}, {"low_rank": 2}])
+def test_a_run_that_was_moved_is_finished(folder, tmp_path, given):
     every_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
     options = {"max_steps": 2, "load_best_model_at_end": True, **every_step}
-    train(*arguments(folder, tmp_path / "a", **options))
+
+    def train_in(name: str) -> None:
+        prepared = arguments(folder, tmp_path / name, **options)
+        train(*prepared, adaptation=Adaptation(AdaptationArguments(**given), prepared[0], 2))
+
+    train_in("a")
     (tmp_path / "a" / "model.safetensors").unlink()  # as if killed before the end
+    (tmp_path / "a" / "trainer_state.json").unlink()
     (tmp_path / "a").rename(tmp_path / "b")
-    train(*arguments(folder, tmp_path / "b", **options))
-    assert (tmp_path / "b" / "model.safetensors").is_file()
+    train_in("b")
+    assert (tmp_path / "b" / "trainer_state.json").is_file()
+
+
+def test_statistics_are_found_anew_on_what_is_trained_on(folder, tmp_path, monkeypatch):
+    """Shuffled, in the shares of the mixture, as it is recorded; each process as many batches."""
+    heard = []
+
+    def reestimate(model, batches):
+        heard.extend(batches)
+        return len(heard)
+
+    monkeypatch.setattr(runs, "reestimate_norms", reestimate)
+    monkeypatch.setattr(runs, "NORM_BATCHES", 20)
+    names = [str(folder / name / f"{name}.csv") for name in ("test", "train")]
+    data = tiny.data_arguments(folder / "train" / "train.csv", dataset_name=names, mixture_weights=[0.25, 0.75])
+    training = tiny.training_arguments(tmp_path, max_steps=1)
+    model, processor = tiny.new_model()
+    louder = AugmentationArguments(gain_db=12.0, speed_perturbation=0.3)
+    plan = plan_training(load_train_corpora(data), model, processor, data, louder, training)
+    adaptation = Adaptation(AdaptationArguments(norm_statistics="reestimate"), model, 1)
+    train(model, processor, plan, load_eval_splits(data)[0], data, training, adaptation=adaptation)
+    ids = [one for batch in heard for one in batch["ids"]]
+    assert len(heard) == 20 and ids != sorted(ids)
+    assert sum(one.startswith("test") for one in ids) / len(ids) == pytest.approx(0.25, abs=0.05)
+    recordings = [path for name in ("test", "train") for path in (folder / name).glob("*.wav")]
+    spoken_s = {path.stem: soundfile.info(path).duration for path in recordings}
+    for batch in heard:
+        assert batch["durations_s"] == pytest.approx([spoken_s[one] for one in batch["ids"]], abs=1e-3)
 
 
 def test_what_is_left_out_is_said_while_training_goes_on(folder, tmp_path, caplog):

@@ -117,6 +117,32 @@ def test_neighbours_are_joined_up_to_the_longest() -> None:
         assert " ".join(inside) == one.text
 
 
+@pytest.mark.parametrize("between", ["same", "[MUSIC]"])
+def test_what_is_said_once_is_kept_once(between: str) -> None:
+    """Rolling captions, as of videos, say each line again; so may a cue behind another that was left out."""
+    text = random_text(30)
+    listener, log_probs = heard(text)
+    cues = cues_of(text)
+    again = cues[1] if between == "same" else cues[1]._replace(text=between)
+    utterances, dropped = find_utterances([*cues[:2], again, cues[1], *cues[2:]], log_probs, listener, Rules())
+    assert " ".join(one.text for one in utterances) == text
+    reason = "overlapping" if between == "same" else "nothing_said"
+    assert sorted(one.reason for one in dropped) == sorted([reason, "overlapping"])
+
+
+def test_an_earlier_utterance_behind_one_that_was_left_out_is_not_cut() -> None:
+    """The samples of what comes before a clip that was cut are gone."""
+    text = random_text(30)
+    listener, log_probs = heard(text)
+    cues = cues_of(text)
+    late = cues[1]._replace(start_s=cues[2].start_s + 0.01, end_s=cues[2].end_s + 0.01)
+    order = [cues[0], cues[2], late._replace(text="[MUSIC]"), late, *cues[3:]]
+    utterances, dropped = find_utterances(order, log_probs, listener, Rules(margin_s=4.0))
+    assert [one.reason for one in dropped if one.cue.text != "[MUSIC]"] == ["overlapping"]
+    starts = [one.start_s for one in utterances]
+    assert starts == sorted(starts)
+
+
 def test_what_is_too_short_or_too_long_is_dropped() -> None:
     """Cues of 5 words take some 2 to 3 s: none lasts 5 s, nor less than 1 s."""
     text = random_text(20)

@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import soundfile
 
 import tiny
 from deepspeech2.alignment import Infeasible
-from deepspeech2.captions import Limits, read_cues
+from deepspeech2.captions import Limits, make_cues, read_cues, to_srt
 from deepspeech2.transcription import (
     Job,
     align_words,
@@ -61,6 +62,19 @@ def test_a_script_is_found_where_it_is_said() -> None:
     assert [word.start_s for word in words] == pytest.approx(starts, abs=0.03)
     assert [word.end_s for word in words] == pytest.approx([0.24, 0.72, 0.84, 1.08, 1.44], abs=0.03)
     assert words[2].confidence == 0 and min(word.confidence for word in words if word.text != "7") > 0.5
+
+
+def test_words_that_cannot_be_written_share_their_place() -> None:
+    """Sixty numbers between two words: each has its time, and no cue has none."""
+    listener = tone_listener()
+    log_probs = listener.whole([tiny.tones("ab   ac", np.random.default_rng(0)).astype(np.float32)]).numpy()
+    for script in ("ab " + "100,000 " * 60 + "ac", "100,000 " * 60 + "ab", "ab ac " + "100,000 " * 60):
+        words = align_words(script_words(script, listener.processor), log_probs, listener)
+        cues = make_cues(words, LIMITS)
+        assert " ".join(cue.text for cue in cues).split() == script.split()
+        assert all(one.end_s <= other.start_s + 1e-9 for one, other in pairwise(words))
+        read = read_cues(to_srt(cues))
+        assert len(read) == len(cues) and all(cue.end_s > cue.start_s for cue in read)
 
 
 @pytest.mark.parametrize("script", ["42 !", "abc " * 100])

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
+CLOCK_S = 0.001  # what the formats can tell apart
 LONG_PAUSE_S = 1.0
 FORMATS = ("srt", "vtt", "txt", "json")
 NOT_CUES = ("NOTE", "STYLE", "REGION")  # blocks of a WebVTT file
@@ -78,7 +79,8 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     Which words stand together is the cheapest of all partitions, found by dynamic programming: as few cues as
     possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
     and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
-    begins: speech may be faster than `max_characters_per_s`.
+    begins: speech may be faster than `max_characters_per_s`. What begins with the next cue, as words may that were not
+    heard, is part of it, however many lines that makes.
     """
     if not words:
         return []
@@ -95,7 +97,12 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     while best[ends[-1]][1]:
         ends.append(best[ends[-1]][1])
     starts = [0, *reversed(ends)]
-    groups = [words[start:end] for start, end in pairwise(starts)]
+    groups: list[Sequence[Word]] = []
+    for start, end in pairwise(starts):
+        if groups and words[start].start_s - groups[-1][0].start_s < CLOCK_S:
+            groups[-1] = [*groups[-1], *words[start:end]]
+        else:
+            groups.append(words[start:end])
     return [
         Cue(group[0].start_s, _off(group, after, limits), "\n".join(break_lines(_text(group), limits)))
         for group, after in zip(groups, [*groups[1:], None], strict=True)

@@ -155,6 +155,14 @@ def load_position(folder: Path, rank: int, world_size: int) -> dict:
     return torch.load(own if own.is_file() else written[0], weights_only=True)
 
 
+def state_of(checkpoint: str | Path) -> TrainerState:
+    """The Trainer's log in a checkpoint, with the best one where it is now: the run's folder may have been moved."""
+    state = TrainerState.load_from_json(str(Path(checkpoint, STATE_NAME)))
+    if state.best_model_checkpoint is not None:
+        state.best_model_checkpoint = str(Path(checkpoint).with_name(Path(state.best_model_checkpoint).name))
+    return state
+
+
 def is_complete(state: TrainerState, max_steps: int, patience: int) -> bool:
     """Whether a checkpoint is that of a training's last step, or of the one at which early stopping ended it."""
     callbacks: dict = state.stateful_callbacks  # type: ignore[assignment]  # of a state that was read from its file

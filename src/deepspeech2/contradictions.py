@@ -90,8 +90,14 @@ def contradictions(
         faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
     if training is None:
         return faults
-    if adaptation.low_rank and training.fp16:
-        faults.append("low_rank does not go with fp16, whose gradients are scaled; use bf16, or neither")
+    for name in ("low_rank", "l2_sp"):
+        if getattr(adaptation, name) and training.fp16:
+            faults.append(f"{name} does not go with fp16, whose gradients are scaled; use bf16, or neither")
+    if objective.adversarial_epsilon and training.gradient_checkpointing:
+        faults.append(
+            "adversarial_epsilon does not go with gradient_checkpointing, which computes again with dropout what was "
+            "heard without; turn one of them off"
+        )
     if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
         faults.append(
             f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "

@@ -24,17 +24,17 @@ def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at it when it first makes a large tensor
     processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    share = _cores() // processes_here - num_workers
+    share = available_cpus() // processes_here - num_workers
     torch.set_num_threads(threads or max(1, share))
     return torch.get_num_threads()
 
 
-def _cores() -> int:
+def available_cpus() -> int:
     """Those that this process may run on, where the system tells; a job of a cluster has few of many."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def describe_device(device: torch.device) -> str:
     """For the log and the model card: the name of the GPU, or how many cores the CPU has."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cores()} CPU cores"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{available_cpus()} CPU cores"
     return f"{name}, {platform.machine()}"

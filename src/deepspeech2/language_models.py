@@ -43,7 +43,7 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
         raise ValueError(f"cannot read {str(path)!r} as plain text in UTF-8: {error}") from error
     if "\0" in text:
         raise ValueError(f"{str(path)!r} holds zero bytes: it is no plain text")
-    paragraphs = _PARAGRAPH.split(text)
+    paragraphs = _PARAGRAPH.split(text.strip())
     pieces: Iterable[str] = text.splitlines()
     if len(paragraphs) > 1:
         pieces = (one for paragraph in paragraphs for one in re.split(r"(?<=[.!?])\s+", " ".join(paragraph.split())))

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -152,12 +151,15 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training will read, of which corpora, and for how long; `unlabelled` comes along, batch by batch."""
+    """
+    What a training will read, and for how long; `unlabelled` comes along, batch by batch. `plain`: what it will read,
+    in the same shares, without augmentation.
+    """
 
     stream: SpeechStream
     steps_per_epoch: float | None
     unlabelled: SpeechStream | None = None
-    corpora: Sequence[Corpus] = ()
+    plain: SpeechStream | None = None
 
 
 def plan_training(
@@ -177,19 +179,19 @@ def plan_training(
     """
     batches_per_epoch = estimate_epoch(corpora, data, training)
     resolve_epochs(training, batches_per_epoch)
-    build = partial(
-        build_train_stream,
-        model=model,
-        processor=processor,
-        data=data,
-        augmentation=augmentation,
-        training=training,
-    )
+
+    def build(
+        some: Sequence[Sequence[Corpus]], changes: AugmentationArguments, transcribed: bool = True
+    ) -> SpeechStream:
+        return build_train_stream(some, model, processor, data, changes, training, transcribed=transcribed)
+
     steps_per_epoch = None
     if batches_per_epoch is not None:
         steps_per_epoch = batches_per_epoch / (training.gradient_accumulation_steps * training.world_size)
-    without_text = build([unlabelled], transcribed=False) if unlabelled else None
-    return Plan(build(corpora), steps_per_epoch, without_text, [corpus for joined in corpora for corpus in joined])
+    without_text = build([unlabelled], augmentation, transcribed=False) if unlabelled else None
+    plain = build(corpora, AugmentationArguments())
+    plain.drops_dir = None  # the other one keeps the record
+    return Plan(build(corpora, augmentation), steps_per_epoch, without_text, plain)
 
 
 def train(
@@ -246,9 +248,9 @@ def train(
     )
     learnt = Objective(objective, model, processor) if objective else None
     if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
-        batches = build_eval_stream(plan.corpora, processor, data, training)
+        assert plan.plain is not None
         model.to(training.device)  # type: ignore[arg-type]
-        count = reestimate_norms(model, islice(batches, NORM_BATCHES))
+        count = reestimate_norms(model, islice(plan.plain, NORM_BATCHES))
         logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
     if adaptation and adaptation.low_rank:

@@ -108,13 +108,14 @@ def find_utterances(
     found = [find_cue(cue, log_probs, listener, rules) for cue in cues]
     dropped = [one for one in found if isinstance(one, Dropped)]
     groups: list[list[tuple[Cue, Utterance]]] = []
-    previous: Utterance | None = None
+    previous: Utterance | None = None  # what the next one may be joined with
+    kept: Utterance | None = None
     for cue, one in zip(cues, found, strict=True):
         if isinstance(one, Dropped):
             previous = None  # what it says lies somewhere here: nothing is joined over it
             continue
         # A letter or two that could be of either belong to both.
-        if previous and one.start_s < max(previous.end_s - PAD_S, previous.start_s):
+        if kept and one.start_s < max(kept.end_s - PAD_S, kept.start_s):
             dropped.append(Dropped(cue, "overlapping", one.score))
             previous = None
             continue
@@ -123,7 +124,7 @@ def find_utterances(
             groups[-1].append((cue, one))
         else:
             groups.append([(cue, one)])
-        previous = one
+        previous = kept = one
     utterances = []
     joined = [_joined([one for _, one in group]) for group in groups]
     for group, one in zip(groups, _padded(joined, log_probs, listener), strict=True):
@@ -166,6 +167,7 @@ def cut_clips(
     kept, first = np.zeros(0, np.float32), 0
     waiting = iter(blocks)
     for start, end in spans:
+        assert start >= first, "what came before it is gone"
         while first + len(kept) < end and (block := next(waiting, None)) is not None:
             done = min(max(start - first, 0), len(kept))
             kept, first = np.concatenate([kept[done:], block]), first + done

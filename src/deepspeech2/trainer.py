@@ -12,7 +12,7 @@ import torch
 from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
-from transformers import EarlyStoppingCallback, ProgressCallback, Trainer, TrainerState
+from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from .adaptation import Adaptation
@@ -38,6 +38,7 @@ from .checkpoints import (
     load_position,
     place_aside,
     save_position,
+    state_of,
 )
 from .data import EvaluationStream, SpeechStream, build_loader
 from .guards import Buffers, SkippedSteps
@@ -126,7 +127,7 @@ class CTCTrainer(Trainer):
         self._clock = time.perf_counter()
         if resume_from_checkpoint and self._load_if_complete(resume_from_checkpoint):
             return TrainOutput(self.state.global_step, math.nan, {})
-        self.skipped.begin(_state_of(resume_from_checkpoint).global_step if resume_from_checkpoint else 0)
+        self.skipped.begin(state_of(resume_from_checkpoint).global_step if resume_from_checkpoint else 0)
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
                 raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
@@ -149,12 +150,11 @@ class CTCTrainer(Trainer):
 
     def _load_if_complete(self, checkpoint: str) -> bool:
         """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
-        state = _state_of(checkpoint)
+        state = state_of(checkpoint)
         if not is_complete(state, self.args.max_steps, self.args.early_stopping_patience):
             return False
-        best = state.best_model_checkpoint if self.args.load_best_model_at_end else None
         self.state = state
-        folder = Path(checkpoint).with_name(Path(best or checkpoint).name)  # the run's folder may have been moved
+        folder = Path((self.args.load_best_model_at_end and state.best_model_checkpoint) or checkpoint)
         self.model.load_state_dict(load_file(folder / "model.safetensors"))
         self.adaptation.load(folder)
         return True
@@ -289,9 +289,7 @@ class CTCTrainer(Trainer):
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is None:
             return
-        best = self.state.best_model_checkpoint
-        if best is not None:  # the run's folder may have been moved
-            self.state.best_model_checkpoint = str(Path(self.args.output_dir or ".", Path(best).name))
+        self.state.best_model_checkpoint = state_of(checkpoint).best_model_checkpoint
         self._load_position(Path(checkpoint))
         for one in self.beside:
             one.load(Path(checkpoint))
@@ -314,7 +312,3 @@ class CTCTrainer(Trainer):
             return
         self.train_dataset.start_anew(self.state.global_step)
         logger.warning(ANOTHER_ORDER, changes(before, now), self.state.global_step)
-
-
-def _state_of(checkpoint: str) -> TrainerState:
-    return TrainerState.load_from_json(str(Path(checkpoint, STATE_NAME)))

@@ -1,7 +1,6 @@
 """Recordings into words with times and the files that captions are: as heard, or along a known script."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -58,8 +57,8 @@ def script_words(text: str, processor: DeepSpeech2Processor) -> list[ScriptWord]
 
 def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: Listener) -> list[Word]:
     """
-    A script's words with their times, by forced alignment with (T, V) log-probabilities. A word without labels gets the
-    place between its neighbours, and the confidence 0.
+    A script's words with their times, by forced alignment with (T, V) log-probabilities. Words without labels share the
+    place between their neighbours, up to a second each, and have the confidence 0.
 
     Raises:
         Infeasible: the script has no word that the model can write, or is too long for the recording.
@@ -83,9 +82,11 @@ def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: L
             confidence = float(np.exp(alignment.log_probs[slice(*place)].mean()))
             words.append(Word(word.text, start_s, last_s, confidence))
             continue
-        behind = next((place for place in places[index:] if place is not None), None)
+        later = next((later for later in range(index, len(places)) if places[later] is not None), len(places))
+        behind = places[later] if later < len(places) else None
         until_s = end_s if behind is None else listener.span_s(int(alignment.starts[behind[0]]), 0)[0]
-        words.append(Word(word.text, last_s, max(min(until_s, last_s + 1.0), last_s), 0.0))
+        start_s, last_s = last_s, last_s + min(max(until_s - last_s, 0.0) / (later - index), 1.0)
+        words.append(Word(word.text, start_s, last_s, 0.0))
     return words
 
 
@@ -217,8 +218,7 @@ def _transcribe(
 
 def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:
     """The blocks, with a bar of their seconds on a terminal."""
-    width = os.get_terminal_size().columns if os.isatty(2) else None
-    with tqdm(desc=name, unit=" s", ncols=width, disable=None, leave=False) as bar:
+    with tqdm(desc=name, unit=" s", dynamic_ncols=True, disable=None, leave=False) as bar:
         for block in blocks:
             yield block
             bar.update(round(len(block) / sampling_rate))
