@@ -19,7 +19,7 @@ from pathlib import Path
 from deepspeech2.exits import end_run
 from deepspeech2.experiments import START, plan_runs, read_change, read_experiment
 from deepspeech2.metrics import compare_over_seeds
-from deepspeech2.reports import strategy_rows, strategy_table, write_strategy_report
+from deepspeech2.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
 from deepspeech2.strategies import carry_out, collect, recommend, time_left_s
 
 FINETUNE = Path(__file__).with_name("finetune.py")
@@ -101,7 +101,10 @@ def main(argv: list[str]) -> int:
             "without all their runs, left out": missing or "none",
         },
     )
-    print(f"\n{strategy_table(strategy_rows(outcomes, comparisons))}\nTake {chosen}: {reason}\nReport: {report}")
+    print(f"\n{strategy_table(strategy_rows(outcomes, comparisons))}")
+    if doubt := few_speakers(outcomes[START].target):
+        print(doubt)
+    print(f"Take {chosen}: {reason}\nReport: {report}")
     return 1 if failed else 0
 
 

@@ -1,10 +1,13 @@
 """Rates and paired differences over seeds: what they add up to, and how often they are wrong."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from deepspeech2.metrics import Scores, Utterance, compare, compare_over_seeds, over_seeds, score
 from deepspeech2.metrics.seeds import SeededScores
+from deepspeech2.reports import few_speakers
 
 
 def heard(wrong: int, count: int = 10, speaker: str = "") -> list[Utterance]:
@@ -53,17 +56,25 @@ def test_what_cannot_be_paired():
         compare_over_seeds(over_seeds({1: heard(1)}), over_seeds({1: heard(1, 9)}))
 
 
-def simulated(rng: np.random.Generator, speakers: np.ndarray, gain: float, seed_spread: float) -> SeededScores:
+def simulated(
+    rng: np.random.Generator,
+    speakers: np.ndarray,
+    gain: float | np.ndarray,
+    seed_spread: float,
+    words: Sequence[int] | None = None,
+) -> SeededScores:
     """Three runs on 40 words of each speaker, of whose own rate of errors a seed changes something for all."""
+    lengths = words or [40] * len(speakers)
     runs: dict[int, Scores] = {}
     for seed in (1, 2, 3):
         rates = np.clip(speakers - gain + rng.normal(0, seed_spread), 0, 1)
-        wrong = rng.binomial(40, rates)
-        texts = [" ".join(["no"] * n + ["yes"] * (40 - n)) for n in wrong]
-        reference = " ".join(["yes"] * 40)
-        runs[seed] = score(
-            [Utterance(f"u{n}", f"s{n}", 1.0, reference, text) for n, text in enumerate(texts)], bootstrap_samples=0
-        )
+        spoken = [
+            Utterance(
+                f"u{n}", f"s{n}", 1.0, " ".join(["yes"] * count), " ".join(["no"] * wrong + ["yes"] * (count - wrong))
+            )
+            for n, (wrong, count) in enumerate(zip(rng.binomial(lengths, rates), lengths, strict=True))
+        ]
+        runs[seed] = score(spoken, bootstrap_samples=0)
     return SeededScores(runs)
 
 
@@ -110,3 +121,17 @@ def test_how_often_a_null_is_taken_for_a_difference():
         a, b = (simulated(rng, speakers, 0, 0.02) for _ in range(2))
         found += [compare_over_seeds(a, b).p_value < 0.05, by_speakers_alone(a, b) < 0.05]
     assert found[0] <= 8 and found[1] >= 10, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words, is_enough", [([300] * 10, True), ([2000, 1460, 100, 40, 20], False)])
+def test_how_many_speakers_are_enough(words: list[int], is_enough: bool):
+    """Where a strategy is good for one speaker and bad for another: two who have most of the words are too few."""
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(200):
+        speakers = rng.normal(0.5, 0.05, len(words))
+        by_speaker = rng.normal(0.0, 0.06, len(words))
+        a, b = simulated(rng, speakers, 0.0, 0.0, words), simulated(rng, speakers, by_speaker, 0.0, words)
+        found += compare_over_seeds(a, b).p_value < 0.05
+    assert (found <= 20) is is_enough and (few_speakers(a) == "") is is_enough, found

@@ -78,3 +78,14 @@ def test_where_all_is_silence_nothing_is_cut_off() -> None:
     for samples in (np.zeros(0, np.float32), np.zeros(RATE, np.float32)):
         trimmed, start_s = trim(samples, RATE)
         assert start_s == 0.0 and len(trimmed) == len(samples)
+
+
+def test_a_click_is_not_what_is_said() -> None:
+    """60 ms, 26 dB louder than the command behind it."""
+    rng = np.random.default_rng(0)
+    silence = (1e-4 * rng.standard_normal(RATE)).astype(np.float32)
+    click = (0.5 * rng.standard_normal(RATE * 60 // 1000)).astype(np.float32)
+    quiet = 0.25 * clip()
+    samples = np.concatenate([silence[: RATE // 4], click, silence[: RATE // 2], quiet, silence])
+    trimmed, start_s = trim(samples, RATE)
+    assert start_s < 0.25 + 0.06 + 0.5 and start_s + len(trimmed) / RATE > 0.25 + 0.06 + 0.5 + 0.9

@@ -15,7 +15,7 @@ import yaml
 import tiny
 from deepspeech2.experiments import START, Experiment, plan_runs, read_experiment
 from deepspeech2.metrics import Utterance, compare_over_seeds, over_seeds
-from deepspeech2.reports import strategy_rows, strategy_table, write_strategy_report
+from deepspeech2.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
 from deepspeech2.strategies import Outcome, collect, recommend
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +63,16 @@ def test_the_start_is_recommended_where_nothing_is_better():
     assert name == START and reason.startswith("0 of 1 strategies")
 
 
+def test_few_speakers_are_doubted():
+    """Two of five have nearly all the words."""
+    words = {"a": 100, "b": 73, "c": 5, "d": 2, "e": 1}
+    said = [Utterance(name, name, 1.0, " ".join(["yes"] * count), "") for name, count in words.items()]
+    doubt = few_speakers(over_seeds({1: said, 2: said}))
+    assert "5 speakers (or clips) vary like 2.1 of equal size" in doubt and "too small" in doubt
+    many = [Utterance(str(place), str(place), 1.0, "yes", "") for place in range(8)]
+    assert few_speakers(over_seeds({1: many})) == ""
+
+
 def test_table_and_page(tmp_path):
     outcomes = {START: outcome(START, 8, 3), "full": outcome("full", 1, 5, 1000), "<b>": outcome("<b>", 9, 3, 10, True)}
     comparisons = {name: compare_over_seeds(outcomes["full"].target, outcomes[name].target) for name in (START, "<b>")}
@@ -81,6 +91,7 @@ def test_table_and_page(tmp_path):
         facts={"seeds": "1"},
     )
     html = page.read_text()
+    assert "vary like" not in html  # ten clips of a word each
     assert "<b>" not in html and "&lt;b&gt;" in html and "learning_rate: 1" in html
     assert {"parameters.png", "retention.png", "strategies.md"} <= {path.name for path in tmp_path.iterdir()}
 

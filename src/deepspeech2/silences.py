@@ -6,7 +6,8 @@ import numpy as np
 FAINTEST_DB = -90.0  # below full scale
 QUIET_S = 0.025
 QUIET_SHARE = 10.0  # per cent of a clip's moments that are its background
-TRIM_DB = 30.0  # below the loudest moment
+TRIM_DB, LOUD_SHARE = 30.0, 5.0  # below what so many per cent of the moments are louder than: clicks are few
+FRAME_S = 0.032
 MARGIN_S = 0.15
 
 
@@ -38,12 +39,19 @@ def surround(
 
 def trim(samples: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
     """
-    (N,) without what is 30 dB fainter than its loudest moment at both ends, but for 0.15 s; and the seconds before it
+    (N,) without what is 30 dB fainter than its loud moments at both ends, but for 0.15 s; and the seconds before it
     that were cut off.
     """
     if not len(samples):
         return samples, 0.0
-    _, (start, end) = librosa.effects.trim(samples, top_db=TRIM_DB)
+    size = round(FRAME_S * sampling_rate)
+    _, (start, end) = librosa.effects.trim(
+        samples,
+        top_db=TRIM_DB,
+        ref=lambda levels: np.percentile(levels, 100 - LOUD_SHARE),
+        frame_length=size,
+        hop_length=size // 4,
+    )
     margin = round(MARGIN_S * sampling_rate)
     start = max(int(start) - margin, 0)
     return samples[start : int(end) + margin], start / sampling_rate

@@ -17,9 +17,11 @@ class SeededScores:
 
     Both who speaks and which seeds were run are chance: the intervals are of the bootstrap that draws speakers (clips,
     where there is one speaker) and seeds, each with replacement and independently of the other: Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 1(2), 2007. It is rather too wide: what is neither the speaker's nor the
-    seed's is counted more than once, and a true difference is found less often than by a bootstrap of speakers alone,
-    which in turn takes what a seed does to all speakers for the strategy's doing (tests/test_seeds.py simulates both).
+    bootstrap", Annals of Applied Statistics 1(2), 2007. With many speakers it is rather too wide: what is neither the
+    speaker's nor the seed's is counted more than once, and a true difference is found less often than by a bootstrap of
+    speakers alone, which in turn takes what a seed does to all speakers for the strategy's doing. With few, or where
+    few have most of the words, it is too narrow, as any bootstrap: see `num_effective` (tests/test_seeds.py simulates
+    all of it).
     Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as is.
     """
 
@@ -35,6 +37,17 @@ class SeededScores:
         """Of all runs' words together: the mean of the seeds, where all are scored on the same utterances."""
         errors, lengths = _tables(self)
         return float(rates(errors.sum(), lengths.sum()))
+
+    @property
+    def num_units(self) -> int:
+        """What the bootstrap draws from: speakers, or clips."""
+        return _tables(self)[1].shape[1]
+
+    @property
+    def num_effective(self) -> float:
+        """How many speakers (clips) of equal size vary as these do: 1 / sum of the squares of their shares of words."""
+        words = _tables(self)[1].sum(axis=0)
+        return float(words.sum() ** 2 / np.square(words).sum())
 
     @property
     def wer_interval(self) -> Interval:

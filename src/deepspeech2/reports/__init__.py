@@ -8,12 +8,13 @@ from .plots import save_png
 from .rejection_plot import rejection_curves
 from .run_report import results_table, write_run_report
 from .score_report import write_score_report
-from .strategy_report import strategy_rows, strategy_table, write_strategy_report
+from .strategy_report import few_speakers, strategy_rows, strategy_table, write_strategy_report
 
 __all__ = [
     "EvaluatedSplit",
     "Problem",
     "card_metadata",
+    "few_speakers",
     "heat_map",
     "interpolation_table",
     "problems_table",

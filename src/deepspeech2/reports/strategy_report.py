@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 HEAD = ("strategy", "trained", "target WER %", "by seed", "against the baseline", "p", "source WER %", "by seed", "min")
 LEGEND_COLUMNS = 3
+ENOUGH = 8.0  # speakers, from which on a bootstrap of them is about right
 _PLOTS = {
     "parameters": "Target WER by parameters",
     "retention": "What is learnt against what is forgotten",
@@ -52,6 +53,16 @@ def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, See
             ]
         )
     return rows
+
+
+def few_speakers(target: SeededScores) -> str:
+    """What so few speakers, or so unequal ones, cannot show; empty where they are enough."""
+    if target.num_effective >= ENOUGH:
+        return ""
+    return (
+        f"The target's {target.num_units} speakers (or clips) vary like {target.num_effective:.1f} of equal size: the "
+        "intervals are too narrow and the p-values too small."
+    )
 
 
 def strategy_table(rows: Sequence[Sequence[str]]) -> str:
@@ -104,6 +115,7 @@ def write_strategy_report(
         facts=facts,
         table_head=HEAD,
         table_rows=rows,
+        warning=few_speakers(next(iter(outcomes.values())).target),
         settings=settings,
         plots=[Markup(to_svg(figure, _PLOTS[name])) for name, figure in figures.items()],
     )
