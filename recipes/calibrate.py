@@ -51,6 +51,9 @@ def main(argv: list[str]) -> int:
         parser.error(
             f"{args.model} is no folder to write {DECODER_NAME} into: give --decoder, a file which may hold {{}}"
         )
+    own = Path(args.model, DECODER_NAME)
+    if not args.decoder and own.is_file() and replace(read_options(own), calibration=None) != DecoderOptions():
+        parser.error(f"{own} is not greedy and would be written over: name it by --decoder, or move it away")
     corpora = {split: load_split(split_arguments(args), split) for split in dict.fromkeys([args.split, *args.check])}
     options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
     model, processor = load_model(args.model)
@@ -72,7 +75,7 @@ def main(argv: list[str]) -> int:
     save_png(reliability_diagram(lines), args.output_dir / "reliability.png")
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
     (args.output_dir / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
-    written = args.decoder or Path(args.model, DECODER_NAME)
+    written = args.decoder or own
     write_options(replace(options, calibration=calibration), written)
     print(f"Decoder: {written}")
     return 0

@@ -157,9 +157,10 @@ def test_captions_of_others_are_read() -> None:
     vtt = (
         "WEBVTT - a title\nKind: captions\n\nNOTE 00:00:00.000 --> 00:00:09.000\nno cue\n\n"
         "STYLE\n::cue { color: red }\n\n"
+        "NOTEBOOK 1\n00:00.000 --> 00:01.000\n3 < 4 and 5 &gt; 2<00:00:00.500>\n\n"
         "intro\n00:01.000 --> 00:02.000 align:start position:10%\n<v Ann>Hello &lt;there&gt;</v>\n"
     )
-    assert read_cues(vtt) == [Cue(1.0, 2.0, "Hello <there>")]
+    assert read_cues(vtt) == [Cue(0.0, 1.0, "3 < 4 and 5 > 2"), Cue(1.0, 2.0, "Hello <there>")]
 
 
 @pytest.mark.parametrize(

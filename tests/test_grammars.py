@@ -80,6 +80,10 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
             "{commands: {a: b}, slots: {s: {half: 0.5}}}",
             "'half' in slot 's' has 0.5; expected text or a whole number",
         ),
+        (
+            "{language: estonian, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}",
+            "language is 'estonian'; num2words does not",
+        ),
         ("{language: xx, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is 'xx'; num2words does not"),
     ],
 )

@@ -52,6 +52,7 @@ def heard(text: str) -> tuple:
         ("(laughs) Hello, (sighs) you", "Hello, you"),
         ("- Who is there?\n- It is me.", "Who is there? It is me."),
         ("MAN 2: Stop!", "Stop!"),
+        ("THERE ARE THREE: ONE, TWO", "THERE ARE THREE: ONE, TWO"),
         (">> Thank you.", "Thank you."),
         ("I said: no", "I said: no"),
     ],

@@ -20,7 +20,8 @@ SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—
 CLOCK_S = 0.001  # what the formats can tell apart
 LONG_PAUSE_S = 1.0
 FORMATS = ("srt", "vtt", "txt", "json")
-NOT_CUES = ("NOTE", "STYLE", "REGION")  # blocks of a WebVTT file
+NOT_CUES = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")  # blocks of a WebVTT file
+TAGS = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 
 
 class Word(NamedTuple):
@@ -229,14 +230,14 @@ def read_cues(text: str) -> list[Cue]:
     for block in re.split(r"\n[ \t]*\n+", text):
         lines = block.strip("\n").split("\n")
         place = next((index for index, line in enumerate(lines) if TIMES.match(line.strip())), None)
-        if place is None or (is_vtt and place and lines[0].startswith(NOT_CUES)):
+        if place is None or (is_vtt and place and NOT_CUES.match(lines[0])):
             continue
         found = TIMES.match(lines[place].strip())
         assert found is not None
         start_s, end_s = _seconds(found.groups()[:4]), _seconds(found.groups()[4:])
         if end_s < start_s:
             raise ValueError(f"the cue {lines[place].strip()!r} ends before it begins")
-        content = re.sub(r"<[^>]*>|\{\\[^}]*\}", "", "\n".join(lines[place + 1 :]))
+        content = TAGS.sub("", "\n".join(lines[place + 1 :]))
         cues.append(Cue(start_s, end_s, html.unescape(content).strip() if is_vtt else content.strip()))
     if not cues:
         raise ValueError(

@@ -12,6 +12,7 @@ from .corpora import Corpus
 from .data import SpeechStream
 from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .processing_deepspeech2 import DeepSpeech2Processor
+from .splits import with_weights
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def fix_statistics(
     Gives the processor of a run what its features are normalised by, where `"fixed"` normalisation lacks it.
 
     A run that goes on takes it from its checkpoint. A new one measures it over the first hour of its training speech
-    as it is read, shuffled, without augmentation: each process the same hour, so that all have the same.
+    as it is read, shuffled, in the shares of the mixture, without augmentation: each process the same hour, so that all
+    have the same.
 
     Raises:
         ValueError: no speech that can be used.
@@ -70,12 +72,12 @@ def fix_statistics(
         extractor.feature_mean, extractor.feature_std = known.feature_mean, known.feature_std
         logger.info("features are normalised by the statistics in %s", before)
         return
-    flat = [corpus for joined in corpora for corpus in joined]
+    flat, weights = with_weights(corpora, data)
     nothing = {"feature_mean": [0.0] * extractor.feature_size, "feature_std": [1.0] * extractor.feature_size}
     plain = DeepSpeech2FeatureExtractor.from_dict(extractor.to_dict() | nothing)
     stream = SpeechStream(
         flat,
-        None,
+        weights,
         DeepSpeech2Processor(plain, processor.tokenizer),
         lambda num_samples: num_samples,
         seed=training.data_seed if training.data_seed is not None else training.seed,

@@ -175,11 +175,13 @@ def _read_numbers(where: str, given: dict, language: Any, faults: list[str]) -> 
 
 def _spoken(number: int, language: str) -> Iterator[str]:
     try:
-        from num2words import num2words
+        from num2words import CONVERTER_CLASSES, num2words
     except ImportError as error:
         raise ImportError(
             "numbers in a grammar need num2words: pip install -e '.[commands]', or write them out as a list"
         ) from error
+    if language not in CONVERTER_CLASSES:  # it would take the first two letters: of estonian, Spanish
+        raise NotImplementedError(language)
     said = " ".join(re.sub(r"[,-]", " ", num2words(number, lang=language)).split())
     yield said
     if " and " in said:

@@ -99,11 +99,13 @@ class CommandListener:
             utterances += self.endpointer.finish()
             self._sound = self._sound[:0]
         commands = [self.recogniser.recognise(utterance.log_probs) for utterance in utterances]
+        # The last frame lasts beyond the last sample.
+        spoken_s = [(start_s, min(end_s, self.audio_s)) for start_s, end_s in (one.spoken_s for one in utterances)]
         took_s = time.perf_counter() - started
         self.compute_s += took_s
         return [
-            Heard(command, *utterance.spoken_s, self.audio_s + took_s - utterance.spoken_s[1])
-            for command, utterance in zip(commands, utterances, strict=True)
+            Heard(command, start_s, end_s, self.audio_s + took_s - end_s)
+            for command, (start_s, end_s) in zip(commands, spoken_s, strict=True)
         ]
 
     def _levels_db(self, samples: np.ndarray, count: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
 from .processing_deepspeech2 import DeepSpeech2Processor
 from .servers import advice, ask, reading
+from .splits import with_weights
 from .warm_start import take_weights
 
 logger = logging.getLogger(__name__)
@@ -202,16 +203,7 @@ def build_train_stream(
     """
     extractor = processor.feature_extractor
     readers = training.world_size * max(1, training.dataloader_num_workers)
-    if data.mixture_weights and transcribed:
-        # A joined split shares the weight of its corpus by its size, where known.
-        weighted = [
-            (corpus, weight * (corpus.num_examples or 1) / sum(one.num_examples or 1 for one in joined))
-            for joined, weight in zip(corpora, data.mixture_weights, strict=True)
-            for corpus in joined
-        ]
-        flat, weights = [corpus for corpus, _ in weighted], [weight for _, weight in weighted]
-    else:
-        flat, weights = [corpus for joined in corpora for corpus in joined], None
+    flat, weights = with_weights(corpora, data if transcribed else DataArguments())
     return SpeechStream(
         flat,
         weights,

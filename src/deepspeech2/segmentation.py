@@ -23,7 +23,9 @@ logger = logging.getLogger(__name__)
 MAX_GAP_S = 0.5  # cues closer than this may be one utterance
 PAD_S = 0.2  # kept around the words, of silence
 # What is written, but not said: [music], (laughs), songs, and who speaks: ">> ", "MAN: ", "- ".
-NOT_SAID = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9 .']+:\s", re.MULTILINE)
+NOT_SAID = re.compile(
+    r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9.']*(?: [A-Z0-9.']+)?:\s", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
