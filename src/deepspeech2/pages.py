@@ -23,7 +23,7 @@ from .loading import load_model
 from .markup import STYLE, command_html, cues_html, differences_html, problem_html, words_html
 from .media import read_blocks
 from .recognition import Command, CommandRecogniser, load_recogniser
-from .transcription import hear_words
+from .transcription import hear_phrases
 
 if TYPE_CHECKING:
     import gradio
@@ -32,6 +32,7 @@ Progress = Callable[..., Any]
 MAX_FILE = "2gb"
 NOTHING = "Record something, or choose a file."
 NOT_CALIBRATED = "These confidences were not fitted to real speech: most models are too sure of themselves."
+LATEST = 200  # words that are shown while more are heard
 MAX_HEIGHT = 400  # pixels of what was heard, which scrolls: below the words of an hour nobody would find its files
 
 
@@ -76,9 +77,9 @@ def import_gradio() -> Any:
     return gradio
 
 
-def hear(hearing: Hearing, recording: str | None, progress: Progress | None = None) -> list[Word]:
+def hear(hearing: Hearing, recording: str | None, progress: Progress | None = None) -> Iterator[list[Word]]:
     """
-    The words of a recording.
+    The words of a recording, phrase by phrase.
 
     Raises:
         AudioError: none was given, or it cannot be read.
@@ -86,7 +87,7 @@ def hear(hearing: Hearing, recording: str | None, progress: Progress | None = No
     if not recording:
         raise AudioError(NOTHING, "missing_file")
     blocks = _counted(read_blocks(Path(recording), hearing.listener.sampling_rate), hearing, progress)
-    return hear_words(hearing.listener, hearing.decoder, blocks)
+    return hear_phrases(hearing.listener, hearing.decoder, blocks)
 
 
 def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress | None) -> Iterator[np.ndarray]:
@@ -121,26 +122,34 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
     captions = tempfile.TemporaryDirectory(prefix="captions-")  # gone with the page
     said = _problems_on_the_page
 
+    # What takes long yields what there is of it: Gradio stops there for a reader who has gone.
     @said(empty=("", None))
-    def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> tuple:
+    def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
         recording = recorded or uploaded
-        words = hear(first, recording, progress)
+        words: list[Word] = []
+        for phrase in hear(first, recording, progress):
+            words += phrase
+            yield words_html(words[-LATEST:]), "", None
         about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
         for older in Path(captions.name).iterdir():  # Gradio has copies, which it forgets
             shutil.rmtree(older)
         cues = make_cues(words, Limits())
         files = write_captions(words, cues, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
-        return words_html(words), cues_html(cues), files
+        yield words_html(words), cues_html(cues), files
 
     @said(empty=("",))
-    def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> tuple:
-        texts = [[word.text for word in hear(one, recorded or uploaded, progress)] for one in hearings]
-        return differences_html(texts[0], texts[0]), differences_html(*texts)
+    def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
+        texts: list[list[str]] = [[] for _ in hearings]
+        for text, one in zip(texts, hearings, strict=True):
+            for phrase in hear(one, recorded or uploaded, progress):
+                text += [word.text for word in phrase]
+                yield tuple(differences_html(some[-LATEST:], some[-LATEST:]) for some in texts)
+        yield differences_html(texts[0], texts[0]), differences_html(*texts)
 
     @said()
-    def command(recorded: str | None, uploaded: str | None) -> str:
+    def command(recorded: str | None, uploaded: str | None) -> Iterator[str]:
         assert first.recogniser is not None
-        return command_html(recognise(first, recorded or uploaded))
+        yield command_html(recognise(first, recorded or uploaded))
 
     title = " and ".join(names)
     forget = (3600, 24 * 3600)  # each hour, the recordings and captions of a day ago
@@ -247,15 +256,15 @@ def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
 
     def wrap(work: Callable) -> Callable:
         @functools.wraps(work)  # with its signature: Gradio fills in the progress
-        def wrapped(recorded: str | None, uploaded: str | None, *others: Any) -> Any:
+        def wrapped(recorded: str | None, uploaded: str | None, *others: Any) -> Iterator[Any]:
             try:
-                return work(recorded, uploaded, *others)
+                yield from work(recorded, uploaded, *others)
             except AudioError as error:
                 text = str(error)
                 for path in filter(None, (recorded, uploaded)):  # where it lies here is nobody's business
                     text = text.replace(path, Path(path).name)
                 problem = problem_html(text)
-                return (problem, *empty) if empty else problem
+                yield (problem, *empty) if empty else problem
 
         return wrapped
 

@@ -25,16 +25,19 @@ logger = logging.getLogger(__name__)
 POOR_CONFIDENCE = 0.2  # half of a script's words below it: rather another recording's
 
 
-def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
-    """What a model hears in a recording, read by a decoder from pause to pause."""
-    words: list[Word] = []
+def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
+    """What a model hears in a recording, read by a decoder from pause to pause, as it comes."""
     for first, log_probs in listener.phrases(blocks):
         (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         start_s = first * listener.frame_s
-        words += [
+        yield [
             Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words
         ]
-    return words
+
+
+def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
+    """`hear_phrases`, to the end."""
+    return [word for phrase in hear_phrases(listener, decoder, blocks) for word in phrase]
 
 
 class ScriptWord(NamedTuple):
