@@ -11,6 +11,7 @@ only on the machine itself or over https. --write_space makes a folder that is a
 """
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> None:
         write_space(args.write_space, args.model, args.compare, args.decoder, args.grammar, args.acceptance)
         print(f"Space: {args.write_space}; to publish it: hf upload YOU/NAME {args.write_space} --repo-type space")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does, and leaves no recording behind
     serve(build_page(hearings), args.host, args.port, args.share)
 
 

@@ -113,7 +113,9 @@ def test_a_schedule_that_is_no_number_of_steps_or_too_slow_is_refused():
     assert [AdaptationArguments(unfreeze_every=every).faults() for every in (0.5, 3.0)] == [[], []]
     (fault,) = AdaptationArguments(unfreeze_every=2.5).faults()
     assert fault == "unfreeze_every is 2.5; expected whole steps, or a share below 1"
-    with pytest.raises(ValueError, match="unfreezes the last of 4 parts at step 12, but the training has 10 steps"):
+    with pytest.raises(
+        ValueError, match="unfreezes the last of 4 parts at step 12, but the training has 10 steps; give less"
+    ):
         adapted(unfreeze_every=4)
 
 
@@ -159,6 +161,10 @@ def test_statistics_found_anew(batches):
     torch.testing.assert_close(found[1], found[0])
     torch.testing.assert_close(found[3], (found[0] + found[2]) / 2)
     assert not model.training or convolution.batch_norm.momentum == 0.1
+    convolution.batch_norm.requires_grad_(False)  # one that does not learn has its statistics found too
+    reestimate_norms(model, iter([batches[1]]))
+    torch.testing.assert_close(convolution.batch_norm.running_mean, found[2])
+    assert not convolution.batch_norm.weight.requires_grad
 
 
 # Another alphabet

@@ -97,8 +97,8 @@ def page(other_model, tmp_path_factory) -> Iterator[str]:
         captions = [path for path in temporary.glob("captions-*/**/*") if path.is_file()]
         assert len(captions) <= 4, "those of earlier recordings are still there"
     finally:
-        process.send_signal(2)
-        process.wait(60)  # Ctrl-C is how it ends
+        process.terminate()  # it ends as by Ctrl-C
+        process.wait(60)
     assert "Traceback" not in log.read_text()
     # Gradio leaves empty files of uploads that it has moved.
     assert [path for path in temporary.rglob("*") if path.is_file() and path.stat().st_size] == []

@@ -28,6 +28,11 @@ def heard(right: int) -> object:
 def test_between_two_models():
     """A quarter of the way; counters are those of the end."""
     start, end = ({"w": torch.tensor([value]), "n": torch.tensor(int(value))} for value in (0.0, 8.0))
+    statistics = {"running_mean": torch.tensor([4.0]), "running_var": torch.tensor([1.0])}
+    assert interpolated(statistics, {name: 3 * one for name, one in statistics.items()}, 0.5) == {
+        "running_mean": torch.tensor([8.0]),
+        "running_var": torch.tensor([2.0]),
+    }
     assert interpolated(start, end, 0.25) == {"w": torch.tensor([2.0]), "n": torch.tensor(8)}
     with pytest.raises(ValueError, match="w has 1 in one model and 2 in the other"):
         interpolated(start, {"w": torch.zeros(2), "n": torch.tensor(1)}, 0.5)

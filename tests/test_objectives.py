@@ -142,18 +142,18 @@ def test_a_model_that_has_not_moved_has_nothing_to_be_taught(clips, speech):
     assert 0 < objective.loss(model, model, clips, 0.0).item() < loss.item()
 
 
-def test_distillation_by_hand(clips):
-    """T^2 KL at T = 2, of the unlabelled clips alone; the copy is that of the start and no part of the model."""
-    arguments = ObjectiveArguments(
-        distillation_weight=1.0, distillation_temperature=2.0, distillation_speech="unlabelled"
-    )
+@pytest.mark.parametrize("speech", ["labelled", "unlabelled"])
+def test_distillation_by_hand(clips, speech):
+    """T^2 KL at T = 2, of the clips that are named alone; the copy is that of the start and no part of the model."""
+    arguments = ObjectiveArguments(distillation_weight=1.0, distillation_temperature=2.0, distillation_speech=speech)
+    named = clips["unlabelled"] if speech == "unlabelled" else {name: clips[name] for name in clips["unlabelled"]}
     objective, model = new_objective(arguments)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    taught = model(**clips["unlabelled"]).logits
+    taught = model(**named).logits
     with torch.no_grad():
         model.ctc_head.weight += 0.1 * torch.randn_like(model.ctc_head.weight)
     objective.loss(model, model, clips, 0.0)
-    outputs = model(**clips["unlabelled"])
+    outputs = model(**named)
     by_clip = []
     for wanted, heard, length in zip(taught, outputs.logits, outputs.output_lengths, strict=True):
         p, q = ((one[:length] / 2).log_softmax(-1) for one in (wanted, heard))

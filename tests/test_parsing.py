@@ -238,6 +238,12 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"layer_lr_decay": 0}, ["layer_lr_decay is 0.0; expected a share above 0"]),
         ({"norm_statistics": "fixed"}, ["norm_statistics is 'fixed'; expected update, frozen or reestimate"]),
         ({"low_rank_scale": 8}, ["low_rank_scale has no effect without low_rank"]),
+        ({"fsdp": "full_shard", "low_rank": 2, "use_cpu": True}, ["shard the weights", "use DDP"]),
+        ({"adversarial_epsilon": 0.1, "adversarial_weight": 0}, ["adversarial_epsilon has no effect"]),
+        (
+            {"new_characters": "abc", "trained_groups": ["norms"], "model_name_or_path": "x"},
+            ["new_characters needs a head that learns"],
+        ),
         ({"l2_sp": 0.1, "fp16": True, "use_cpu": False}, ["l2_sp does not go with fp16", "bf16"]),
         ({"low_rank": 2, "fp16": True, "use_cpu": False}, ["low_rank does not go with fp16", "bf16"]),
         (

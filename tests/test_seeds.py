@@ -49,6 +49,12 @@ def test_a_difference_is_paired_by_seed_and_clip():
     assert same.wer_difference == 0 and same.wer_interval == (0, 0) and same.p_value == 1.0
 
 
+def test_seeds_are_paired_by_their_number():
+    a, b = over_seeds({1: heard(10), 2: heard(2)}), over_seeds({2: heard(1), 1: heard(9)})
+    low, high = compare_over_seeds(a, b).wer_interval
+    assert -0.5 < low < high <= 0.0
+
+
 def test_what_cannot_be_paired():
     with pytest.raises(ValueError, match=r"seeds \[1\] cannot be paired with \[1, 2\]"):
         compare_over_seeds(over_seeds({1: heard(1)}), over_seeds({1: heard(1), 2: heard(1)}))

@@ -216,6 +216,12 @@ def test_captions_of_another_recording_make_no_corpus(tmp_path: Path) -> None:
     assert not (tmp_path / "corpus").exists() and (tmp_path / "corpus.part" / "dropped.csv").is_file()
 
 
+@pytest.mark.parametrize("given", [{"margin_s": -1.0}, {"min_score": 1.0}, {"min_duration_s": 20.0}])
+def test_rules_that_nothing_keeps_are_refused(given: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*; expected"):
+        Rules(**given)
+
+
 def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
     media = tmp_path / "talk.mp4"
     with pytest.raises(ValueError, match=r"talk.srt or talk.vtt; found none"):

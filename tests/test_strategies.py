@@ -16,6 +16,7 @@ import tiny
 from deepspeech2.experiments import START, Experiment, plan_runs, read_experiment
 from deepspeech2.metrics import Utterance, compare_over_seeds, over_seeds
 from deepspeech2.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
+from deepspeech2.scoring import read_utterances
 from deepspeech2.strategies import Outcome, collect, recommend
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,10 +47,10 @@ def test_the_recommendation():
     experiment = Experiment("", {}, strategies, "full", "", "", max_source_loss=11)
     name, reason = recommend(experiment, outcomes)
     assert name == "head" and "2 of 3 strategies" in reason and "+0.0 points" in reason
-    outcomes["full"] = outcome("full", 0, 5, 1000)
+    outcomes |= {"full": outcome("full", 0, 5, 1000), "head": outcome("head", 6, 3, 10)}
     outcomes["longer"] = outcome("longer", 0, 3, 5)  # out of competition
     allowed = replace(experiment, max_source_loss=21)
-    assert recommend(allowed, outcomes)[0] == "norms"  # 2 more wrong than full's are luck, 3 are not
+    assert recommend(allowed, outcomes)[0] == "norms"  # 2 more wrong than full's are luck, 6 are not
 
 
 def test_the_start_is_recommended_where_nothing_is_better():
@@ -143,6 +144,8 @@ def test_a_comparison_from_end_to_end(tmp_path):
     experiment = read_experiment(config)
     outcomes = collect(experiment, plan_runs(experiment, tmp_path / "out"))
     assert list(outcomes) == [START, "low", "high"]
+    before = read_utterances(tmp_path / "out" / "low" / "seed-1" / "scores-before" / "new.jsonl")
+    assert [one.hypothesis for one in outcomes[START].target.runs[1].utterances] == [one.hypothesis for one in before]
     assert [scores.num_utterances for scores in outcomes["high"].target.runs.values()] == [6, 6]
     assert outcomes["low"].num_trained > 0 and len(outcomes["low"].logs) == 2
 

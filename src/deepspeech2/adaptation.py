@@ -94,7 +94,7 @@ class Adaptation:
         if last >= max_steps:
             raise ValueError(
                 f"unfreeze_every {every:g} unfreezes the last of {len(self._depths)} parts at step {last}, but the "
-                f"training has {max_steps} steps"
+                f"training has {max_steps} steps; give less than 1/{len(self._depths) - 1} of them"
             )
         self._start = {name: self._parameters[name].detach().clone() for name in self._whole if arguments.l2_sp}
         self._step = 0

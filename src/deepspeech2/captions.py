@@ -55,7 +55,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not value > 0 and not (name == "min_gap_s" and value == 0):
-                raise ValueError(f"{name} is {value}; expected more than 0")
+                expected = "0 or more" if name == "min_gap_s" else "more than 0"
+                raise ValueError(f"{name} is {value}; expected {expected}")
         if self.min_duration_s > self.max_duration_s:
             raise ValueError(
                 f"min_duration_s is {self.min_duration_s:.3f}, above max_duration_s, {self.max_duration_s:.3f}"

@@ -1,5 +1,6 @@
 """What is wrong with a recipe as a whole: keys without effect, values that contradict each other."""
 
+import os
 import re
 from typing import Any
 
@@ -9,6 +10,7 @@ from .arguments import AugmentationArguments, DataArguments, ModelArguments, Rec
 from .learning_arguments import AdaptationArguments, ObjectiveArguments
 
 # Keys of TrainingArguments that this recipe answers in its own way.
+SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
 ANSWERED_ELSEWHERE = {
     "resume_from_checkpoint": "a run goes on from the last checkpoint in its output_dir by itself",
     "per_device_eval_batch_size": "evaluation is cut into batches as training is",
@@ -88,8 +90,17 @@ def contradictions(
         faults.append("new_characters is for a checkpoint; random weights take characters")
     if adaptation.adapter_size > 0 and not model.model_name_or_path:
         faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
+    head_learns = "head" in adaptation.trained_groups or not (adaptation.trained_groups or adaptation.adapter_size)
+    if adaptation.new_characters and not (head_learns or adaptation.low_rank):
+        faults.append("new_characters needs a head that learns them: add head to trained_groups")
     if training is None:
         return faults
+    sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
+    if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
+        faults.append(
+            "FSDP and DeepSpeed shard the weights: all of them learn there, from CTC alone, without ema_decay; use DDP "
+            "for more"
+        )
     for name in ("low_rank", "l2_sp"):
         if getattr(adaptation, name) and training.fp16:
             faults.append(f"{name} does not go with fp16, whose gradients are scaled; use bf16, or neither")

@@ -21,7 +21,12 @@ def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
 
     Returns:
         The number of threads.
+
+    Raises:
+        ValueError: fewer than none.
     """
+    if threads < 0:
+        raise ValueError(f"cpu_threads is {threads}; expected a number of threads, or 0 for the share of the cores")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at it when it first makes a large tensor
     processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     share = available_cpus() // processes_here - num_workers

@@ -147,6 +147,8 @@ class ObjectiveArguments:
             faults.append(f"mwer_count is {self.mwer_count}; expected at least 2, which are compared with each other")
         if not (self.ctc_weight or self.mwer_weight or self.distillation_weight):
             faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: nothing would be learnt")
+        if self.adversarial_epsilon and not self.adversarial_weight:
+            faults.append("adversarial_epsilon has no effect with adversarial_weight 0")
         if self.label_smoothing and not self.ctc_weight:
             faults.append("label_smoothing has no effect with ctc_weight 0: it is a share of the CTC loss")
         return faults

@@ -32,6 +32,10 @@ class Listener:
     duration_s: float = field(default=0.0, init=False)  # of the recording that was heard last
     left_out_s: float = field(default=0.0, init=False)  # of it silence, which the model did not hear
 
+    def __post_init__(self) -> None:
+        if self.batch_windows < 1:
+            raise ValueError(f"batch_windows is {self.batch_windows}; expected 1 or more")
+
     @property
     def sampling_rate(self) -> int:
         return self.processor.feature_extractor.sampling_rate

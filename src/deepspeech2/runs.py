@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -157,9 +158,9 @@ class Plan:
     """
 
     stream: SpeechStream
+    plain: SpeechStream
     steps_per_epoch: float | None
     unlabelled: SpeechStream | None = None
-    plain: SpeechStream | None = None
 
 
 def plan_training(
@@ -191,7 +192,7 @@ def plan_training(
     without_text = build([unlabelled], augmentation, transcribed=False) if unlabelled else None
     plain = build(corpora, AugmentationArguments())
     plain.drops_dir = None  # the other one keeps the record
-    return Plan(build(corpora, augmentation), steps_per_epoch, without_text, plain)
+    return Plan(build(corpora, augmentation), plain, steps_per_epoch, without_text)
 
 
 def train(
@@ -248,9 +249,9 @@ def train(
     )
     learnt = Objective(objective, model, processor) if objective else None
     if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
-        assert plan.plain is not None
         model.to(training.device)  # type: ignore[arg-type]
-        count = reestimate_norms(model, islice(plan.plain, NORM_BATCHES))
+        one_pass = (plan.steps_per_epoch or NORM_BATCHES) * training.gradient_accumulation_steps
+        count = reestimate_norms(model, islice(plan.plain, min(NORM_BATCHES, math.ceil(one_pass))))
         logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
     if adaptation and adaptation.low_rank:

@@ -43,6 +43,17 @@ class Rules:
     min_duration_s: float = 1.0
     max_duration_s: float = 15.0
 
+    def __post_init__(self) -> None:
+        if self.min_score >= 0:
+            raise ValueError(f"min_score is {self.min_score}; expected less than 0, the score of what is heard best")
+        if self.margin_s < 0:
+            raise ValueError(f"margin_s is {self.margin_s}; expected 0 or more seconds")
+        if not 0 <= self.min_duration_s < self.max_duration_s:
+            raise ValueError(
+                f"min_duration_s is {self.min_duration_s} and max_duration_s {self.max_duration_s}; expected 0 or more "
+                "seconds, the latter above the former"
+            )
+
 
 @dataclass(frozen=True)
 class Utterance:

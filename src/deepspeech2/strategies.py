@@ -135,14 +135,15 @@ def recommend(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> tuple[
     The strategy to take, and why.
 
     Of those that cost the source at most `max_source_loss` points, the lowest target WER; those that are not
-    significantly worse (paired, `compare_over_seeds`, p < 0.05) share the place: the one with the fewest trained
-    parameters has it. A strategy with a budget of its own is not taken.
+    significantly worse (paired, `compare_over_seeds`, p below 0.05 by the number of those strategies, for the best of
+    many is the best by luck too: Bonferroni) share the place: the one with the fewest trained parameters has it. A
+    strategy with a budget of its own is not taken.
     """
     start = outcomes[START]
     strategies = [one for name, one in outcomes.items() if name != START and not experiment.has_own_budget(name)]
     kept = [one for one in strategies if 100 * (one.source.wer - start.source.wer) <= experiment.max_source_loss]
     best = min([*kept, start], key=lambda one: one.target.wer)
-    level = [one for one in [*kept, start] if one is best or not _worse(best.target, one.target)]
+    level = [one for one in [*kept, start] if one is best or not _worse(best.target, one.target, len(kept))]
     chosen = min(level, key=lambda one: (one.num_trained, one.target.wer))
     reason = (
         f"{len(kept)} of {len(strategies)} strategies cost the source no more than {experiment.max_source_loss:g} "
@@ -165,6 +166,7 @@ def _percent(outcome: Outcome) -> str:
     return f"{100 * outcome.target.wer:.1f} %"
 
 
-def _worse(best: SeededScores, other: SeededScores) -> bool:
-    difference = compare_over_seeds(best, other)
-    return difference.wer_difference > 0 and difference.p_value < SIGNIFICANT
+def _worse(best: SeededScores, other: SeededScores, kept: int) -> bool:
+    samples = max(1000, 100 * kept)  # p is 2 / samples at least
+    difference = compare_over_seeds(best, other, samples)
+    return difference.wer_difference > 0 and difference.p_value < SIGNIFICANT / max(kept, 1)
