@@ -80,7 +80,7 @@ def test_manifests_without_transcripts(wavs):
         load_corpus(str(wavs / "bare.csv"))
 
 
-@pytest.mark.parametrize("suffix, separator", [(".csv", ","), (".tsv", "\t")])
+@pytest.mark.parametrize("suffix, separator", [(".csv", ","), (".csv", ";"), (".tsv", "\t")])
 def test_delimited_manifest(wavs, suffix, separator):
     lines = [
         ("path", "sentence", "client_id", "age"),
@@ -92,6 +92,12 @@ def test_delimited_manifest(wavs, suffix, separator):
     rows = rows_of(manifest)
     assert texts(rows) == ["one", "two"]
     assert [(row["id"], row["speaker_id"]) for row in rows] == [("wavs/a.wav", "s1"), ("wavs/b.wav", "s2")]
+
+
+def test_another_encoding_is_named(wavs):
+    (wavs / "train.csv").write_text("path,text\nwavs/a.wav,one\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"train.csv' is no text in UTF-8: .*; save it as that"):
+        load_corpus(str(wavs / "train.csv"))
 
 
 def test_tsv_keeps_bare_quotation_marks(wavs):

@@ -103,12 +103,16 @@ def test_what_is_no_checkpoint(tmp_path):
     with pytest.raises(ValueError, match="holds a wav2vec2 model; expected a deepspeech2 one"):
         load_model(str(tmp_path))
     model.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="cannot be loaded"):
-        load_model(str(tmp_path))  # no processor
+    with pytest.raises(ValueError, match=r"lacks processor_config.json and tokenizer_config.json and vocab.json: "):
+        load_model(str(tmp_path))
     processor.save_pretrained(tmp_path)
+    (tmp_path / "vocab.json").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"lacks vocab.json: beside the model's"):
+        load_model(str(tmp_path))
+    (tmp_path / "elsewhere").rename(tmp_path / "vocab.json")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="cannot be loaded"):
+    with pytest.raises(ValueError, match=r"has damaged weights, .*: copy or download model.safetensors again"):
         load_model(str(tmp_path))
 
 

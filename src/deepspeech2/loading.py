@@ -30,6 +30,7 @@ from .warm_start import take_weights
 logger = logging.getLogger(__name__)
 
 VOCABULARY_UTTERANCES = 20_000
+PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")
 
 
 def load_model(
@@ -70,6 +71,11 @@ def load_model(
                 f"{named} has adapters of size {config.adapter_size}, not {adapter_size}; set adapter_size to that"
             )
         config.adapter_size = adapter_size or config.adapter_size
+        if missing := [name for name in PROCESSOR_FILES if not (folder / name).is_file()]:
+            raise ValueError(
+                f"{named} lacks {' and '.join(missing)}: beside the model's config.json and model.safetensors it needs "
+                "what save_pretrained of its processor writes"
+            )
         processor = DeepSpeech2Processor.from_pretrained(folder, trust_remote_code=False)
         if not local:
             _download(model_name_or_path, folder.name, "model*.safetensors")
@@ -82,7 +88,9 @@ def load_model(
         model = DeepSpeech2ForCTC.from_pretrained(folder, config=config, dtype="float32", use_safetensors=True)
     except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
         raise ValueError(f"{named}, {source}: {error.__cause__ or error}") from error
-    except (OSError, SafetensorError) as error:  # of transformers and the Hub client; of damaged weights
+    except SafetensorError as error:
+        raise ValueError(f"{named} has damaged weights, {error}: copy or download model.safetensors again") from error
+    except OSError as error:  # of transformers and the Hub client
         cause = " ".join(str(error).split())
         raise ValueError(f"{named} cannot be loaded: {cause}{advice(error)}") from error
     return model, processor

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,8 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
                 return _delimited_rows(file, path.suffix), root
     except RecursionError as error:
         raise ValueError(f"the manifest {str(path)!r} is nested too deeply; expected a list of objects") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the manifest {str(path)!r} is no text in UTF-8: {error}; save it as that") from error
     except (ValueError, csv.Error) as error:
         raise ValueError(f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -138,9 +141,13 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
     return rows, root
 
 
-def _delimited_rows(lines: Iterable[str], suffix: str) -> list[dict[str, Any]]:
+def _delimited_rows(lines: Iterator[str], suffix: str) -> list[dict[str, Any]]:
     # Tab-separated transcripts (Common Voice) hold bare quotation marks.
-    reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if suffix == ".tsv" else csv.reader(lines)
+    if suffix == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:  # where the comma is decimal, spreadsheets write semicolons
+        head = next(lines, "")
+        reader = csv.reader(chain([head], lines), delimiter=";" if ";" in head and "," not in head else ",")
     table, lines_of = [], []
     for row in reader:
         if any(row):

@@ -112,6 +112,12 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
                         place += len(samples)
                         yield samples
             yield from _resampled(resampler, None, name)
+    except av.error.InvalidDataError as error:
+        size = path.stat().st_size
+        what = "is empty" if not size else "is damaged" if place else "is no audio or video, or damaged"
+        raise AudioError(
+            f"{name} cannot be decoded after {place / sampling_rate:.1f} s: it {what} ({size:,} bytes)"
+        ) from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
     if not place:

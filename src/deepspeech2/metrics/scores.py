@@ -14,6 +14,8 @@ import numpy as np
 from .alignment import AlignedWord, Counts, align_words, count_characters
 from .bootstrap import BOOTSTRAP_SAMPLES, Interval, Unit, clusters_of, percentile_interval, rates, resample
 
+FEW = 20  # utterances
+
 
 @dataclass(frozen=True)
 class Utterance:
@@ -167,6 +169,8 @@ class Scores(_Rates):
         ]
         if self.wer_interval:
             parts.append(f"95 % intervals by {self.resampled_by}")
+        if self.num_utterances < FEW:
+            parts.append("too few utterances to rely on, whatever the interval")
         return " · ".join(parts)
 
 
