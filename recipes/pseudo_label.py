@@ -75,5 +75,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, ConnectionError) as error:
+    except (KeyboardInterrupt, ValueError, ConnectionError) as error:
         end_run("pseudo_label.py", error)

@@ -471,6 +471,11 @@ def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     hold_to_recipe(training, {"seed": 1})
 
 
+def test_ctrl_c_is_a_message():
+    with pytest.raises(SystemExit, match=r"score.py: stopped by Ctrl-C"):
+        end_run("score.py", KeyboardInterrupt())
+
+
 def test_an_error_of_ours_is_a_message_and_another_a_traceback():
     with pytest.raises(ValueError) as ours:
         hold_up = tiny.training_arguments("unused")

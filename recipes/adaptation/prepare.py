@@ -76,5 +76,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
         end_run("prepare.py", error)

@@ -98,5 +98,5 @@ def make_parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (ValueError, OSError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
         end_run("publish.py", error)

@@ -81,8 +81,8 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     Which words stand together is the cheapest of all partitions, found by dynamic programming: as few cues as
     possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
     and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
-    begins: speech may be faster than `max_characters_per_s`. What begins within `min_gap_s` of the next cue, as words may
-    that were not heard, is part of it, however many lines that makes.
+    begins: speech may be faster than `max_characters_per_s`. What begins within `min_gap_s` of the next cue, as words
+    may that were not heard, is part of it, however many lines that makes.
     """
     if not words:
         return []

@@ -8,12 +8,14 @@ from pathlib import Path
 OURS = Path(__file__).parent
 
 
-def end_run(program: str, error: Exception) -> None:
+def end_run(program: str, error: BaseException) -> None:
     """
     Ends the process with the error's message, if this package raised it: such a message says what to do.
 
     An error that comes out of other code was not foreseen: it is raised on, with its traceback.
     """
+    if isinstance(error, KeyboardInterrupt):
+        sys.exit(f"{program}: stopped by Ctrl-C")
     message = str(error)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker

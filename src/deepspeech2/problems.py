@@ -28,8 +28,8 @@ ADVICE = {
     "silent": "nothing is heard: a wrong channel or a failed recording; training leaves it out",
     "missing_text": "no transcript: give one, or take it out",
     "empty_text": "nothing is left of the transcript after normalisation",
-    "unknown_characters": "the vocabulary lacks characters: spell them out, add them to removed_characters, or build "
-    "the vocabulary from the transcripts (characters '')",
+    "unknown_characters": "the vocabulary lacks characters: spell them out, or give a checkpoint those of the "
+    "transcripts by new_characters transcripts, random weights by characters ''; or removed_characters, for marks",
     "ctc_infeasible": "the transcript has more letters than the model has frames: it belongs to another recording",
     "too_short": "below min_duration_s: left out",
     "too_long": "above max_duration_s: left out; cut it into utterances, or raise the bound",

@@ -14,6 +14,7 @@ from .plots import MUTED, SERIES, Draw, draw_figure, to_svg
 
 _NUM_LISTED = 30
 _NUM_EXAMPLES = 3
+_SHORT = 24  # characters
 _MAX_WIDTH = 40  # characters of an id in the table
 
 
@@ -38,7 +39,7 @@ def problems_table(problems: Sequence[Problem]) -> str:
     """The problems as lines of text: how bad, which, where, how many, examples, and what to do."""
     rows = [["", "problem", "split", "count", "share", "such as"]]
     for problem in problems:
-        examples = ", ".join(_printable(name) for name, _ in problem.entries[:_NUM_EXAMPLES])
+        examples = ", ".join(_example(*entry) for entry in problem.entries[:_NUM_EXAMPLES])
         more = ", ..." if len(problem.entries) > _NUM_EXAMPLES else ""
         count = f"{len(problem.entries):,}"
         rows.append([problem.severity, problem.name, problem.split, count, _percent(problem), examples + more])
@@ -48,6 +49,11 @@ def problems_table(problems: Sequence[Problem]) -> str:
     ]
     advice = {problem.name: problem.advice for problem in problems}
     return "\n".join([*lines, "", *(f"{name}: {text}" for name, text in advice.items())])
+
+
+def _example(name: str, detail: str) -> str:
+    """An id, with what is wrong where that is short, as which characters are unknown."""
+    return _printable(f"{name} ({detail})" if 0 < len(detail) <= _SHORT else name)
 
 
 def write_check_report(
