@@ -118,6 +118,8 @@ def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: 
             faults.append(
                 f"the strategy {name} is {own!r}; expected 'key: value' pairs, or nothing for the common ones"
             )
+    for key in sorted((changes or {}).keys() & known.keys()):
+        faults.append(f"{key} is no setting of recipes/finetune.py, which --set is for; change it in the file")
     if not faults:
         content["common"] |= changes or {}
         content["strategies"] = {name: own or {} for name, own in content["strategies"].items()}
