@@ -24,7 +24,7 @@ class ToneModel:
         tones = {letter: hz for letter, hz in tiny.TONES_HZ.items() if hz}
         self._bins = [int(np.abs(frequencies - hz).argmin()) for hz in tones.values()]
         self._ids = [processor.encode(letter)[0] for letter in tones]
-        self._space = processor.encode(" ")[0]
+        self._space = processor.space_id
 
     def eval(self) -> "ToneModel":
         return self

@@ -78,7 +78,7 @@ class Decoder:
         self.processor, self.options = processor, options
         self.frame_s, self.first_frame_s = frame_s, first_frame_s
         self.blank = processor.tokenizer.pad_token_id
-        self.space = processor.encode(" ")[0]
+        self.space = processor.space_id
         self._tokens: list[str] = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
         self._search = _build_search(processor, self._tokens, self.blank, options) if options.beam_size else None
 

@@ -1,5 +1,6 @@
 """Where an utterance ends in a stream of log-probabilities: pauses by the model's blanks, and by the sound."""
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -70,7 +71,7 @@ class Endpointer:
         self._spoken: list[bool] = []
         self._start = 0  # frame of the first row
         self._run = 0.0  # quiet frames since the last symbol
-        self._floor: list[float] = []
+        self._floor: deque[float] = deque(maxlen=round(FLOOR_S / self.frame_s))
 
     def push(self, log_probs: np.ndarray, levels_db: np.ndarray | None = None) -> Iterator[Utterance]:
         """
@@ -102,7 +103,7 @@ class Endpointer:
         self.reset()
 
     def _is_loud(self, level_db: float) -> bool:
-        self._floor = [*self._floor, level_db][-round(FLOOR_S / self.frame_s) :]
+        self._floor.append(level_db)
         return level_db > max(min(self._floor), LEAST_DB) + LOUD_DB
 
     def _end(self, count: int) -> Utterance:

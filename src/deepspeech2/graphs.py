@@ -192,7 +192,7 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
 class _Builder:
     def __init__(self, grammar: Grammar, processor: DeepSpeech2Processor) -> None:
         self.grammar, self.processor = grammar, processor
-        self.space = processor.encode(" ")[0]
+        self.space = processor.space_id
         self.faults: dict[str, None] = {}
         self.letters: list[int] = []
         self.commands: list[int] = []

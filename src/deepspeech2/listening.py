@@ -46,7 +46,7 @@ class Listener:
 
     @property
     def space(self) -> int:
-        return self.processor.encode(" ")[0]
+        return self.processor.space_id
 
     @property
     def frame_s(self) -> float:

@@ -60,8 +60,7 @@ class Objective:
         self.arguments, self.plain = arguments, arguments.plain
         self.delimiter = None
         if arguments.mwer_weight and arguments.mwer_unit == "word":
-            # Not the tokenizer's word_delimiter_token_id: transformers forgets it when it loads one.
-            (self.delimiter,) = processor.encode(" ")
+            self.delimiter = processor.space_id
         num_layers = model.config.num_hidden_layers
         if not -num_layers - 1 <= arguments.domain_layer <= num_layers:
             raise ValueError(

@@ -92,6 +92,11 @@ class DeepSpeech2Processor(ProcessorMixin):
             )
         return [self._ids[character] for character in normalized_text]
 
+    @property
+    def space_id(self) -> int:
+        """Of what is between words; the tokenizer's own word_delimiter_token_id is lost where it is loaded."""
+        return self._ids[" "]
+
     def __call__(self, audio=None, text: str | Sequence[str] | None = None, **kwargs) -> BatchFeature:
         """
         Args:

@@ -104,7 +104,7 @@ class CommandRecogniser:
     ) -> None:
         self.grammar, self.processor, self.acceptance = grammar, processor, acceptance
         self.frame_s, self.first_frame_s = frame_s, first_frame_s
-        self.blank, self.space = processor.tokenizer.pad_token_id, processor.encode(" ")[0]
+        self.blank, self.space = processor.tokenizer.pad_token_id, processor.space_id
         self.graph = build_graph(grammar, processor)
         self._names = list(grammar.commands)
         self._values = _written_values(grammar, processor)
