@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     set_up_log()
     set_up_cpu(args.cpu_threads)
     if args.output_dir.resolve() in (Path(args.start).resolve(), Path(args.tuned).resolve()):
-        raise ValueError(f"OUT {args.output_dir} would overwrite one of the two models; name another folder")
+        sys.exit(f"interpolate.py: OUT {args.output_dir} would overwrite one of the two models; name another folder")
     data = DataArguments(
         dataset_name=[args.dataset_name],
         dataset_config=[args.dataset_config],

@@ -1,7 +1,7 @@
 """
 Transcribes speech without transcripts by a checkpoint, and writes down what it is sure of, to be trained on.
 
-    python recipes/pseudo_label.py MODEL my_labels.csv --dataset_name my_recordings --min_confidence 0.9
+    python recipes/pseudo_label.py MODEL my_labels.csv --dataset_name my_recordings --min_confidence 0.7
     accelerate launch recipes/finetune.py recipes/own_recordings.yaml --model_name_or_path MODEL \
         --dataset_name my_recordings --transcripts my_labels.csv
 
@@ -60,8 +60,14 @@ def main(argv: list[str]) -> None:
     model.eval().to(PartialState().device)  # type: ignore[arg-type]
     heard = list(pseudo_labels(model, processor, build_loader(stream, num_workers=1)))
     if not heard:
-        raise ValueError(f"{args.dataset_name!r}, split {args.split!r}, has no recording that can be heard")
+        sys.exit(f"pseudo_label.py: {args.dataset_name!r}, split {args.split!r}, has no recording that can be heard")
     sure = [label for label in heard if label.text and label.confidence >= args.min_confidence]
+    if not sure:
+        middle = median(label.confidence for label in heard)
+        sys.exit(
+            f"pseudo_label.py: none of {len(heard):,} utterances has a confidence of {args.min_confidence} or more, and half of them "
+            f"have {middle:.2f} or less: lower --min_confidence"
+        )
     rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
     write_transcripts(args.table, ("id", "text", "confidence"), rows)
     minutes = [sum(label.duration_s for label in some) / 60 for some in (sure, heard)]
