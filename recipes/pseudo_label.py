@@ -65,8 +65,8 @@ def main(argv: list[str]) -> None:
     if not sure:
         middle = median(label.confidence for label in heard)
         sys.exit(
-            f"pseudo_label.py: none of {len(heard):,} utterances has a confidence of {args.min_confidence} or more, and half of them "
-            f"have {middle:.2f} or less: lower --min_confidence"
+            f"pseudo_label.py: none of {len(heard):,} utterances has a confidence of {args.min_confidence} or more, "
+            f"and half of them have {middle:.2f} or less: lower --min_confidence"
         )
     rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
     write_transcripts(args.table, ("id", "text", "confidence"), rows)

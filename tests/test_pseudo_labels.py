@@ -62,6 +62,9 @@ def test_the_recipe_keeps_what_the_model_is_sure_of(folder, capsys):
     assert kept == [row for row in every if float(row["confidence"]) > least] and len(kept) == 3
     assert "3 of 6 utterances" in capsys.readouterr().out
 
+    with pytest.raises(SystemExit, match=r"none of 6 utterances has a confidence of 0.999.*lower --min_confidence"):
+        label(folder, 0.999)
+
     data = tiny.data_arguments(folder / "recordings", transcripts=[str(folder / "labels.csv")])
     ((corpus,),) = load_train_corpora(data)
     assert {row["id"]: row["text"] for row in corpus.stream} == {row["id"]: row["text"] for row in kept}
