@@ -76,8 +76,9 @@ def main(argv: list[str]) -> int:
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
     (args.output_dir / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     written = args.decoder or own
+    replaced = ", in place of the one that was there" if written.is_file() else ""
     write_options(replace(options, calibration=calibration), written)
-    print(f"Decoder: {written}")
+    print(f"Decoder: {written}{replaced}")
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 import runpy
 import subprocess
 import sys
+from difflib import SequenceMatcher
 
 import numpy as np
 import onnx
@@ -158,7 +159,12 @@ def test_the_example_needs_neither_torch_nor_transformers(weights, trained, expo
     with torch.inference_mode():
         heard = model if weights == "model.onnx" else OnnxModel(exported / weights)
         logits = heard(**processor(samples, sampling_rate=rate, return_tensors="pt")).logits
-    assert [first] == [second] == processor.batch_decode(logits.argmax(-1)) != [""]
+    (expected,) = processor.batch_decode(logits.argmax(-1))
+    assert first == second != ""
+    if weights == "model.onnx":
+        assert first == expected
+    else:  # features that differ by rounding may be quantised differently
+        assert SequenceMatcher(None, first, expected).ratio() > 0.9
 
 
 @pytest.mark.parametrize(

@@ -86,5 +86,5 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
     ends = [load_model(word)[0].state_dict() for word in words[:2]]
     expected = interpolated(*ends, float(chosen))
     assert all(one.equal(expected[name]) for name, one in saved.state_dict().items())
-    with pytest.raises(ValueError, match="would overwrite one of the two models"):
+    with pytest.raises(SystemExit, match="would overwrite one of the two models"):
         main([words[0], words[1], words[1], *options])

@@ -142,6 +142,7 @@ def one_step(folder: Path, places: list[int]) -> list[dict[str, torch.Tensor]]:
     domains = {"domain_adversarial_weight": 1.0, "domain_layer": 1}
     arguments = ObjectiveArguments(**domains, adversarial_epsilon=0.1, mwer_weight=1.0, mwer_hypotheses="n_best")
     options = ONE_STEP | {"gradient_accumulation_steps": len(places), "learning_rate": 0.1, "use_cpu": True}
+    torch.manual_seed(1 + int(os.environ.get("RANK", "0")))  # each process would draw heads of its own
     objective = Objective(arguments, model, processor)
     stream = Repeated([batches[place] for place in places])
     trainer = CTCTrainer(model, tiny.training_arguments(folder, **options), processor, stream, None, None, objective)

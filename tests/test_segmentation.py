@@ -9,13 +9,12 @@ import pytest
 import soundfile
 
 import tiny
-from deepspeech2.captions import Cue, to_srt, to_vtt
+from deepspeech2.captions import Cue, find_captions, to_srt, to_vtt
 from deepspeech2.segmentation import (
     Dropped,
     Rules,
     Utterance,
     cut_clips,
-    find_captions,
     find_cue,
     find_utterances,
     spoken_text,
@@ -233,6 +232,13 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
         find_captions(media)
     (tmp_path / "talk.vtt").touch()
     assert find_captions(media) == tmp_path / "talk.vtt"
+    cues = [Cue(0.0, 1.5, "one & two"), Cue(2.0, 3.0, "three")]
+    (tmp_path / "talk.vtt").write_text(to_vtt(cues))
+    (tmp_path / "talk.srt").write_text(to_srt(cues))
+    assert find_captions(media) == tmp_path / "talk.srt"  # both as transcribe.py writes them
+    (tmp_path / "talk.srt").write_text(to_srt(cues[:1]))
+    with pytest.raises(ValueError, match=r"found talk.srt, talk.vtt"):
+        find_captions(media)
 
 
 def test_recordings_of_one_name_are_refused(tmp_path: Path) -> None:

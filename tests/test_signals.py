@@ -48,6 +48,7 @@ def test_a_signal_saves_and_ends(folder, tmp_path, caplog, number, times):  # no
 
 def test_a_second_signal_stops_at_once(monkeypatch):
     now = [0.0]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
     monkeypatch.setattr("deepspeech2.signals.time.monotonic", lambda: now[0])
     with StopOnSignal() as stop, pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
@@ -55,6 +56,7 @@ def test_a_second_signal_stops_at_once(monkeypatch):
         now[0] = 3.0
         signal.raise_signal(signal.SIGINT)
         pytest.fail("the second one was ignored")
+    signal.signal(signal.SIGINT, before)
 
 
 def test_without_a_signal_nothing_ends():

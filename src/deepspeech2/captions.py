@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
@@ -245,6 +246,36 @@ def read_cues(text: str) -> list[Cue]:
             "no cues are in it; expected SRT or WebVTT, with lines such as '00:00:01,000 --> 00:00:03,500'"
         )
     return sorted(cues, key=lambda cue: cue.start_s)
+
+
+def read_captions(path: Path) -> list[Cue]:
+    """`read_cues` of a file; raises ValueError with its name."""
+    try:
+        return read_cues(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the captions {str(path)!r} are not in UTF-8: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"the captions {str(path)!r}: {error}") from error
+
+
+def find_captions(media: Path) -> Path:
+    """
+    The captions beside a recording: talk.srt or talk.vtt, or talk.en.srt and the like, for talk.mp4.
+
+    Raises:
+        ValueError: there are none, or several.
+    """
+    exact = [path for path in (media.with_suffix(".srt"), media.with_suffix(".vtt")) if path.is_file()]
+    others = [path for kind in ("srt", "vtt") for path in sorted(media.parent.glob(f"{media.stem}.*.{kind}"))]
+    if len(exact) == 2 and read_captions(exact[0]) == read_captions(exact[1]):  # as transcribe.py writes them
+        exact = exact[:1]
+    found = exact or others
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ValueError(
+            f"{str(media)!r} needs one file of captions beside it, {media.stem}.srt or {media.stem}.vtt; found {names}"
+        )
+    return found[0]
 
 
 def _seconds(groups: Sequence[str | None]) -> float:

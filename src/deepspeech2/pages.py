@@ -224,7 +224,10 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
     except (OSError, OverflowError) as error:
-        raise ValueError(f"{host}:{port} cannot be served: {error}; name another --port or --host") from error
+        raise ValueError(
+            f"{host}:{port} cannot be served, where the port is taken, or the host is not this machine's; name another "
+            "--port or --host"
+        ) from error
 
 
 def serve_space(page: "gradio.Blocks") -> None:

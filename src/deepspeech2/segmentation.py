@@ -14,7 +14,7 @@ import soundfile
 
 from .alignment import Infeasible, align
 from .audio import AudioError
-from .captions import Cue, read_cues
+from .captions import Cue, find_captions, read_captions
 from .listening import Listener
 from .media import read_blocks
 
@@ -187,24 +187,6 @@ def cut_clips(
         yield kept[max(start - first, 0) : end - first]
 
 
-def find_captions(media: Path) -> Path:
-    """
-    The captions beside a recording: talk.srt or talk.vtt, or talk.en.srt and the like, for talk.mp4.
-
-    Raises:
-        ValueError: there are none, or several.
-    """
-    exact = [path for path in (media.with_suffix(".srt"), media.with_suffix(".vtt")) if path.is_file()]
-    others = [path for kind in ("srt", "vtt") for path in sorted(media.parent.glob(f"{media.stem}.*.{kind}"))]
-    found = exact or others
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(
-            f"{str(media)!r} needs one file of captions beside it, {media.stem}.srt or {media.stem}.vtt; found {names}"
-        )
-    return found[0]
-
-
 class CorpusWriter:
     """
     A folder that finetune.py reads: FLAC files, metadata.csv with their texts, dropped.csv with what was left out and
@@ -233,7 +215,7 @@ class CorpusWriter:
             ValueError: captions that cannot be read.
         """
         rate = self._listener.sampling_rate
-        cues = _read_captions(captions)
+        cues = read_captions(captions)
         log_probs = self._listener.whole(read_blocks(media, rate)).numpy()
         utterances, dropped = find_utterances(cues, log_probs, self._listener, self._rules)
         clips = cut_clips(read_blocks(media, rate), utterances, rate)
@@ -269,6 +251,8 @@ class CorpusWriter:
             ValueError: no cue could be used.
         """
         _write(self._aside / "dropped.csv", ["media", "start_s", "end_s", "reason", "score", "text"], self._dropped)
+        if not self._rows and not self.reasons:
+            raise ValueError("no recording has captions that can be read")
         if not self._rows:
             raise ValueError(
                 f"no cue could be used ({dict(self.reasons)}; {self._aside / 'dropped.csv'} lists them): are the "
@@ -282,15 +266,6 @@ class CorpusWriter:
 def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
-def _read_captions(path: Path) -> list[Cue]:
-    try:
-        return read_cues(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the captions {str(path)!r} are not in UTF-8: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"the captions {str(path)!r}: {error}") from error
 
 
 def write_corpus(
