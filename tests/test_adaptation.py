@@ -1,6 +1,9 @@
 """What of a model learns, and how fast."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -165,6 +168,38 @@ def test_statistics_found_anew(batches):
     reestimate_norms(model, iter([batches[1]]))
     torch.testing.assert_close(convolution.batch_norm.running_mean, found[2])
     assert not convolution.batch_norm.weight.requires_grad
+
+
+RANK_SCRIPT = """
+import os, sys
+from pathlib import Path
+import torch
+from accelerate import PartialState
+from test_adaptation import adapted, reestimate_norms
+state = PartialState(cpu=True)
+batches = torch.load(Path(sys.argv[1], "batches.pt"))
+model, _ = adapted()
+reestimate_norms(model, iter(batches[:1] if state.process_index == 0 else batches[1:]))
+torch.save(model.model.convs[0].batch_norm.running_mean, Path(sys.argv[1], f"mean-{state.process_index}.pt"))
+state.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_statistics_are_those_of_all_processes(tmp_path, batches, repository):
+    """One batch on the first process, two on the second: each batch weighs the same, and both find the same."""
+    torch.save([{name: batch[name] for name in ("input_features", "attention_mask")} for batch in batches[:3]],
+               tmp_path / "batches.pt")  # fmt: skip
+    (tmp_path / "script.py").write_text(RANK_SCRIPT)
+    config = repository / "accelerate_configs" / "cpu_ddp.yaml"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
+    path = os.pathsep.join([str(repository / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
+    model, _ = adapted()
+    reestimate_norms(model, iter(batches[:3]))
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"mean-{rank}.pt")
+        torch.testing.assert_close(found, model.model.convs[0].batch_norm.running_mean)
 
 
 # Another alphabet
