@@ -58,5 +58,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, ConnectionError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
         end_run("check_data.py", error)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from deepspeech2.exits import end_run
-from deepspeech2.experiments import START, plan_runs, read_change, read_experiment
+from deepspeech2.experiments import START, missing_folders, plan_runs, read_change, read_experiment
 from deepspeech2.metrics import compare_over_seeds
 from deepspeech2.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
 from deepspeech2.strategies import carry_out, collect, recommend, time_left_s
@@ -60,6 +60,11 @@ def main(argv: list[str]) -> int:
     experiment = read_experiment(args.config, dict(args.set), args.only)
     folder = args.output_dir or Path("outputs", "adaptation", args.config.stem)
     runs = plan_runs(experiment, folder)
+    if missing := missing_folders(runs):
+        sys.exit(
+            f"compare_strategies.py: {Path.cwd()} has no {', '.join(missing)}; the head of {args.config} says what "
+            "makes it: recipes/adaptation/prepare.py for the experiments beside it"
+        )
     num_done = sum(run.done for run in runs)
     print(f"{len(runs)} runs in {folder}, {num_done} of them done already", flush=True)
     failed, started = [], time.monotonic()

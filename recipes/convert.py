@@ -30,5 +30,5 @@ def make_parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (KeyboardInterrupt, ValueError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
         end_run("convert.py", error)

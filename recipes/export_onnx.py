@@ -83,5 +83,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (KeyboardInterrupt, ImportError, ValueError, ConnectionError) as error:
+    except (KeyboardInterrupt, ImportError, ValueError, OSError) as error:
         end_run("export_onnx.py", error)

@@ -26,6 +26,7 @@ from deepspeech2.parsing import parse_recipe
 from deepspeech2.preflight import check_before_training
 from deepspeech2.reports import card_metadata
 from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
+from deepspeech2.scoring import say_what_it_brought
 from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
 from deepspeech2.write_up import write_up
 
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
     model = train(model, processor, plan, eval_corpora, data, training, callbacks, objective, adaptation)
     after = score_splits(model, processor, splits, data, training, output_dir / "scores-after")
     results["after training"] = after
+    say_what_it_brought(results.get("before fine-tuning", {}), after)
 
     if training.compare_with_scratch:
         rival_training = copy.deepcopy(training)
@@ -94,5 +96,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit("finetune.py: stopped by Ctrl-C; the same command goes on from the last checkpoint")
-    except (ValueError, ConnectionError) as error:
+    except (ValueError, OSError) as error:
         end_run("finetune.py", error)

@@ -92,5 +92,5 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (KeyboardInterrupt, ValueError, ConnectionError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
         end_run("interpolate.py", error)

@@ -23,13 +23,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
+    if not args.model.is_file():
+        sys.exit(f"there is no {args.model}")
     settings = json.loads((args.model.parent / "processor_config.json").read_text("utf-8"))["feature_extractor"]
     vocabulary = json.loads((args.model.parent / "vocab.json").read_text("utf-8"))
     characters = {number: character for character, number in vocabulary.items()}
     constants = np.load(args.model.parent / "features.npz")
     session = onnxruntime.InferenceSession(args.model)
     for recording in args.recordings:
-        samples, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+        try:
+            samples, rate = soundfile.read(recording, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            sys.exit(f"{recording} cannot be read: {error}")
         if rate != settings["sampling_rate"]:
             sys.exit(f"{recording} has {rate} Hz; expected {settings['sampling_rate']}: resample it first")
         samples = np.pad(samples.mean(1), settings["n_fft"] // 2, mode=settings["pad_mode"])

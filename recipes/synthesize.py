@@ -65,5 +65,5 @@ if __name__ == "__main__":
         main(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit("synthesize.py: stopped by Ctrl-C; nothing is left but OUT.partial, which the next run removes")
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, OSError) as error:
         end_run("synthesize.py", error)

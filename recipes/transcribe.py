@@ -91,5 +91,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ImportError, ValueError, ConnectionError) as error:
+    except (KeyboardInterrupt, ImportError, ValueError, OSError) as error:
         end_run("transcribe.py", error)

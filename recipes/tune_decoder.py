@@ -85,5 +85,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, ConnectionError, ImportError) as error:
+    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
         end_run("tune_decoder.py", error)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepspeech2.experiments import plan_runs, read_change, read_experiment
+from deepspeech2.experiments import missing_folders, plan_runs, read_change, read_experiment
 from deepspeech2.parsing import RecipeError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,6 +89,13 @@ def test_a_budget_of_its_own_is_no_setting(tmp_path):
     experiment = read_experiment(declare(tmp_path / "a.yaml", strategies=strategies))
     assert experiment.has_own_budget("long") and not experiment.has_own_budget("low")
     assert experiment.settings("long")["max_steps"] == 9 and "budget" not in experiment.settings("long")
+
+
+def test_what_is_to_lie_here_and_does_not_is_named(tmp_path):
+    names = {"model_name_or_path": "you/model", "dataset_name": ["outputs/data/draw-{seed}", "openslr/corpus"]}
+    common = DECLARED["common"] | names
+    experiment = read_experiment(declare(tmp_path / "a.yaml", common=common))
+    assert missing_folders(plan_runs(experiment, tmp_path)) == ["outputs/data/draw-1", "outputs/data/draw-2"]
 
 
 def test_the_command_line_wins(tmp_path):

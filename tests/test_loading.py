@@ -109,6 +109,9 @@ def test_what_is_no_checkpoint(tmp_path):
     (tmp_path / "vocab.json").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"lacks vocab.json: beside the model's"):
         load_model(str(tmp_path))
+    (tmp_path / "vocab.json").write_text("{")
+    with pytest.raises(ValueError, match=r"has a damaged JSON file: .*; copy or download its files again"):
+        load_model(str(tmp_path))
     (tmp_path / "elsewhere").rename(tmp_path / "vocab.json")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])

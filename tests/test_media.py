@@ -154,3 +154,16 @@ def test_an_utterance_lasts_up_to_a_minute(tmp_path):
     assert sum(map(len, read_utterance(tmp_path / "60.wav", 8000))) == 60 * 8000
     with pytest.raises(AudioError, match=r"61.wav' is longer than 60 s; expected one utterance"):
         read_utterance(tmp_path / "61.wav", 8000)
+
+
+def test_a_recording_that_was_cut_off_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a broken download: FFmpeg takes what there is for the whole."""
+    soundfile.write(tmp_path / "a.wav", tone(10, RATE), RATE)
+    whole = (tmp_path / "a.wav").read_bytes()
+    assert len(read(tmp_path / "a.wav")) == 10 * RATE and not caplog.records
+    (tmp_path / "b.wav").write_bytes(whole[: len(whole) // 2])
+    assert len(read(tmp_path / "b.wav")) == pytest.approx(5 * RATE, abs=100)
+    assert f"promises {len(whole) - len(whole) // 2:,} bytes more" in caplog.text
+    caplog.clear()
+    (tmp_path / "c.wav").write_bytes(whole[:4] + b"\xff\xff\xff\xff" + whole[8:])  # of a pipe
+    assert len(read(tmp_path / "c.wav")) == 10 * RATE and not caplog.records

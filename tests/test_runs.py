@@ -24,7 +24,9 @@ from deepspeech2.adaptation import Adaptation
 from deepspeech2.arguments import AugmentationArguments
 from deepspeech2.exits import end_run
 from deepspeech2.learning_arguments import AdaptationArguments
+from deepspeech2.metrics import Utterance, score
 from deepspeech2.runs import hold_to_recipe, plan_training, set_up_process, train
+from deepspeech2.scoring import say_what_it_brought
 from deepspeech2.splits import load_eval_splits, load_train_corpora
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -469,6 +471,25 @@ def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
         hold_to_recipe(training, {"seed": 1})
     monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
     hold_to_recipe(training, {"seed": 1})
+
+
+def test_a_training_that_brought_nothing_is_said(caplog):
+    def heard(text: str):
+        return score([Utterance("u", "s", 1.0, "a b", text)])
+
+    say_what_it_brought({"x": heard("a c"), "y": heard("a c")}, {"x": heard("c c"), "y": heard("a b"), "z": heard("c")})
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["x"]
+    assert "50.00 % before and 100.00 % after" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(30, "Read-only file system", "out/x"), OSError(28, "No space left on device", "out/x"),
+     OSError("2320 requested and 0 written"), PermissionError(13, "Permission denied", "out/x")],
+)  # fmt: skip
+def test_a_folder_that_takes_nothing_is_a_message(error):
+    with pytest.raises(SystemExit, match=r"score.py: .*: expected a folder with room that may be written to"):
+        end_run("score.py", error)
 
 
 def test_ctrl_c_is_a_message():

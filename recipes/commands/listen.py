@@ -78,5 +78,5 @@ def main(argv: list[str]) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ValueError, ConnectionError, ImportError) as error:
+    except (ValueError, OSError, ImportError) as error:
         end_run("listen.py", error)

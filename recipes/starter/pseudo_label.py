@@ -49,5 +49,5 @@ def make_parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (KeyboardInterrupt, ImportError, ValueError) as error:
+    except (KeyboardInterrupt, ImportError, ValueError, OSError) as error:
         end_run("pseudo_label.py", error)

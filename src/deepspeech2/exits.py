@@ -1,11 +1,13 @@
 """How a recipe ends on an error: in one message where the user can mend it, in a traceback where only we can."""
 
+import errno
 import re
 import sys
 import traceback
 from pathlib import Path
 
 OURS = Path(__file__).parent
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 def end_run(program: str, error: BaseException) -> None:
@@ -16,6 +18,11 @@ def end_run(program: str, error: BaseException) -> None:
     """
     if isinstance(error, KeyboardInterrupt):
         sys.exit(f"{program}: stopped by Ctrl-C")
+    half_written = "requested and" in str(error)  # numpy's own, without a number
+    if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
+        where = f", {str(error.filename)!r}" if error.filename else ""
+        cause = "No space left on device" if half_written else error.strerror
+        sys.exit(f"{program}: {cause}{where}: expected a folder with room that may be written to, and readable files")
     message = str(error)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ class Run:
     @property
     def done(self) -> bool:
         return (self.folder / RESULTS).is_file()
+
+
+def missing_folders(runs: Sequence[Run]) -> list[str]:
+    """Corpora and checkpoints of the runs that are to be on this machine, for no id of the Hub has two slashes."""
+    keys = ("model_name_or_path", "dataset_name", "eval_dataset_name", "unlabelled_dataset_name", "transcripts")
+    values = [run.settings.get(key) or [] for run in runs for key in keys]
+    names = {name for value in values for name in ([value] if isinstance(value, str) else value)}
+    return sorted(name for name in names if name.count("/") > 1 and not Path(name).exists())
 
 
 def read_change(text: str) -> tuple[str, Any]:

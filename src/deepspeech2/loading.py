@@ -1,6 +1,7 @@
 """From arguments to things: the model and its processor, the streams of speech."""
 
 import difflib
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -88,6 +89,8 @@ def load_model(
         model = DeepSpeech2ForCTC.from_pretrained(folder, config=config, dtype="float32", use_safetensors=True)
     except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
         raise ValueError(f"{named}, {source}: {error.__cause__ or error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{named} has a damaged JSON file: {error}; copy or download its files again") from error
     except SafetensorError as error:
         raise ValueError(f"{named} has damaged weights, {error}: copy or download model.safetensors again") from error
     except OSError as error:  # of transformers and the Hub client

@@ -20,6 +20,7 @@ BLOCK_S = 10.0
 MAX_UTTERANCE_BLOCKS = 6
 SMALLEST_GAP_S = 0.1  # between time stamps: shorter ones are rounding
 LARGEST_GAP_S = 4 * 3600.0
+NEVER_FILLED_IN = 0xFFFFFF00  # bytes
 # What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
 POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
 
@@ -120,10 +121,26 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         ) from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
+    if (missing := _missing_bytes(path)) > 0:
+        logger.warning(
+            "%s is cut off: its header promises %s bytes more than there are. What there is ends after %.1f s; fetch or "
+            "copy it again",
+            name,
+            f"{missing:,}",
+            place / sampling_rate,
+        )
     if not place:
         raise AudioError(f"{name} holds no audio that can be decoded ({damaged} damaged packets)", "empty_audio")
     if damaged:
         logger.warning("%s: %d damaged packets were taken for silence", name, damaged)
+
+
+def _missing_bytes(path: Path) -> int:
+    """Of a WAV: FFmpeg takes what there is for the whole. A size that was never filled in, of a pipe, says nothing."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    promised = int.from_bytes(head[4:], "little") + 8
+    return promised - path.stat().st_size if head[:4] == b"RIFF" and promised < NEVER_FILLED_IN else 0
 
 
 def _silences(gap: int, sampling_rate: int, where: str) -> Iterator[np.ndarray]:

@@ -1,9 +1,10 @@
 """A model over batches of speech: utterances with hypotheses, and their scores."""
 
 import json
+import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .decoding import DecodingProcesses
+
+logger = logging.getLogger(__name__)
 
 
 def transcribe(
@@ -65,6 +68,19 @@ def _utterances(rows: list[tuple], hypotheses: list[str]) -> list[Utterance]:
         Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
         for (id_, speaker_id, duration_s, reference), text in zip(rows, hypotheses, strict=True)
     ]
+
+
+def say_what_it_brought(before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
+    """A warning for each split on which a training made no error fewer."""
+    for split, scores in after.items():
+        if split in before and scores.wer >= before[split].wer:
+            logger.warning(
+                "%s: WER %.2f %% before and %.2f %% after: the training brought nothing there. Keep what it started from, "
+                "or give it more speech, more steps or another learning_rate",
+                split,
+                100 * before[split].wer,
+                100 * scores.wer,
+            )
 
 
 def score_model(
