@@ -123,8 +123,8 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
     if (missing := _missing_bytes(path)) > 0:
         logger.warning(
-            "%s is cut off: its header promises %s bytes more than there are. What there is ends after %.1f s; fetch or "
-            "copy it again",
+            "%s is cut off: its header promises %s bytes more than there are. What there is ends after %.1f s; fetch "
+            "or copy it again",
             name,
             f"{missing:,}",
             place / sampling_rate,

@@ -75,8 +75,8 @@ def say_what_it_brought(before: Mapping[str, Scores], after: Mapping[str, Scores
     for split, scores in after.items():
         if split in before and scores.wer >= before[split].wer:
             logger.warning(
-                "%s: WER %.2f %% before and %.2f %% after: the training brought nothing there. Keep what it started from, "
-                "or give it more speech, more steps or another learning_rate",
+                "%s: WER %.2f %% before and %.2f %% after: the training brought nothing there. Keep what it started "
+                "from, or give it more speech, more steps or another learning_rate",
                 split,
                 100 * before[split].wer,
                 100 * scores.wer,
