@@ -219,7 +219,8 @@ def test_what_is_no_recording_is_said_in_the_place_of_the_words_before(browser, 
     tab.click("#transcribe")
     tab.wait_for_selector("#words .problem", timeout=60_000)
     text = tab.inner_text("#words")
-    assert re.match("'no b?notes.mp3' cannot be decoded after 0.0 s: .*'$", text), text  # whole, and without a folder
+    problem = r"'no b?notes.mp3' cannot be decoded after 0.0 s: it is no audio or video, or damaged \(8 bytes\)"
+    assert re.fullmatch(problem, text), text  # whole, and without a folder
     assert tab.query_selector("#words .word, #cues td") is None and files_of(tab) == []
     tab.close()
 
