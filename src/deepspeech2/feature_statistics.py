@@ -72,7 +72,7 @@ def fix_statistics(
         extractor.feature_mean, extractor.feature_std = known.feature_mean, known.feature_std
         logger.info("features are normalised by the statistics in %s", before)
         return
-    flat, weights = with_weights(corpora, data)
+    flat, weights = with_weights(corpora, data.mixture_weights)
     nothing = {"feature_mean": [0.0] * extractor.feature_size, "feature_std": [1.0] * extractor.feature_size}
     plain = DeepSpeech2FeatureExtractor.from_dict(extractor.to_dict() | nothing)
     stream = SpeechStream(

@@ -214,7 +214,7 @@ def build_train_stream(
     """
     extractor = processor.feature_extractor
     readers = training.world_size * max(1, training.dataloader_num_workers)
-    flat, weights = with_weights(corpora, data if transcribed else DataArguments())
+    flat, weights = with_weights(corpora, data.mixture_weights if transcribed else ())
     return SpeechStream(
         flat,
         weights,

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -153,12 +153,12 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
 @dataclass(frozen=True)
 class Plan:
     """
-    What a training will read, and for how long; `unlabelled` comes along, batch by batch. `plain`: what it will read,
-    in the same shares, without augmentation.
+    What a training will read, and for how long; `unlabelled` comes along, batch by batch. `plain` opens what it will
+    read, in the same shares, without augmentation.
     """
 
     stream: SpeechStream
-    plain: SpeechStream
+    plain: Callable[[], SpeechStream]
     steps_per_epoch: float | None
     unlabelled: SpeechStream | None = None
 
@@ -189,10 +189,8 @@ def plan_training(
     steps_per_epoch = None
     if batches_per_epoch is not None:
         steps_per_epoch = batches_per_epoch / (training.gradient_accumulation_steps * training.world_size)
-    without_text = build([unlabelled], augmentation, transcribed=False) if unlabelled else None
-    plain = build(corpora, AugmentationArguments())
-    plain.drops_dir = None  # the other one keeps the record
-    return Plan(build(corpora, augmentation), plain, steps_per_epoch, without_text)
+    other = build([unlabelled], augmentation, transcribed=False) if unlabelled else None
+    return Plan(build(corpora, augmentation), lambda: build(corpora, AugmentationArguments()), steps_per_epoch, other)
 
 
 def train(
@@ -250,8 +248,10 @@ def train(
     learnt = Objective(objective, model, processor) if objective else None
     if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
         model.to(training.device)  # type: ignore[arg-type]
+        plain = plan.plain()
+        plain.drops_dir = None  # the other one keeps the record
         one_pass = (plan.steps_per_epoch or NORM_BATCHES) * training.gradient_accumulation_steps
-        count = reestimate_norms(model, islice(plan.plain, min(NORM_BATCHES, math.ceil(one_pass))))
+        count = reestimate_norms(model, islice(plain, min(NORM_BATCHES, math.ceil(one_pass))))
         logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
     trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
     if adaptation and adaptation.low_rank:

@@ -73,13 +73,15 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     return corpora
 
 
-def with_weights(corpora: Sequence[Sequence[Corpus]], data: DataArguments) -> tuple[list[Corpus], list[float] | None]:
+def with_weights(
+    corpora: Sequence[Sequence[Corpus]], mixture_weights: Sequence[float]
+) -> tuple[list[Corpus], list[float] | None]:
     """All corpora, and the share of each in the mixture, of which those of a joined split share by size, if known."""
     flat = [corpus for joined in corpora for corpus in joined]
-    if not data.mixture_weights:
+    if not mixture_weights:
         return flat, None
     sizes = [[corpus.num_examples or 1 for corpus in joined] for joined in corpora]
-    weighted = zip(sizes, data.mixture_weights, strict=True)
+    weighted = zip(sizes, mixture_weights, strict=True)
     return flat, [weight * size / sum(joined) for joined, weight in weighted for size in joined]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from .experiments import CONFIG, START, Experiment, Run, with_seed
 from .metrics import SeededScores, compare_over_seeds, over_seeds
+from .metrics.bootstrap import BOOTSTRAP_SAMPLES
 from .scoring import read_utterances, utterances_name
 
 LOG = "log.txt"
@@ -167,6 +168,6 @@ def _percent(outcome: Outcome) -> str:
 
 
 def _worse(best: SeededScores, other: SeededScores, kept: int) -> bool:
-    samples = max(1000, 100 * kept)  # p is 2 / samples at least
+    samples = max(BOOTSTRAP_SAMPLES, 100 * kept)  # p is 2 / samples at least
     difference = compare_over_seeds(best, other, samples)
     return difference.wer_difference > 0 and difference.p_value < SIGNIFICANT / max(kept, 1)
