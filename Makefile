@@ -77,10 +77,12 @@ test-slow: .venv/.installed ## the slow tests: training to convergence, several 
 test-gpu: .venv/.installed ## the GPU tests (skipped without one), with a throughput table
 	$(PYTEST) -m gpu -s
 
-lint: .venv/.installed ## ruff check, ruff format --check, mypy
+lint: .venv/.installed ## ruff, mypy, who imports whom, sizes of modules and folders
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+	.venv/bin/pytest --quiet tests/repository/test_structure.py -k "small"
 
 report: ## where the HTML reports are, the newest last
 	@find outputs -name index.html -exec ls -ltr {} + | grep . \

@@ -23,10 +23,10 @@ import soundfile
 import torch
 from word_times import load_speech, make_parser
 
-from deepspeech2.captions import Cue, Limits, Word, make_cues, to_srt
-from deepspeech2.listening import Listener
-from deepspeech2.segmentation import Rules, Utterance, find_cue, write_corpus
-from deepspeech2.transcription import align_words, script_words
+from deepspeech2.inference.captioned_corpus import Rules, Utterance, find_cue, write_corpus
+from deepspeech2.inference.captions import Cue, Limits, Word, make_cues, to_srt
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.transcription import align_words, script_words
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "captioned"
 SHIFT_S = 0.5

@@ -22,10 +22,10 @@ import yaml
 from measuring import draw_durations_s, write_table
 from plain import pad, plain_features, plain_spectrogram
 
-from deepspeech2.arguments import AugmentationArguments
-from deepspeech2.audio import open_audio
-from deepspeech2.augmentation import Augmentation
-from deepspeech2.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.data.augmentation import Augmentation
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "outputs" / "benchmarks" / "features.md"

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from deepspeech2.reports.plots import INK, MUTED, SERIES, draw_figure, save_png
+from deepspeech2.evaluation.reports.plots import INK, MUTED, SERIES, draw_figure, save_png
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from measuring import median_seconds, write_table
 from torch import nn
 from training_step import BATCH_SIZE, CHARACTERS_PER_S, FRAMES_PER_S, VOCAB_SIZE, new_model
 
-from deepspeech2.devices import set_up_cpu
+from deepspeech2.system.devices import set_up_cpu
 
 OUTPUTS = Path(__file__).parents[1] / "outputs" / "benchmarks"
 CLIP_S = 14

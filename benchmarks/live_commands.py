@@ -20,14 +20,13 @@ import jiwer
 import numpy as np
 import torch
 
-from deepspeech2.audio import open_audio
-from deepspeech2.corpora import load_corpus
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.endpointing import Endpointer
-from deepspeech2.live import CommandListener, Heard
-from deepspeech2.loading import load_model
-from deepspeech2.recognition import CommandRecogniser, load_recogniser
-from deepspeech2.streaming import Stream
+from deepspeech2.data.corpora import load_corpus
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.inference.streaming import Endpointer, Stream
+from deepspeech2.inference.voice_commands.listening import CommandListener, Heard
+from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, load_recogniser
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.devices import set_up_cpu
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "live_commands.json"
 PAUSES_S = (0.8, 2.5)

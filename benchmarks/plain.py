@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from deepspeech2.modeling_deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 
 
 class PlainDeepSpeech2(nn.Module):

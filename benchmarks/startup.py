@@ -126,11 +126,10 @@ def of_corpus(folder: Path, output_dir: str) -> list[str]:
 def measure(folder: Path, seed: int) -> dict:
     """The first batch of a training with mini.yaml, in this process."""
     # Here, for --first_step times the imports.
-    from deepspeech2.data import build_loader
-    from deepspeech2.loading import build_model
-    from deepspeech2.parsing import parse_recipe
-    from deepspeech2.runs import plan_training
-    from deepspeech2.splits import load_train_corpora
+    from deepspeech2.config.parser import parse_recipe
+    from deepspeech2.data.splits import load_train_corpora
+    from deepspeech2.data.streams import build_loader
+    from deepspeech2.training.plan import build_model, plan_training
 
     with tempfile.TemporaryDirectory() as output_dir:
         words = [*of_corpus(folder, output_dir), "--seed", str(seed)]

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from measuring import draw_durations_s, write_table
 
-from deepspeech2.batching import cut_batches
-from deepspeech2.corpora import load_corpus
-from deepspeech2.data import SpeechStream, build_loader
-from deepspeech2.loading import build_model, build_train_stream
-from deepspeech2.parsing import parse_recipe
-from deepspeech2.splits import load_train_corpora
+from deepspeech2.config.parser import parse_recipe
+from deepspeech2.data.batching import cut_batches
+from deepspeech2.data.corpora import load_corpus
+from deepspeech2.data.splits import load_train_corpora
+from deepspeech2.data.streams import SpeechStream, build_loader
+from deepspeech2.training.plan import build_model, build_train_stream
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ROOT / "outputs" / "benchmarks"

@@ -20,10 +20,10 @@ import torch
 from measuring import cpu_seconds, draw_durations_s, median, peak_memory_mb, ratios, rounds, write_table
 from plain import PlainDeepSpeech2, pad
 
-from deepspeech2.batching import cut_batches
-from deepspeech2.configuration_deepspeech2 import DeepSpeech2Config
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.modeling_deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.data.batching import cut_batches
+from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
+from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.system.devices import set_up_cpu
 
 BATCH_SIZE, WINDOW_SIZE, VOCAB_SIZE = 8, 512, 29
 FRAMES_PER_S, CHARACTERS_PER_S = 100, 14

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from deepspeech2.experiments import CONFIG, RESULTS, changed_since
+from deepspeech2.evaluation.experiments import CONFIG, RESULTS, changed_since
 
 ROOT = Path(__file__).parents[1]
 

@@ -25,11 +25,11 @@ from measuring import draw_durations_s, median, peak_memory_mb, ratios, rounds, 
 from plain import PlainDeepSpeech2, pad, plain_spectrogram
 from training_step import new_model
 
-from deepspeech2.batching import cut_batches
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.export import FILES, FP32, INT8, OnnxModel, export_onnx
-from deepspeech2.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
-from deepspeech2.processing_deepspeech2 import DeepSpeech2Processor
+from deepspeech2.data.batching import cut_batches
+from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from deepspeech2.model.onnx_export import FILES, FP32, INT8, OnnxModel, export_onnx
+from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
+from deepspeech2.system.devices import set_up_cpu
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "transcription.md"
 RATE, BATCH_SIZE = 16_000, 8

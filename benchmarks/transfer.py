@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from corpora import clips_of, in_order_of, take, write_speaker, write_telephone
 from matplotlib.axes import Axes
 from trainings import ROOT, train_once
 
-from deepspeech2.metrics import Scores, Utterance, score
-from deepspeech2.reports.plots import INK, MUTED, SERIES, draw_figure, error_rate_bars, save_png
-from deepspeech2.targets import clips_of, in_order_of, take, write_speaker, write_telephone
+from deepspeech2.evaluation.metrics import Scores, Utterance, score
+from deepspeech2.evaluation.reports.plots import INK, MUTED, SERIES, draw_figure, error_rate_bars, save_png
 
 OUTPUT = ROOT / "outputs" / "transfer"
 SPEAKER = "3526"

@@ -20,14 +20,14 @@ import jiwer
 import numpy as np
 import torch
 
-from deepspeech2.audio import open_audio
-from deepspeech2.captions import Word
-from deepspeech2.corpora import load_corpus
-from deepspeech2.decoding import load_decoder
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.listening import Listener
-from deepspeech2.loading import load_model
-from deepspeech2.transcription import align_words, hear_words, script_words
+from deepspeech2.data.corpora import load_corpus
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.decoding.decoder import load_decoder
+from deepspeech2.inference.captions import Word
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.transcription import align_words, hear_words, script_words
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.devices import set_up_cpu
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "word_times.json"
 STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"

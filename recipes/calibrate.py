@@ -15,16 +15,16 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from deepspeech2.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
-from deepspeech2.decoder_options import DECODER_NAME, DecoderOptions, read_options, write_options
-from deepspeech2.decoding import Decoder, frame_times
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.reports import reliability_diagram, save_png
-from deepspeech2.splits import add_split_arguments, load_split, split_arguments
-from deepspeech2.tuning import judge_words, stored_split
+from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.decoding.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
+from deepspeech2.decoding.decoder import Decoder, frame_times
+from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, read_options, write_options
+from deepspeech2.decoding.tuning import judge_words, stored_split
+from deepspeech2.evaluation.reports import reliability_diagram, save_png
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -13,16 +13,15 @@ import shlex
 import sys
 from pathlib import Path
 
-from deepspeech2.exits import end_run
-from deepspeech2.feature_statistics import fix_statistics
-from deepspeech2.hub import without_token
-from deepspeech2.loading import build_train_stream, load_or_build
-from deepspeech2.parsing import parse_recipe
-from deepspeech2.preflight import describe, estimate_costs, judge, read_splits, write_check
-from deepspeech2.problems import TRAINING
-from deepspeech2.reports import problems_table
-from deepspeech2.runs import set_up_process
-from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.config.parser import parse_recipe
+from deepspeech2.data.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.evaluation.reports import problems_table
+from deepspeech2.system.command_line import end_run
+from deepspeech2.training.data_check.check import describe, estimate_costs, judge, read_splits, write_check
+from deepspeech2.training.data_check.problems import TRAINING
+from deepspeech2.training.hub import without_token
+from deepspeech2.training.plan import build_train_stream, fix_statistics, load_or_build
+from deepspeech2.training.run import set_up_process
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 

@@ -16,11 +16,11 @@ import sys
 import time
 from pathlib import Path
 
-from deepspeech2.exits import end_run
-from deepspeech2.experiments import START, missing_folders, plan_runs, read_change, read_experiment
-from deepspeech2.metrics import compare_over_seeds
-from deepspeech2.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
-from deepspeech2.strategies import carry_out, collect, recommend, time_left_s
+from deepspeech2.evaluation.experiments import START, missing_folders, plan_runs, read_change, read_experiment
+from deepspeech2.evaluation.metrics import compare_over_seeds
+from deepspeech2.evaluation.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
+from deepspeech2.evaluation.strategies import carry_out, collect, recommend, time_left_s
+from deepspeech2.system.command_line import end_run
 
 FINETUNE = Path(__file__).with_name("finetune.py")
 

@@ -11,8 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepspeech2.conversion import convert_deepspeech_pytorch
-from deepspeech2.exits import end_run
+from deepspeech2.cli.convert import convert_deepspeech_pytorch
+from deepspeech2.system.command_line import end_run
 
 
 def main(argv: list[str]) -> None:

@@ -15,11 +15,10 @@ import signal
 import sys
 from pathlib import Path
 
-from deepspeech2.devices import available_cpus, set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.logs import set_up_log
-from deepspeech2.pages import build_page, load_hearing, serve
-from deepspeech2.spaces import write_space
+from deepspeech2.inference.demo import build_page, load_hearing, serve
+from deepspeech2.inference.space import write_space
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import available_cpus, set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

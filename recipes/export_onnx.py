@@ -17,14 +17,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from deepspeech2.data import EvaluationStream
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.export import FILES, PYTORCH, OnnxModel, export_onnx, refuse_worse, write_comparison
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.scoring import score_model
-from deepspeech2.splits import add_split_arguments, load_split, split_arguments
+from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.data.streams import EvaluationStream
+from deepspeech2.evaluation.onnx_gate import refuse_worse, write_comparison
+from deepspeech2.evaluation.scoring import score_model
+from deepspeech2.model.loading import load_model
+from deepspeech2.model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

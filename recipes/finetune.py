@@ -17,18 +17,17 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from deepspeech2 import DeepSpeech2ForCTC
-from deepspeech2.adaptation import Adaptation
-from deepspeech2.exits import end_run
-from deepspeech2.feature_statistics import fix_statistics
-from deepspeech2.hub import PushCheckpoints, open_repository, push_run
-from deepspeech2.loading import load_or_build
-from deepspeech2.parsing import parse_recipe
-from deepspeech2.preflight import check_before_training
-from deepspeech2.reports import card_metadata
-from deepspeech2.runs import hold_to_recipe, plan_training, score_splits, set_up_process, train
-from deepspeech2.scoring import say_what_it_brought
-from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
-from deepspeech2.write_up import write_up
+from deepspeech2.config.parser import parse_recipe
+from deepspeech2.data.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.evaluation.reports import card_metadata
+from deepspeech2.evaluation.scoring import say_what_it_brought
+from deepspeech2.system.command_line import end_run
+from deepspeech2.training.data_check.check import check_before_training
+from deepspeech2.training.hub import PushCheckpoints, open_repository, push_run
+from deepspeech2.training.methods.adaptation import Adaptation
+from deepspeech2.training.plan import fix_statistics, load_or_build, plan_training
+from deepspeech2.training.results import write_up
+from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_process, train
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 

@@ -14,16 +14,15 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.arguments import DataArguments
-from deepspeech2.data import EvaluationStream, build_loader
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.interpolation import Point, best_point, models_between
-from deepspeech2.loading import load_models
-from deepspeech2.logs import set_up_log
-from deepspeech2.reports import interpolation_table, write_interpolation_report
-from deepspeech2.scoring import score_model
-from deepspeech2.splits import load_split
+from deepspeech2.config.arguments import DataArguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.data.streams import EvaluationStream, build_loader
+from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
+from deepspeech2.evaluation.scoring import score_model
+from deepspeech2.model.loading import load_models
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.training.methods.interpolation import models_between
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -16,15 +16,14 @@ from statistics import median
 
 from accelerate import PartialState
 
-from deepspeech2.arguments import DataArguments
-from deepspeech2.data import EvaluationStream, build_loader
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.manifests import write_transcripts
-from deepspeech2.pseudo_labels import pseudo_labels
-from deepspeech2.splits import load_unlabelled
+from deepspeech2.config.arguments import DataArguments
+from deepspeech2.data.manifests import write_transcripts
+from deepspeech2.data.splits import load_unlabelled
+from deepspeech2.data.streams import EvaluationStream, build_loader
+from deepspeech2.decoding.pseudo_labels import pseudo_labels
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -21,17 +21,17 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.adaptation import reestimate_norms
-from deepspeech2.data import EvaluationStream, build_loader
-from deepspeech2.decoding import DecodingProcesses, load_decoder
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_models
-from deepspeech2.logs import set_up_log
-from deepspeech2.metrics import compare
-from deepspeech2.reports import write_score_report
-from deepspeech2.scoring import score_model, write_utterances
-from deepspeech2.splits import add_split_arguments, load_split, split_arguments
+from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.data.streams import EvaluationStream, build_loader
+from deepspeech2.decoding.decoder import DecodingProcesses, load_decoder
+from deepspeech2.evaluation.metrics import compare
+from deepspeech2.evaluation.reports import write_score_report
+from deepspeech2.evaluation.scoring import score_model, write_utterances
+from deepspeech2.model.loading import load_models
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.training.methods.adaptation import reestimate_norms
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeech2 import kokoro
-from deepspeech2.exits import end_run
-from deepspeech2.reading import read_sentences, synthesize_reading
-from deepspeech2.voices import CREDIT
+from deepspeech2.data.synthesis import kokoro
+from deepspeech2.data.synthesis.reading_corpus import read_sentences, synthesize_reading
+from deepspeech2.data.synthesis.voices import CREDIT
+from deepspeech2.system.command_line import end_run
 
 
 def main(argv: list[str]) -> None:

@@ -14,10 +14,9 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from deepspeech2.exits import end_run
-from deepspeech2.language_models import HeldOut, keep, read_sentences, split_transcripts, train_language_model
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
+from deepspeech2.decoding.language_model import HeldOut, keep, read_sentences, split_transcripts, train_language_model
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -21,14 +21,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 
-from deepspeech2.captions import FORMATS, Limits
-from deepspeech2.decoding import load_decoder
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.listening import Listener
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.transcription import plan_jobs, read_script, transcribe_jobs
+from deepspeech2.decoding.decoder import load_decoder
+from deepspeech2.inference.captions import FORMATS, Limits
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.transcription import plan_jobs, read_script, transcribe_jobs
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeech2.decoder_options import DECODER_NAME, DecoderOptions, write_options
-from deepspeech2.decoding import Decoder, frame_times
-from deepspeech2.devices import available_cpus, set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.reports import heat_map, save_png
-from deepspeech2.splits import add_split_arguments, load_split, split_arguments
-from deepspeech2.tuning import best_trial, edges_of, stored_split, trials_table, try_options
+from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.decoding.decoder import Decoder, frame_times
+from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, write_options
+from deepspeech2.decoding.tuning import best_trial, edges_of, stored_split, trials_table, try_options
+from deepspeech2.evaluation.reports import heat_map, save_png
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import available_cpus, set_up_cpu
 
 ALPHAS = [0.2, 0.4, 0.6, 0.8, 1.0]
 BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]

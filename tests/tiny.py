@@ -10,15 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from deepspeech2.arguments import (
-    AugmentationArguments,
-    DataArguments,
-    ModelArguments,
-    RecipeTrainingArguments,
-)
-from deepspeech2.data import SpeechStream
-from deepspeech2.loading import build_eval_stream, build_model, build_train_stream
-from deepspeech2.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.config.arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from deepspeech2.data.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.data.streams import SpeechStream
+from deepspeech2.training.plan import build_eval_stream, build_model, build_train_stream
 
 # Arguments of synthesize_commands, for some 14 s of speech.
 COMMANDS: dict[str, Any] = {

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 import tiny
-from deepspeech2.decoder_options import DecoderOptions
-from deepspeech2.decoding import GREEDY, Decoder
-from deepspeech2.listening import Listener
+from deepspeech2.decoding.decoder import GREEDY, Decoder
+from deepspeech2.decoding.options import DecoderOptions
+from deepspeech2.inference.long_form import Listener
 
 
 class ToneModel:

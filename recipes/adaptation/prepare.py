@@ -12,9 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepspeech2.exits import end_run
-from deepspeech2.logs import set_up_log
-from deepspeech2.targets import (
+from corpora import (
     RESPELT_CHARACTERS,
     clips_of,
     in_order_of,
@@ -24,6 +22,8 @@ from deepspeech2.targets import (
     write_speaker,
     write_telephone,
 )
+
+from deepspeech2.system.command_line import end_run, set_up_log
 
 SPEAKER, POOL_MINUTES = "460", 15  # of clean/validation, 19.7 minutes: 4.7 are the test
 HELD_OUT_SPEAKER = "3526"  # of train.100, kept out of the starter's training

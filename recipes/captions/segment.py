@@ -14,12 +14,11 @@ from pathlib import Path
 
 import torch
 
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.listening import Listener
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.segmentation import Rules, write_corpus
+from deepspeech2.inference.captioned_corpus import Rules, write_corpus
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -17,15 +17,23 @@ import shlex
 import sys
 from pathlib import Path
 
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.recognition import load_recogniser, write_acceptance
-from deepspeech2.rejection import find_acceptance, judge, near_misses, summary, trade_off, warning, write_judged
-from deepspeech2.reports import rejection_curves, save_png
-from deepspeech2.splits import add_split_arguments, load_other_split, load_split, split_arguments
-from deepspeech2.tuning import stored_split
+from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.data.splits import load_other_split, load_split
+from deepspeech2.decoding.tuning import stored_split
+from deepspeech2.evaluation.reports import rejection_curves, save_png
+from deepspeech2.inference.voice_commands.recognition import load_recogniser, write_acceptance
+from deepspeech2.inference.voice_commands.rejection import (
+    find_acceptance,
+    judge,
+    near_misses,
+    summary,
+    trade_off,
+    warning,
+    write_judged,
+)
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 from statistics import median
 
-from deepspeech2.audio import AudioError
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.listening import Listener
-from deepspeech2.live import recognise_recording
-from deepspeech2.loading import load_model
-from deepspeech2.logs import set_up_log
-from deepspeech2.recognition import load_recogniser
+from deepspeech2.data.recordings import AudioError
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.voice_commands.listening import recognise_recording
+from deepspeech2.inference.voice_commands.recognition import load_recogniser
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.devices import set_up_cpu
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -12,11 +12,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepspeech2.audio import open_audio
-from deepspeech2.corpora import load_corpus
-from deepspeech2.exits import end_run
-from deepspeech2.manifests import write_transcripts
-from deepspeech2.whisper import SAMPLING_RATE, Whisper
+from whisper import SAMPLING_RATE, Whisper
+
+from deepspeech2.data.corpora import load_corpus
+from deepspeech2.data.manifests import write_transcripts
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.system.command_line import end_run
 
 PASSED_OVER = {"460", "2416", "3526"}
 LOWEST_LOG_PROBABILITY = -0.6

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import yaml
 
-from deepspeech2.arguments import DataArguments
-from deepspeech2.data import EvaluationStream
-from deepspeech2.devices import set_up_cpu
-from deepspeech2.exits import end_run
-from deepspeech2.loading import load_model
-from deepspeech2.reports import EvaluatedSplit, write_model_card
-from deepspeech2.scoring import score_model
-from deepspeech2.splits import load_split
+from deepspeech2.config.arguments import DataArguments
+from deepspeech2.data.splits import load_split
+from deepspeech2.data.streams import EvaluationStream
+from deepspeech2.evaluation.reports import EvaluatedSplit, write_model_card
+from deepspeech2.evaluation.scoring import score_model
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.command_line import end_run
+from deepspeech2.system.devices import set_up_cpu
 
 HERE = Path(__file__).parent
 FACTS = ("command", "commit", "parameters", "optimizer steps", "kept", "training time", "hardware", "seed", "torch")

@@ -2,10 +2,10 @@
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCTC, AutoProcessor
 
-from .configuration_deepspeech2 import DeepSpeech2Config
-from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
-from .modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Model, DeepSpeech2PreTrainedModel
-from .processing_deepspeech2 import DeepSpeech2Processor
+from .model.configuration_deepspeech2 import DeepSpeech2Config
+from .model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from .model.modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Model, DeepSpeech2PreTrainedModel
+from .model.processing_deepspeech2 import DeepSpeech2Processor
 
 # In this process the Auto classes know the architecture; in one without this package, the code files that
 # save_pretrained puts beside the weights serve (trust_remote_code=True).

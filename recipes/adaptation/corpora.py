@@ -1,0 +1,150 @@
+"""Corpora to adapt to, made of real speech: minutes of one speaker, a telephone line in noise, another spelling."""
+
+import logging
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soundfile
+import soxr
+import torch
+
+from deepspeech2.data.augmentation import add_noise, generate_noise
+from deepspeech2.data.corpora import load_corpus
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
+from deepspeech2.training.methods.alphabet import change_alphabet
+
+logger = logging.getLogger(__name__)
+
+SAMPLING_RATE, TELEPHONE_RATE = 16000, 8000
+# English in another spelling: some pairs of letters become one, x becomes two. Pairs first, in this order.
+SPELLING = {
+    "sh": "š", "ch": "č", "th": "þ", "ng": "ŋ", "ee": "é", "oo": "ů", "ph": "f", "qu": "kv", "ck": "k", "x": "ks",
+}  # fmt: skip
+RESPELT_CHARACTERS = " 'abcdefghijklmnopqrstuvwyzščþŋéů"  # no x
+
+Clip = tuple[np.ndarray, dict]  # samples (N,) at 16 kHz and the row that they are of
+
+
+def clips_of(dataset_name: str, config: str, split: str) -> Iterator[Clip]:
+    """The recordings of a corpus with their rows: id, text, speaker_id."""
+    for corpus in load_corpus(dataset_name, config, split):
+        for row in corpus.stream:
+            yield open_audio(row["audio"], SAMPLING_RATE), row
+
+
+def in_order_of(seed: int, clips: list[Clip]) -> list[Clip]:
+    """Shuffled."""
+    return [clips[place] for place in np.random.default_rng(seed).permutation(len(clips))]
+
+
+def take(clips: Iterable[Clip], minutes: float) -> list[Clip]:
+    """Clips, in order, each of which still fits in `minutes`."""
+    taken, left_s = [], 60.0 * minutes
+    for samples, row in clips:
+        if samples.size / SAMPLING_RATE <= left_s:
+            taken.append((samples, row))
+            left_s -= samples.size / SAMPLING_RATE
+    return taken
+
+
+def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes: float, seed: int) -> None:
+    """
+    A corpus of one speaker with the splits train and test.
+
+    Args:
+        clips: the speaker's.
+        folder: for the corpus; a split that is there stays.
+        minutes: in train, drawn by the seed from the pool.
+        pool_minutes: what all seeds draw from; the test is what lies outside, the same for all of them.
+
+    Raises:
+        ValueError: the speaker has no more than the pool.
+    """
+    clips = in_order_of(0, clips)
+    pool = take(clips, pool_minutes)
+    held = {row["id"] for _, row in pool}
+    rest = [clip for clip in clips if clip[1]["id"] not in held]
+    if not rest:
+        total = sum(samples.size for samples, _ in clips) / SAMPLING_RATE / 60
+        raise ValueError(
+            f"the speaker has {total:.1f} minutes, all of them in the pool of {pool_minutes:g}; expected some more, "
+            "for the test: take another speaker or a smaller pool"
+        )
+    write_split(folder, "train", take(in_order_of(seed, pool), minutes))
+    write_split(folder, "test", rest)
+
+
+def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -> np.ndarray:
+    """
+    16 kHz -> 8 kHz, 300 to 3400 Hz (ITU-T G.712's band); a u-law file (G.711) does the rest.
+
+    Args:
+        samples: float32 (N,) in [-1, 1].
+        snr_db: of noise of changing kinds around the speaker, before the line; None for none.
+        seed: of the noise.
+    """
+    if snr_db is not None:
+        noise = generate_noise(np.random.default_rng(seed), samples.size, SAMPLING_RATE)
+        samples = add_noise(samples, noise, snr_db)
+    band = scipy.signal.butter(4, [300, 3400], "bandpass", fs=TELEPHONE_RATE, output="sos")
+    narrow = scipy.signal.sosfilt(band, soxr.resample(samples, SAMPLING_RATE, TELEPHONE_RATE))
+    return narrow * min(1.0, 0.99 / np.abs(narrow).max())
+
+
+def write_telephone(splits: Mapping[str, Iterable[Clip]], folder: Path, snr_db: float | None = None) -> None:
+    """Each split's clips over a telephone line; a clip's noise is that of its id."""
+    for split, clips in splits.items():
+        lines = ((telephone(samples, snr_db, zlib.crc32(row["id"].encode())), row) for samples, row in clips)
+        write_split(folder, split, lines, TELEPHONE_RATE, "ULAW")
+
+
+def respell(text: str) -> str:
+    """English as `SPELLING` has it, in small letters: "the sheep" -> "þe šép"."""
+    text = text.lower()
+    for letters, replacement in SPELLING.items():
+        text = text.replace(letters, replacement)
+    return text
+
+
+def write_respelt(splits: Mapping[str, Iterable[Clip]], folder: Path) -> None:
+    for split, clips in splits.items():
+        write_split(folder, split, ((samples, row | {"text": respell(row["text"])}) for samples, row in clips))
+
+
+def write_fresh_head(checkpoint: str, characters: str, folder: Path, seed: int = 0) -> None:
+    """A copy of a checkpoint with a head for `characters` that knows nothing, to hold `change_alphabet` against."""
+    if folder.is_dir():
+        return
+    model = DeepSpeech2ForCTC.from_pretrained(checkpoint)
+    processor = change_alphabet(model, DeepSpeech2Processor.from_pretrained(checkpoint), characters)
+    torch.manual_seed(seed)
+    model.ctc_head.reset_parameters()
+    partial = folder.with_name(f"{folder.name}.partial")
+    model.save_pretrained(partial)
+    processor.save_pretrained(partial)
+    partial.rename(folder)
+
+
+def write_split(
+    folder: Path, split: str, clips: Iterable[Clip], rate: int = SAMPLING_RATE, subtype: str = "PCM_16"
+) -> None:
+    """A part of an audio folder, whole or not there at all; one that is there stays as it is."""
+    if (folder / split).is_dir():
+        return
+    partial = folder / f"{split}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    lines, seconds = ["file_name\ttext\tid\tspeaker_id"], 0.0
+    for samples, row in clips:
+        soundfile.write(partial / f"{row['id']}.wav", samples, rate, subtype=subtype)
+        lines.append(f"{row['id']}.wav\t{row['text']}\t{row['id']}\t{row['speaker_id']}")
+        seconds += samples.size / rate
+    (partial / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    partial.rename(folder / split)
+    logger.info("%s: %d recordings, %.1f minutes", folder / split, len(lines) - 1, seconds / 60)

@@ -1,0 +1,197 @@
+"""The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults come at once."""
+
+import argparse
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
+
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .method_arguments import AdaptationArguments, ObjectiveArguments
+from .validation import contradictions, without_effect
+from .yaml_loader import read_yaml
+
+RECIPE_ARGUMENTS = (
+    ModelArguments,
+    DataArguments,
+    AugmentationArguments,
+    AdaptationArguments,
+    ObjectiveArguments,
+    RecipeTrainingArguments,
+)
+
+
+class RecipeError(ValueError):
+    """Faults of a configuration, all of them at once."""
+
+    def __init__(self, faults: Sequence[str]):
+        self.faults = list(faults)
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {fault}" for fault in faults))
+
+
+class _Parser(HfArgumentParser):
+    """Collects what argparse would exit on; takes no shortened keys."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+        self.faults: list[str] = []
+        self.words: list[str] = []
+        self.known: set[str] = set()
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            self.faults.append(f"the command line: {error}")
+            return action.default
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        flags = [word[2:].split("=")[0] for word in self.words if word.startswith("--")]
+        unknown = [_unknown_key(flag, self.known, "the command line") for flag in flags if flag not in self.known]
+        raise RecipeError([*self.faults, f"the command line: {message}", *unknown])
+
+
+def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
+    """
+    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins, in objects key by key.
+
+    Args:
+        argv: the command line without the program's name.
+        default_config: the YAML file that is read when none is named.
+
+    Returns:
+        One instance of each of `RECIPE_ARGUMENTS`, then what was given or is no default, as one dict without tokens.
+
+    Raises:
+        RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
+    """
+    parser = _Parser(RECIPE_ARGUMENTS, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("config", nargs="?", help="YAML file with the run's settings, the first word")
+    parser.set_defaults(config=None)
+    actions: dict[str, argparse.Action] = {}
+    for action in parser._actions:
+        if action.type is dict:
+            action.type = _json_object
+        actions.setdefault(action.dest, action)  # the first of --key and --no_key
+    known = set(actions) - {"config", "help"}
+
+    defaults = default_settings()
+
+    parser.words, parser.known = list(argv), known | {"help"} | {f"no_{name}" for name in known}
+    named = bool(argv) and not argv[0].startswith("-")
+    config_path = Path(argv[0]) if named else default_config
+    written = _read_yaml(config_path, actions, known, parser.faults)
+    parser.set_defaults(**written)
+    namespace, unknown = parser.parse_known_args(list(argv[named:]))
+    objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
+    for name, value in (objects | written).items():
+        given_now = getattr(namespace, name)
+        if isinstance(value, dict) and isinstance(given_now, str):  # a field that may be a string too
+            try:
+                given_now = _json_object(given_now)
+            except ValueError:
+                parser.faults.append(
+                    f"the command line: {name} is {given_now!r}; expected a JSON object, or null for none"
+                )
+                continue
+        if isinstance(value, dict):
+            setattr(namespace, name, {} if given_now is None else value | given_now)
+    flags = [word for word in unknown if word.startswith("--")]
+    parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
+    if not flags:  # else the words may be what an unknown key was given
+        parser.faults += [
+            f"the command line has the stray word {word!r}; a config file is the first word"
+            for word in [namespace.config, *unknown]
+            if word is not None
+        ]
+    groups: list[Any] = []
+    for dataclass_type in RECIPE_ARGUMENTS:
+        values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
+        try:
+            groups.append(dataclass_type(**values))
+        except (ValueError, TypeError, ImportError, OSError) as error:
+            groups.append(None)
+            parser.faults.append(str(error))
+    given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
+    settings = {
+        name: getattr(namespace, name)
+        for name in sorted(known)
+        if not name.endswith("token") and (name in given or getattr(namespace, name) != defaults[name])
+    }
+    parser.faults += without_effect({name: value for name, value in settings.items() if value != defaults[name]})
+    parser.faults += contradictions(*groups)
+    if parser.faults:
+        raise RecipeError(parser.faults)
+    return (*groups, settings)
+
+
+def default_settings() -> dict[str, Any]:
+    """Every key of a recipe with its default."""
+    return vars(_Parser(RECIPE_ARGUMENTS).parse_known_args([])[0])
+
+
+def _json_object(text: str) -> dict | None:
+    value = json.loads(text)
+    if not (value is None or isinstance(value, dict)):
+        raise ValueError("neither a JSON object nor null")
+    return value
+
+
+def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
+    try:
+        content = read_yaml(path)
+    except ValueError as error:
+        raise RecipeError([str(error)]) from error
+    hints = {name: hint for group in RECIPE_ARGUMENTS for name, hint in get_type_hints(group).items()}
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            faults.append(_unknown_key(str(key), known, str(path)))
+            continue
+        try:
+            values[key] = _convert(value, actions[key], hints[key])
+        except (ValueError, TypeError, argparse.ArgumentTypeError):
+            faults.append(f"{path}: {key} is {value!r}; expected {_expected(actions[key])}")
+    return values
+
+
+def _expected(action: argparse.Action) -> str:
+    if action.choices:
+        return f"one of {', '.join(map(str, action.choices))}"
+    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "str; quote a word such as 'no'"}
+    name = names.get(action.type) or action.type.__name__  # type: ignore[union-attr]
+    return f"a list of {name}" if action.nargs == "+" else name
+
+
+def _convert(value: Any, action: argparse.Action, hint: Any) -> Any:
+    """A YAML value as the command line would have read it: `3e-4`, a string to YAML, becomes a float."""
+    if action.nargs == "+":
+        return [_scalar(one, action) for one in (value if isinstance(value, list) else [value])]
+    if value is None or isinstance(value, dict | list):
+        kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if type(value) not in [get_origin(kind) or kind for kind in kinds]:
+            raise TypeError
+        return value
+    return _scalar(value, action)
+
+
+def _scalar(value: Any, action: argparse.Action) -> Any:
+    convert: Any = action.type
+    if (isinstance(value, bool) and convert is not string_to_bool) or (isinstance(value, float) and convert is int):
+        raise TypeError
+    converted = convert(str(value))
+    if action.choices and converted not in action.choices:
+        raise ValueError
+    return converted
+
+
+def _unknown_key(key: str, known: set[str], where: str) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")

@@ -1,0 +1,209 @@
+"""What is wrong with a recipe as a whole: keys without effect, values that contradict each other."""
+
+import os
+import re
+from typing import Any
+
+from transformers.trainer_utils import HubStrategy
+
+from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .method_arguments import AdaptationArguments, ObjectiveArguments
+
+# Keys of TrainingArguments that this recipe answers in its own way.
+SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
+ANSWERED_ELSEWHERE = {
+    "resume_from_checkpoint": "a run goes on from the last checkpoint in its output_dir by itself",
+    "per_device_eval_batch_size": "evaluation is cut into batches as training is",
+    "train_sampling_strategy": "the stream is shuffled and sorted by length in windows of window_size",
+    "dataloader_drop_last": "the stream has no last batch",
+    "hub_revision": "the push goes to main",
+    "label_smoothing_factor": "of CTC it is label_smoothing",
+    "save_only_model": "a checkpoint without the optimizer and the data position cannot be resumed",
+    "dataloader_prefetch_factor": "a worker holds two batches",
+    "dataloader_persistent_workers": "the training workers live as long as the run",
+}
+
+
+# Keys that say how, by the key that says whether.
+SWITCHED_BY = {
+    "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
+    "domain_adversarial_weight": ("domain_layer",),
+    "adversarial_epsilon": ("adversarial_weight",),
+    "distillation_weight": ("distillation_temperature", "distillation_speech"),
+    "unlabelled_dataset_name": ("unlabelled_dataset_config", "unlabelled_split"),
+    "low_rank": ("low_rank_scale",),
+}
+
+
+def without_effect(settings: dict[str, Any]) -> list[str]:
+    """A key that would be read and then ignored is a fault too."""
+    faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
+    if "model_name_or_path" in settings:
+        brought = ("feature_config", "characters", "text_case", "removed_characters", "warm_start")
+        faults += [
+            f"{name} has no effect with model_name_or_path: the checkpoint brings its own; remove the key"
+            for name in brought
+            if name in settings
+        ]
+        faults += [
+            f"model_config {name!r} has no effect with model_name_or_path: the checkpoint's weights have their sizes; "
+            "only dropout can be another"
+            for name in settings.get("model_config", {})
+            if name != "dropout"
+        ]
+    if "per_device_train_batch_size" in settings and settings.get("batch_seconds", True):
+        faults.append("per_device_train_batch_size has no effect with batch_seconds; set that to 0 to count clips")
+    if "learning_anneal" in settings and settings.get("lr_scheduler_type", "constant") != "constant":
+        faults.append("lr_scheduler_type has no effect with learning_anneal, which is a schedule of its own")
+    if "learning_anneal" in settings and settings.get("warmup_steps"):
+        faults.append("warmup_steps has no effect with learning_anneal, which is a schedule of its own")
+    return faults + [
+        f"{name} has no effect without {switch}"
+        for switch, names in SWITCHED_BY.items()
+        for name in names
+        if name in settings and switch not in settings
+    ]
+
+
+def contradictions(
+    model: ModelArguments,
+    data: DataArguments,
+    augmentation: AugmentationArguments,
+    adaptation: AdaptationArguments,
+    objective: ObjectiveArguments,
+    training: RecipeTrainingArguments | None,
+) -> list[str]:
+    """What does not go together, a sentence each; `training` is None where it is at fault itself."""
+    faults = [*_of_data(data), *augmentation.faults(), *adaptation.faults(), *objective.faults()]
+    faults += _of_objective(objective, model, data)
+    if objective.distillation_weight and adaptation.new_characters:
+        faults.append("distillation_weight with new_characters: the starting model does not know that alphabet")
+    if model.text_case not in ("lower", "upper", "keep"):
+        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
+    if not re.fullmatch(r"[a-z]{2,3}", model.language):
+        faults.append(
+            f"language is {model.language!r}; expected a code of ISO 639, such as en or gsw: the Hub wants one"
+        )
+    if not re.fullmatch(r"[a-z0-9.+-]+", model.license):
+        faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
+    if adaptation.new_characters and not model.model_name_or_path:
+        faults.append("new_characters is for a checkpoint; random weights take characters")
+    if adaptation.adapter_size > 0 and not model.model_name_or_path:
+        faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
+    head_learns = "head" in adaptation.trained_groups or not (adaptation.trained_groups or adaptation.adapter_size)
+    if adaptation.new_characters and not (head_learns or adaptation.low_rank):
+        faults.append("new_characters needs a head that learns them: add head to trained_groups")
+    if training is None:
+        return faults
+    sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
+    if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
+        faults.append(
+            "FSDP and DeepSpeed shard the weights: all of them learn there, from CTC alone, without ema_decay; use DDP "
+            "for more"
+        )
+    for name in ("low_rank", "l2_sp"):
+        if getattr(adaptation, name) and training.fp16:
+            faults.append(f"{name} does not go with fp16, whose gradients are scaled; use bf16, or neither")
+    if objective.adversarial_epsilon and training.gradient_checkpointing:
+        faults.append(
+            "adversarial_epsilon does not go with gradient_checkpointing, which computes again with dropout what was "
+            "heard without; turn one of them off"
+        )
+    if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
+        faults.append(
+            f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "
+            f"{training.dataloader_num_workers} data workers, or 0"
+        )
+    if not 0 <= training.ema_decay < 1:
+        faults.append(f"ema_decay is {training.ema_decay}; expected a share in [0, 1)")
+    if training.learning_anneal < 0:
+        faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
+    if training.early_stopping_patience and not training.load_best_model_at_end:
+        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER; 0 turns it off")
+    if training.hub_strategy not in ("end", "every_save"):
+        faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
+    if training.compare_with_scratch and not model.model_name_or_path:
+        faults.append("compare_with_scratch needs model_name_or_path: without it the run itself is from random weights")
+    if training.compare_with_scratch and objective.distillation_weight:
+        faults.append("compare_with_scratch with distillation_weight: random weights are nothing to stay close to")
+    return faults
+
+
+def _of_objective(objective: ObjectiveArguments, model: ModelArguments, data: DataArguments) -> list[str]:
+    faults = []
+    if objective.distillation_weight and not model.model_name_or_path:
+        faults.append("distillation_weight needs model_name_or_path: random weights are nothing to stay close to")
+    unlabelled = bool(data.unlabelled_dataset_name)
+    if not unlabelled:
+        faults += [
+            f"{name} needs unlabelled_dataset_name, the speech of the target without transcripts"
+            for name, asked in (
+                ("domain_adversarial_weight", objective.domain_adversarial_weight > 0),
+                (
+                    "distillation_speech 'unlabelled'",
+                    objective.distillation_weight > 0 and objective.distillation_speech == "unlabelled",
+                ),
+            )
+            if asked
+        ]
+    elif not objective.hears_unlabelled:
+        faults.append(
+            f"unlabelled_dataset_name {data.unlabelled_dataset_name!r} has no effect: nothing learns from it without "
+            "domain_adversarial_weight, adversarial_epsilon or distillation_weight"
+        )
+    return faults
+
+
+def _of_data(data: DataArguments) -> list[str]:
+    faults = []
+    if not data.dataset_name:
+        faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
+    for name, expected in (
+        ("dataset_config", "config"),
+        ("train_split", "split"),
+        ("dataset_revision", "revision"),
+        ("transcripts", "table"),
+    ):
+        given = len(getattr(data, name))
+        if given not in (0, 1, len(data.dataset_name)):
+            count = len(data.dataset_name)
+            faults.append(f"{name} has {given} entries for {count} dataset_name; give one {expected} each")
+    if data.mixture_weights and len(data.mixture_weights) != len(data.dataset_name):
+        faults.append(
+            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name"
+        )
+    if any(weight <= 0 for weight in data.mixture_weights):
+        faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")
+    for name in ("batch_seconds", "min_duration_s"):
+        if getattr(data, name) < 0:
+            faults.append(f"{name} is {getattr(data, name)}; expected 0 or more seconds")
+    if data.max_duration_s <= data.min_duration_s:
+        faults.append(f"max_duration_s {data.max_duration_s} is not above min_duration_s {data.min_duration_s}")
+    if 0 < data.batch_seconds < data.max_duration_s:
+        faults.append(
+            f"batch_seconds {data.batch_seconds} is below max_duration_s {data.max_duration_s}: "
+            "the longest clip would not fit in a batch"
+        )
+    if not 0 <= data.held_out_share < 1:
+        faults.append(f"held_out_share is {data.held_out_share}; expected a share in [0, 1)")
+    if not 0 <= data.max_dropped_share <= 1:
+        faults.append(f"max_dropped_share is {data.max_dropped_share}; expected a share in [0, 1]")
+    held_out = "held-out" in [data.eval_split, *data.test_split]
+    if data.held_out_share and data.held_out_speakers:
+        faults.append("held_out_share and held_out_speakers are both given; one of them makes the split 'held-out'")
+    elif held_out != bool(data.held_out_share) and not data.held_out_speakers:
+        faults.append(
+            f"held_out_share is {data.held_out_share} and eval_split {data.eval_split!r}; "
+            "a share above 0 (or held_out_speakers) and the split 'held-out' go together"
+        )
+    if data.eval_dataset_name and {data.eval_split, *data.test_split} == {"held-out"}:
+        faults.append(
+            f"eval_dataset_name {data.eval_dataset_name!r} has no effect: only the held-out part of dataset_name is "
+            "scored. Give held_out_share 0 and an eval_split of that corpus"
+        )
+    if data.window_size < 1:
+        faults.append(f"window_size is {data.window_size}; expected at least 1 utterance")
+    for name in ("num_readers", "check_utterances"):
+        if getattr(data, name) < 0:
+            faults.append(f"{name} is {getattr(data, name)}; expected 0 or more")
+    return faults

@@ -1,0 +1,347 @@
+"""Change training speech on the fly: speed, room, noise, gain, vocal tract, SpecAugment.
+
+Every function is pure in (input, rng), so that a resumed run hears what an uninterrupted one would:
+
+>>> rng = np.random.default_rng([seed, epoch, index])
+>>> samples = augmentation.waveform(samples, rng, augmentation.speed_factor(rng))
+>>> input_features = augmentation.features(input_features, rng)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import librosa
+import numpy as np
+import scipy.fft
+import soundfile
+import soxr
+
+if TYPE_CHECKING:
+    from ..config.arguments import AugmentationArguments
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+NOISE_PERIOD_S = 4
+RT60_RANGE_S = (0.1, 0.6)
+WARPED_BELOW_HZ = 4800.0
+FAINTEST_DB = -90.0  # below full scale
+QUIET_S = 0.025
+QUIET_SHARE = 10.0  # per cent of a clip's moments that are its background
+TRIM_DB, LOUD_SHARE = 30.0, 5.0  # below what so many per cent of the moments are louder than: clicks are few
+FRAME_S = 0.032
+MARGIN_S = 0.15
+
+
+class Augmentation:
+    """The changes that `args` asks for, at `sampling_rate` Hz. Everything is off at 0.
+
+    `bin_frequencies_hz` are the centres of the features' bins, rising; only the vocal tract needs them.
+
+    Raises ValueError where an argument is out of its range, or the noise folder holds no audio.
+    """
+
+    def __init__(
+        self, args: AugmentationArguments, sampling_rate: int, bin_frequencies_hz: np.ndarray | None = None
+    ) -> None:
+        if faults := args.faults():
+            raise ValueError("; ".join(faults))
+        self.args = args
+        if args.vocal_tract_perturbation and bin_frequencies_hz is None:
+            raise ValueError("vocal_tract_perturbation needs the frequencies of the features' bins")
+        self.sampling_rate = sampling_rate
+        self.bin_frequencies_hz = bin_frequencies_hz
+        self.noise_files = find_audio_files(Path(args.noise_folder)) if args.noise_folder else []
+
+    def speed_factor(self, rng: np.random.Generator) -> float:
+        """How much faster the clip is to be played; a clip of duration d lasts d / factor afterwards."""
+        change = self.args.speed_perturbation
+        return float(rng.uniform(1 - change, 1 + change)) if change else 1.0
+
+    def waveform(self, samples: np.ndarray, rng: np.random.Generator, speed: float = 1.0) -> np.ndarray:
+        """Speed, room, noise, gain, in this order: float32 (N,) in ±1 -> float32 (about N / speed,) in ±1."""
+        args = self.args
+        if samples.size == 0:
+            return samples
+        if speed != 1.0:
+            samples = change_speed(samples, speed, self.sampling_rate)
+        if args.reverberation_probability and rng.random() < args.reverberation_probability:
+            samples = reverberate(samples, room_impulse_response(rng, self.sampling_rate))
+        if args.noise_probability and rng.random() < args.noise_probability:
+            snr_db = float(rng.uniform(args.noise_snr_db_min, args.noise_snr_db_max))
+            samples = add_noise(samples, self._noise(samples.size, rng), snr_db)
+        if args.gain_db:
+            samples = samples * np.float32(10 ** (rng.uniform(-args.gain_db, args.gain_db) / 20))
+        return limit_peak(samples)
+
+    def features(self, input_features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Another vocal tract, then SpecAugment (Park et al. 2019, arXiv:1904.08779, without warping of time).
+
+        (frames, bins) -> a copy. Masks are 0, the mean of normalised features. A mask covers 0 to its maximal width,
+        drawn uniformly.
+        """
+        args = self.args
+        if args.vocal_tract_perturbation and self.bin_frequencies_hz is not None:
+            factor = float(rng.uniform(1 - args.vocal_tract_perturbation, 1 + args.vocal_tract_perturbation))
+            input_features = warp_frequencies(input_features, factor, self.bin_frequencies_hz)
+        if not args.spec_augment:
+            return input_features
+        masked = input_features.copy()
+        num_frames, num_bins = masked.shape
+        widest = min(args.time_mask_max_frames, int(args.time_mask_max_ratio * num_frames))
+        for _ in range(args.num_time_masks):
+            start, stop = _mask_span(rng, num_frames, widest)
+            masked[start:stop] = 0.0
+        for _ in range(args.num_frequency_masks):
+            start, stop = _mask_span(rng, num_bins, min(args.frequency_mask_max_bins, num_bins))
+            masked[:, start:stop] = 0.0
+        return masked
+
+    def _noise(self, num_samples: int, rng: np.random.Generator) -> np.ndarray:
+        if not self.noise_files:
+            return generate_noise(rng, num_samples, self.sampling_rate)
+        path = self.noise_files[int(rng.integers(len(self.noise_files)))]
+        return read_noise(path, num_samples, self.sampling_rate, rng)
+
+
+def _mask_span(rng: np.random.Generator, size: int, widest: int) -> tuple[int, int]:
+    width = int(rng.integers(widest + 1))
+    start = int(rng.integers(size - width + 1))
+    return start, start + width
+
+
+def warp_frequencies(input_features: np.ndarray, factor: float, bin_frequencies_hz: np.ndarray) -> np.ndarray:
+    """Move what is at f Hz to f * factor, as a vocal tract `factor` times as short would: (frames, bins) -> the same.
+
+    Vocal tract length perturbation (Jaitly and Hinton 2013): linear up to about 4.8 kHz, from there on such that the
+    highest frequency stays where it is.
+    """
+    highest = float(bin_frequencies_hz[-1])
+    # At most three quarters, so that features of narrow-band audio have room for the way back.
+    knee = min(WARPED_BELOW_HZ, 0.75 * highest) * min(factor, 1.0)
+    source_hz = np.interp(bin_frequencies_hz, [0.0, knee, highest], [0.0, knee / factor, highest])
+    position = np.interp(source_hz, bin_frequencies_hz, np.arange(bin_frequencies_hz.size))
+    below = np.minimum(position.astype(np.int64), bin_frequencies_hz.size - 2)
+    share = (position - below).astype(np.float32)
+    return input_features[:, below] * (1 - share) + input_features[:, below + 1] * share
+
+
+def find_audio_files(folder: Path) -> list[Path]:
+    """Audio files anywhere under `folder`, sorted. Raises ValueError where there are none."""
+    if not folder.is_dir():
+        raise ValueError(f"noise_folder {str(folder)!r} is not a folder; leave it empty for generated noise")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not files:
+        raise ValueError(f"noise_folder {str(folder)!r} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
+    return files
+
+
+def read_noise(path: Path, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """An excerpt of `num_samples` from a random place of a noise file, repeated where the file is shorter."""
+    with soundfile.SoundFile(path) as file:
+        needed = int(np.ceil(num_samples * file.samplerate / sampling_rate)) + 1
+        file.seek(int(rng.integers(max(file.frames - needed, 0) + 1)))
+        noise = file.read(needed, dtype="float32", always_2d=True).mean(axis=1)
+        if noise.size == 0:
+            raise ValueError(f"noise file {str(path)!r} holds no samples; remove it from noise_folder")
+        if file.samplerate != sampling_rate:
+            noise = soxr.resample(noise, file.samplerate, sampling_rate)
+    return np.resize(noise, num_samples)
+
+
+def change_speed(samples: np.ndarray, speed: float, sampling_rate: int) -> np.ndarray:
+    """Play `samples` `speed` times as fast; the pitch moves along, as on a tape (Ko et al. 2015)."""
+    return soxr.resample(samples, sampling_rate * speed, sampling_rate, quality="MQ")
+
+
+def limit_peak(samples: np.ndarray) -> np.ndarray:
+    """Scale the whole clip down where its peak is beyond ±1, so that nothing is ever clipped."""
+    peak = max(float(samples.max()), -float(samples.min()))
+    return samples if peak <= 1.0 else samples * np.float32(0.999 / peak)
+
+
+def _level(samples: np.ndarray) -> float:
+    """Root mean square; `samples` not empty."""
+    return float(np.sqrt(np.dot(samples, samples) / samples.size))
+
+
+def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Mix in `noise` (same length) so that the RMS of the clip is `snr_db` above the noise's.
+
+    A silent clip or a silent noise has no such ratio: the clip comes back unchanged.
+    """
+    speech_level, noise_level = _level(samples), _level(noise)
+    if speech_level == 0 or noise_level == 0:
+        return samples
+    return samples + noise * np.float32(speech_level / noise_level * 10 ** (-snr_db / 20))
+
+
+def reverberate(samples: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
+    """Convolve by FFT. Same length (the last echo is cut), same RMS."""
+    size = scipy.fft.next_fast_len(samples.size + impulse_response.size - 1, real=True)
+    spectrum = scipy.fft.rfft(samples, size) * scipy.fft.rfft(impulse_response, size)
+    wet = scipy.fft.irfft(spectrum, size)[: samples.size]
+    wet_level = _level(wet)
+    return wet * np.float32(_level(samples) / wet_level) if wet_level else samples
+
+
+def room_impulse_response(
+    rng: np.random.Generator,
+    sampling_rate: int,
+    rt60_s: float | None = None,
+    direct_to_reverberant_db: float | None = None,
+) -> np.ndarray:
+    """A made-up room, float32 (rt60 * rate,): direct path at sample 0, early reflections, exponential tail.
+
+    The tail loses 60 dB in `rt60_s` (0.1 to 0.6 s if not given), its high frequencies earlier than its low
+    ones; the direct path stands 0 to 12 dB above all that follows it, if not given.
+    """
+    rt60_s = float(rng.uniform(*RT60_RANGE_S)) if rt60_s is None else rt60_s
+    ratio_db = float(rng.uniform(0, 12)) if direct_to_reverberant_db is None else direct_to_reverberant_db
+    num_samples = max(int(rt60_s * sampling_rate), 2)
+    time_s = np.arange(num_samples, dtype=np.float32) / sampling_rate
+    decay = np.float32(np.log(1000) / rt60_s)
+    tail = rng.standard_normal(num_samples, dtype=np.float32)
+    dull = np.convolve(tail, np.full(4, 0.5, np.float32))[:num_samples]
+    tail = tail * np.exp(-1.6 * decay * time_s) + dull * np.exp(-decay * time_s)
+    tail[: int(0.004 * sampling_rate)] = 0  # diffuse sound comes after the first reflections
+    latest = min(int(0.05 * sampling_rate), num_samples)
+    arrivals = rng.integers(1, max(latest, 2), size=int(rng.integers(4, 11)))
+    strengths = rng.choice([-1, 1], arrivals.size) * rng.uniform(1, 6, arrivals.size)
+    np.add.at(tail, arrivals, strengths.astype(np.float32) * np.exp(-decay * time_s[arrivals]))
+    tail[0] = 0
+    response = tail * np.float32(10 ** (-ratio_db / 20) / np.sqrt(np.dot(tail, tail)))
+    response[0] = 1
+    return response
+
+
+def generate_noise(
+    rng: np.random.Generator, num_samples: int, sampling_rate: int, kind: str | None = None
+) -> np.ndarray:
+    """Noise of about unit RMS, float32 (num_samples,), which repeats every 4 s.
+
+    `kind` is one of NOISE_KINDS, drawn where not given. Raises ValueError for another.
+    """
+    kind = NOISE_KINDS[int(rng.integers(len(NOISE_KINDS)))] if kind is None else kind
+    period = max(min(num_samples, NOISE_PERIOD_S * sampling_rate), 2)
+    if kind == "mixture":
+        first, second = rng.permutation(len(NOISE_MAKERS))[:2]
+        parts = [NOISE_KINDS[first], NOISE_KINDS[second]]
+    elif kind in NOISE_MAKERS:
+        parts = [kind]
+    else:
+        raise ValueError(f"unknown kind of noise {kind!r}; known are {', '.join(NOISE_KINDS)}")
+    noise = np.zeros(period, np.float32)
+    for part in parts:
+        layer = NOISE_MAKERS[part](rng, period, sampling_rate)
+        noise += layer * np.float32(rng.uniform(0.3, 1) / _level(layer))
+    return np.resize(noise / np.float32(_level(noise)), num_samples)
+
+
+def _white(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+    return rng.standard_normal(num_samples, dtype=np.float32)
+
+
+def _pink(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+    """Power falls with 1 / frequency."""
+    return _shape(_white(rng, num_samples, sampling_rate), lambda bins: 1 / np.sqrt(bins))
+
+
+def _brown(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+    """Power falls with 1 / frequency squared above 1/256 of the band; a drift below would take it all."""
+    return _shape(_white(rng, num_samples, sampling_rate), lambda bins: 1 / np.maximum(bins, bins[-1] / 256))
+
+
+def _hum(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+    """Mains hum of 50 or 60 Hz, or a fan of up to 400 Hz, with harmonics, over a little pink noise."""
+    frequency_hz = float(rng.choice([50, 60, round(rng.uniform(80, 400))]))
+    base = np.exp(2j * np.pi * frequency_hz / sampling_rate * np.arange(num_samples)).astype(np.complex64)
+    layer = _pink(rng, num_samples, sampling_rate)
+    hum = layer * np.float32(0.3 / _level(layer))
+    rotation = np.ones_like(base)
+    for harmonic in range(1, 1 + min(7, int(sampling_rate / 2 / frequency_hz))):
+        rotation *= base
+        start = np.exp(2j * np.pi * rng.random()) * rng.uniform(0.2, 1) / harmonic
+        hum += (rotation * np.complex64(start)).real
+    return hum
+
+
+def _babble(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+    """Voices in the next room: gliding buzzes and breath in syllables of about 4 Hz, coloured like speech.
+
+    Colour after Byrne et al. 1994: level up to about 500 Hz, then some 9 dB an octave down, of
+    which 6 are the sawtooth's own.
+    """
+    time_s = np.arange(num_samples) / sampling_rate
+    knots_s = np.arange(0, num_samples / sampling_rate + 0.25, 0.125)
+    babble = np.zeros(num_samples, np.float32)
+    for _ in range(int(rng.integers(3, 7))):
+        pitch_hz = rng.uniform(90, 240) * rng.uniform(0.8, 1.2, knots_s.size)
+        phase = np.cumsum(np.interp(time_s, knots_s, pitch_hz)) / sampling_rate
+        buzz = (2 * (phase % 1) - 1).astype(np.float32) + 0.3 * _white(rng, num_samples, sampling_rate)
+        babble += buzz * np.interp(time_s, knots_s, rng.random(knots_s.size) ** 2).astype(np.float32)
+
+    def colour(bins: np.ndarray) -> np.ndarray:
+        frequency_hz = bins * np.float32(sampling_rate / 2 / bins[-1])
+        return np.minimum(frequency_hz / 100, 1) / np.sqrt(1 + (frequency_hz / 600) ** 2)
+
+    return _shape(babble, colour)
+
+
+NOISE_MAKERS = {"white": _white, "pink": _pink, "brown": _brown, "hum": _hum, "babble": _babble}
+NOISE_KINDS = (*NOISE_MAKERS, "mixture")
+
+
+def _shape(noise: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Filter circularly by `gain`, a function of the bin numbers 1, 2, ...; 0 Hz goes."""
+    spectrum = scipy.fft.rfft(noise)
+    spectrum[0] = 0
+    spectrum[1:] *= gain(np.arange(1, spectrum.size, dtype=np.float32))
+    return scipy.fft.irfft(spectrum, noise.size)
+
+
+def draw_silences_s(longest_s: float, rng: np.random.Generator) -> tuple[float, float]:
+    """What comes before a clip and after it; nothing is drawn where there is to be none."""
+    before_s, after_s = rng.uniform(0.0, longest_s, 2) if longest_s else (0.0, 0.0)
+    return float(before_s), float(after_s)
+
+
+def surround(
+    samples: np.ndarray, silences_s: tuple[float, float], sampling_rate: int, rng: np.random.Generator
+) -> np.ndarray:
+    """
+    (N,) float32 with white noise before and after it, of one loudness between -90 dB and that of the clip's own quiet
+    moments.
+    """
+    if silences_s == (0.0, 0.0):
+        return samples
+    size = min(round(QUIET_S * sampling_rate), len(samples))
+    moments = samples[: len(samples) // size * size].reshape(-1, size)
+    power = np.percentile(np.square(moments, dtype=np.float64).mean(axis=1), QUIET_SHARE)
+    quiet_db = max(10 * np.log10(power + 1e-20), FAINTEST_DB)
+    level = 10 ** (rng.uniform(FAINTEST_DB, quiet_db) / 20)
+    before, after = (
+        (level * rng.standard_normal(round(silence_s * sampling_rate))).astype(np.float32) for silence_s in silences_s
+    )
+    return np.concatenate([before, samples, after])
+
+
+def trim(samples: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
+    """
+    (N,) without what is 30 dB fainter than its loud moments at both ends, but for 0.15 s; and the seconds before it
+    that were cut off.
+    """
+    if not len(samples):
+        return samples, 0.0
+    size = round(FRAME_S * sampling_rate)
+    _, (start, end) = librosa.effects.trim(
+        samples,
+        top_db=TRIM_DB,
+        ref=lambda levels: np.percentile(levels, 100 - LOUD_SHARE),
+        frame_length=size,
+        hop_length=size // 4,
+    )
+    margin = round(MARGIN_S * sampling_rate)
+    start = max(int(start) - margin, 0)
+    return samples[start : int(end) + margin], start / sampling_rate

@@ -1,0 +1,259 @@
+"""From arguments to corpora: what is trained on, what is held out of it, and what is scored."""
+
+import logging
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..config.arguments import DataArguments
+from ..system.network import reading
+from .corpora import Corpus, load_corpus
+from .manifests import read_transcripts
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT = "held-out"
+OF_CORPUS = "::"  # between the name of another corpus and its split
+
+
+def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
+    """
+    The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
+
+    Without the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
+    """
+    corpora = _load_named_corpora(data)
+    if data.held_out_share or data.held_out_speakers:
+        return [[_part(corpus, data, held_out=False) for corpus in joined] for joined in corpora]
+    return corpora
+
+
+def with_weights(
+    corpora: Sequence[Sequence[Corpus]], mixture_weights: Sequence[float]
+) -> tuple[list[Corpus], list[float] | None]:
+    """All corpora, and the share of each in the mixture, of which those of a joined split share by size, if known."""
+    flat = [corpus for joined in corpora for corpus in joined]
+    if not mixture_weights:
+        return flat, None
+    sizes = [[corpus.num_examples or 1 for corpus in joined] for joined in corpora]
+    weighted = zip(sizes, mixture_weights, strict=True)
+    return flat, [weight * size / sum(joined) for joined, weight in weighted for size in joined]
+
+
+def load_unlabelled(data: DataArguments) -> list[Corpus]:
+    """
+    The corpora of `unlabelled_dataset_name`, whose transcripts, if there are any, are not read; none without it. What
+    is held out of a corpus that is trained on is held out here too.
+    """
+    if not data.unlabelled_dataset_name:
+        return []
+    corpora = load_corpus(
+        data.unlabelled_dataset_name,
+        data.unlabelled_dataset_config or None,
+        data.unlabelled_split,
+        text_column=None,
+        audio_column=data.audio_column,
+    )
+    held_out = data.held_out_share or data.held_out_speakers
+    if held_out and data.unlabelled_dataset_name in data.dataset_name:
+        return [_part(corpus, data, held_out=False) for corpus in corpora]
+    return corpora
+
+
+def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
+    """
+    The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
+
+    A split is named `split` or `config/split`, of another corpus `dataset_name::split` or `dataset_name::config/split`;
+    `held-out` is what `held_out_share` or `held_out_speakers` keep. One that the model is trained on is loaded with a
+    warning.
+
+    Raises:
+        ValueError: no such split, or the held-out part is empty.
+    """
+    tested = data.test_split or [data.eval_split]
+    loaded = {split: load_split(data, split) for split in dict.fromkeys([data.eval_split, *tested])}
+    for split in loaded:
+        _warn_if_trained_on(data, split)
+    return loaded[data.eval_split], {split: loaded[split] for split in tested}
+
+
+def load_other_split(name: str) -> list[Corpus]:
+    """
+    A split of a corpus of its own, `dataset::split` or `dataset::config/split`.
+
+    Raises:
+        ValueError: a name of another form, or no such split.
+    """
+    dataset, _, split = name.rpartition(OF_CORPUS)
+    if not dataset:
+        raise ValueError(f"{name!r} names no split: expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT")
+    return load_split(DataArguments(dataset_name=[dataset]), split)
+
+
+def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()) -> list[Corpus]:
+    """
+    The corpora of a `split` or `config/split` to score on, or what is held out of the training corpora.
+
+    Args:
+        data: which corpora, as `dataset_name` or `eval_dataset_name`.
+        split: its name, as of `load_eval_splits`.
+        kept_columns: more columns that the streams keep.
+
+    Raises:
+        ValueError: no such split or column, or the held-out part is empty.
+    """
+    if split == HELD_OUT:
+        if not data.held_out_share and not data.held_out_speakers:
+            raise ValueError(
+                "the split 'held-out' needs held_out_share or held_out_speakers, the same as in training: recipe.json "
+                "of the run has it"
+            )
+        joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
+        parts = [_part(corpus, data, held_out=True) for corpus in joined]
+        if all(_is_empty(part) for part in parts):
+            counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
+            if data.held_out_speakers:
+                speakers = ", ".join(data.held_out_speakers)
+                raise ValueError(f"held_out_speakers {speakers}: none of the {counts} is theirs; give their speaker_id")
+            raise ValueError(
+                f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
+                "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
+            )
+        return parts
+    return _load(data, *_named_eval(data, split), kept_columns)
+
+
+def _is_empty(corpus: Corpus) -> bool:
+    with reading(corpus.name):
+        return next(iter(corpus.stream), None) is None
+
+
+def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
+    """
+    Name, config and split of a corpus to score on. Without a config of its own it is that of the first training
+    corpus of that name, if there is one.
+    """
+    name, _, split = split.rpartition(OF_CORPUS)
+    config, _, split = split.rpartition("/")
+    name = name or data.eval_dataset_name or data.dataset_name[0]
+    if not config:
+        config = next((config for other, config, _ in _named(data) if other == name), "-")
+    return name, config, split
+
+
+def _warn_if_trained_on(data: DataArguments, split: str) -> None:
+    if split == HELD_OUT:
+        return
+    name, config, split = _named_eval(data, split)
+    one_split = Path(name).is_file()  # a manifest is one split, whatever the split is called
+    for train_name, train_config, train_split in _named(data):
+        if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
+            logger.warning(
+                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
+                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
+                "0.1 with eval_split %s",
+                name,
+                split,
+                HELD_OUT,
+            )
+    heard = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
+    if (name, config) == heard and (one_split or split in data.unlabelled_split.split("+")):
+        logger.warning(
+            "%s / %s is scored, and the model hears it in training, without its transcripts: the error rates will be "
+            "those of speech that it could adapt to, not of new speech",
+            name,
+            split,
+        )
+
+
+def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
+    tables = _one_each(data.transcripts or ["-"], len(data.dataset_name))
+    return [
+        _load(data, *named, kept_columns)
+        if table == "-"
+        else _transcribe(_load(data, *named, kept_columns, transcribed=False), table)
+        for named, table in zip(_named(data), tables, strict=True)
+    ]
+
+
+def _transcribe(corpora: Sequence[Corpus], table: str) -> list[Corpus]:
+    """The corpora with the texts of a table, without the utterances that it lacks."""
+    texts = read_transcripts(Path(table))
+    return [
+        replace(
+            corpus,
+            name=f"{corpus.name} (texts of {table})",
+            stream=corpus.stream.filter(texts.__contains__, input_columns=["id"]).map(
+                partial(_with_text, texts=texts), features=corpus.stream.features
+            ),
+            num_examples=None if corpus.num_examples is None else min(corpus.num_examples, len(texts)),
+        )
+        for corpus in corpora
+    ]
+
+
+def _with_text(row: dict[str, Any], *, texts: dict[str, str]) -> dict[str, Any]:
+    return row | {"text": texts[row["id"]]}
+
+
+def _named(data: DataArguments) -> list[tuple[str, str, str]]:
+    """Name, config and split of each training corpus."""
+    count = len(data.dataset_name)
+    configs = _one_each(data.dataset_config or ["-"], count)
+    splits = _one_each(data.train_split, count)
+    return list(zip(data.dataset_name, configs, splits, strict=True))
+
+
+def _load(
+    data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str], transcribed: bool = True
+) -> list[Corpus]:
+    revisions = dict(zip(data.dataset_name, _one_each(data.dataset_revision, len(data.dataset_name)), strict=False))
+    return load_corpus(
+        name,
+        None if config == "-" else config,
+        split,
+        revision=revisions.get(name),
+        text_column=data.text_column if transcribed else None,
+        audio_column=data.audio_column,
+        kept_columns=kept_columns,
+    )
+
+
+def _part(corpus: Corpus, data: DataArguments, *, held_out: bool) -> Corpus:
+    """The utterances whose speaker is held out, or whose id falls, by its hash, into the held-out share; or the others.
+
+    Only reading would tell how many a speaker has: of those, `num_examples` is an upper bound.
+    """
+    count, share, speakers = corpus.num_examples, data.held_out_share, frozenset(data.held_out_speakers)
+    part = f"({'held-out' if held_out else 'training'} part)"
+    if speakers:
+        belongs = partial(_is_said_by, speakers=speakers, held_out=held_out)
+        return replace(
+            corpus,
+            name=f"{corpus.name} {part}",
+            split=f"{corpus.split} {part}",
+            stream=corpus.stream.filter(belongs, input_columns=["speaker_id"]),
+        )
+    return replace(
+        corpus,
+        name=f"{corpus.name} {part}",
+        split=f"{corpus.split} {part}",
+        stream=corpus.stream.filter(partial(_belongs, share=share, held_out=held_out), input_columns=["id"]),
+        num_examples=None if count is None else round(count * (share if held_out else 1 - share)),
+    )
+
+
+def _belongs(id_: str, *, share: float, held_out: bool) -> bool:
+    return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
+
+
+def _is_said_by(speaker_id: str, *, speakers: frozenset[str], held_out: bool) -> bool:
+    return (speaker_id in speakers) == held_out
+
+
+def _one_each(values: Sequence[str], count: int) -> list[str]:
+    return list(values) * count if len(values) == 1 else list(values)

@@ -1,0 +1,250 @@
+"""From logits to text: greedy, or beam search with a language model; words with times and confidences.
+
+>>> decoder = load_decoder(model, processor, Path("decoder.json"))
+>>> for hypothesis in decoder.decode(outputs.logits, outputs.output_lengths):
+...     print(hypothesis.text, [(word.text, word.start_s, word.end_s, word.confidence) for word in hypothesis.words])
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from .beam_search import Search, lexicon_search, open_search
+from .forced_alignment import align
+from .options import DecoderOptions, read_options
+
+
+@dataclass(frozen=True)
+class Character:
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Word:
+    """
+    A word from the first frame of its first letter to the last of its last, seconds from the start of the clip.
+
+    `confidence` is the geometric mean of the probabilities of its letters, calibrated if the decoder's options say how:
+    then it is the share of such words that are right.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+    characters: tuple[Character, ...]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    text: str
+    words: tuple[Word, ...]
+
+
+GREEDY = DecoderOptions()
+
+
+class Decoder:
+    """
+    Args:
+        processor: of the model.
+        frame_s: seconds from one output frame to the next.
+        first_frame_s: the middle of output frame 0.
+        options: see there.
+
+    Raises:
+        ImportError: beam search, without the packages of the extra `decoding`.
+        ValueError: a file that cannot be read, or hotwords that the vocabulary cannot write.
+    """
+
+    def __init__(
+        self,
+        processor: DeepSpeech2Processor,
+        frame_s: float,
+        first_frame_s: float = 0.0,
+        options: DecoderOptions = GREEDY,
+    ) -> None:
+        self.processor, self.options = processor, options
+        self.frame_s, self.first_frame_s = frame_s, first_frame_s
+        self.blank = processor.tokenizer.pad_token_id
+        self.space = processor.space_id
+        self._tokens: list[str] = processor.tokenizer.convert_ids_to_tokens(range(len(processor.tokenizer)))
+        self._search = _build_search(processor, self._tokens, self.blank, options) if options.beam_size else None
+
+    def texts(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[str]:
+        """The texts alone, which take less time: logits (B, T', V) and their (B,) frames -> B texts."""
+        if self._search is None:
+            return self.processor.batch_decode(self._best_ids(logits, output_lengths))
+        return [self._search(log_probs) for log_probs in _log_probs(logits, output_lengths)]
+
+    def decode(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[Hypothesis]:
+        """Texts with their words: logits (B, T', V) and their (B,) frames -> B hypotheses."""
+        rows = _log_probs(logits, output_lengths)
+        texts = self.texts(logits, output_lengths)
+        return [Hypothesis(text, self._words(text, log_probs)) for text, log_probs in zip(texts, rows, strict=True)]
+
+    def _best_ids(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
+        """(B, T') the likeliest symbols, and blanks beyond each clip's end."""
+        ids = logits.argmax(-1).cpu()
+        beyond = torch.arange(ids.shape[1]) >= output_lengths.cpu()[:, None]
+        return ids.masked_fill(beyond, self.blank)
+
+    def _words(self, text: str, log_probs: np.ndarray) -> tuple[Word, ...]:
+        words = text.split()
+        if not words:
+            return ()
+        if self._search is None:
+            labels, starts, ends, scores = _runs(log_probs, self.blank)
+        else:
+            # The likeliest path that spells what was found: a search sums over the paths and keeps none.
+            labels = np.array(self.processor.encode(" ".join(words)))
+            found = align(log_probs, labels, self.blank)
+            starts, ends, scores = found.starts, found.ends, found.log_probs
+        letters = labels != self.space
+        starts_s, ends_s = self._seconds(starts[letters], len(log_probs)), self._seconds(ends[letters], len(log_probs))
+        weights = (ends - starts)[letters]
+        logs = scores[letters] * weights
+        bounds = np.cumsum([0, *map(len, words)])
+        raw = [np.exp(logs[a:b].sum() / weights[a:b].sum()) for a, b in pairwise(bounds)]
+        confidences = self.options.calibration(np.array(raw)) if self.options.calibration else raw
+        made = []
+        for word, confidence, first in zip(words, confidences, bounds[:-1], strict=True):
+            spans = zip(word, starts_s[first:], ends_s[first:], strict=False)
+            characters = tuple(Character(letter, float(start), float(end)) for letter, start, end in spans)
+            made.append(Word(word, characters[0].start_s, characters[-1].end_s, float(confidence), characters))
+        return tuple(made)
+
+    def _seconds(self, edges: np.ndarray, num_frames: int) -> np.ndarray:
+        """The time before a frame, half a step ahead of its middle; inside the clip: its last middle is."""
+        last_s = self.first_frame_s + (num_frames - 1) * self.frame_s
+        return np.clip(self.first_frame_s + (edges - 0.5) * self.frame_s, 0.0, last_s)
+
+
+def _log_probs(logits: torch.Tensor, output_lengths: torch.Tensor) -> list[np.ndarray]:
+    """float32 (T', V) of each clip, without its padding."""
+    rows = logits.float().log_softmax(-1).cpu().numpy()
+    return [row[:length] for row, length in zip(rows, output_lengths.tolist(), strict=True)]
+
+
+def _runs(log_probs: np.ndarray, blank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Symbols of the likeliest path, their first frames, those after their last, and their mean log-probabilities."""
+    ids = log_probs.argmax(-1)
+    starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
+    ends = np.r_[starts[1:], len(ids)]
+    means = np.add.reduceat(log_probs.max(-1).astype(np.float64), starts) / (ends - starts)
+    spoken = ids[starts] != blank
+    return ids[starts][spoken], starts[spoken], ends[spoken], means[spoken]
+
+
+def _build_search(
+    processor: DeepSpeech2Processor, tokens: Sequence[str], blank: int, options: DecoderOptions
+) -> Search:
+    language_model = Path(options.language_model) if options.language_model else None
+    weights = {"language_model": language_model, "alpha": options.alpha, "beta": options.beta}
+    if options.lexicon:
+        words = read_lexicon(Path(options.lexicon), processor)
+        return lexicon_search(tokens, blank, words, beam_size=options.beam_size, **weights)  # type: ignore[arg-type]
+    hotwords = [processor.normalize_text(word) for word in options.hotwords]
+    for word in hotwords:
+        processor.encode(word)
+    return open_search(
+        tokens,
+        blank,
+        unknown_score=options.unknown_score,
+        beam_size=options.beam_size,
+        hotwords=hotwords,
+        hotword_weight=options.hotword_weight,
+        **weights,  # type: ignore[arg-type]
+    )
+
+
+def read_lexicon(path: Path, processor: DeepSpeech2Processor) -> list[str]:
+    """
+    The distinct words of a text file, as the model spells them.
+
+    Raises:
+        ValueError: a file that cannot be read, is empty, or has words that the vocabulary cannot write.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the lexicon {str(path)!r} cannot be read as text in UTF-8: {error}") from error
+    words = list(dict.fromkeys(word for line in text.splitlines() for word in processor.normalize_text(line).split()))
+    if not words:
+        raise ValueError(f"the lexicon {str(path)!r} has no words; expected one a line")
+    if wrong := [word for word in words if processor.unknown_characters(word)]:
+        raise ValueError(
+            f"the lexicon {str(path)!r} has {len(wrong)} words that the vocabulary cannot write, such as {wrong[:5]}; "
+            "write them as they are said, or leave them out"
+        )
+    return words
+
+
+def load_decoder(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, path: Path | None = None) -> Decoder:
+    """A decoder for a model by a decoder.json; greedy without one."""
+    return Decoder(processor, *frame_times(model, processor), read_options(path) if path else GREEDY)
+
+
+def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tuple[float, float]:
+    """
+    Seconds from one output frame to the next, and the middle of the first: 0 where the convolutions are padded by half
+    their kernels; later where they are not, as in the first versions of deepspeech.pytorch.
+    """
+    config, first, stride = model.config, 0.0, 1
+    for kernel, step, padding in zip(config.conv_kernel_sizes, config.conv_strides, config.conv_paddings, strict=True):
+        first += stride * ((kernel[1] - 1) / 2 - padding[1])
+        stride *= step[1]
+    rate = processor.feature_extractor.sampling_rate
+    return config.inputs_to_logits_ratio / rate, first * config.hop_length / rate
+
+
+class DecodingProcesses:
+    """
+    A decoder in processes of its own, so that it does not hold up the model; they end with the `with` block.
+
+    Args:
+        decoder: what each of them makes anew.
+        processes: how many, at least one.
+    """
+
+    def __init__(self, decoder: Decoder, processes: int) -> None:
+        if processes < 1:
+            raise ValueError(f"{processes} processes to decode; expected one or more")
+        given = (decoder.processor, decoder.frame_s, decoder.first_frame_s, decoder.options)
+        # A fork of a process that has used torch's threads can hang.
+        self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, given)
+        self.waiting = 2 * processes + 2  # batches that the model may be ahead
+
+    def __enter__(self) -> "DecodingProcesses":
+        self.submit(torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.long)).result()  # started before the clock is
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> Future[list[str]]:
+        """Texts to come of logits (B, T', V) and their (B,) frames."""
+        return self._pool.submit(_texts, logits.float().cpu().numpy(), output_lengths.tolist())
+
+
+_of_this_process: list[Decoder] = []
+
+
+def _start(processor: DeepSpeech2Processor, frame_s: float, first_frame_s: float, options: DecoderOptions) -> None:
+    torch.set_num_threads(1)
+    _of_this_process.append(Decoder(processor, frame_s, first_frame_s, options))
+
+
+def _texts(logits: np.ndarray, output_lengths: list[int]) -> list[str]:
+    return _of_this_process[0].texts(torch.from_numpy(logits), torch.tensor(output_lengths))

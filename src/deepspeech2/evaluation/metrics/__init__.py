@@ -1,0 +1,40 @@
+"""Word error rates: `score` a corpus, `compare` two models, or load the same as an `evaluate` metric."""
+
+from typing import TYPE_CHECKING
+
+from .comparison import Change, Comparison, compare
+from .edit_alignment import AlignedWord, Counts
+from .scores import Group, ScoredUtterance, Scores, Utterance, score
+from .seeds import SeededDifference, SeededScores, compare_over_seeds, over_seeds
+
+if TYPE_CHECKING:
+    from .metrics import SpeechErrorRates
+
+__all__ = [
+    "AlignedWord",
+    "Change",
+    "Comparison",
+    "Counts",
+    "Group",
+    "ScoredUtterance",
+    "Scores",
+    "SeededDifference",
+    "SeededScores",
+    "Utterance",
+    "compare",
+    "compare_over_seeds",
+    "load_metric",
+    "over_seeds",
+    "score",
+]
+
+
+def load_metric(config_name: str | None = None) -> "SpeechErrorRates":
+    """The `evaluate` metric of this folder, without `evaluate.load`'s copy of the code and without a network.
+
+    Args:
+        config_name: None, or "speakers" where speaker ids come by `add_batch` or from several processes.
+    """
+    from .metrics import SpeechErrorRates  # evaluate takes a second to import and scoring does not need it
+
+    return SpeechErrorRates(config_name=config_name)

@@ -1,0 +1,97 @@
+"""The `evaluate` metric module: `evaluate.load("src/deepspeech2/metrics")` reads this file, offline.
+
+`evaluate` copies the files that this one imports relatively, and no others: all that `scores.py` imports
+must be imported here too. It takes a comment on such a line for a web address.
+"""
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from .bootstrap import BOOTSTRAP_SAMPLES
+from .edit_alignment import CONTRACT
+from .scores import Utterance, score
+
+_DESCRIPTION = f"""\
+Corpus word and character error rate with their operations, and 95 % bootstrap intervals resampled by speaker.
+Errors are summed over the corpus before the division; it is not a mean of the rates of utterances.
+{CONTRACT}"""
+
+_INPUTS = """
+Args:
+    predictions (list of str): what was heard, normalised.
+    references (list of str): what was said, normalised by the same function.
+    speakers (list of str, optional): one per prediction; what the intervals are resampled by. With the config
+        "speakers" it is an input like the other two: it may come in batches and from several processes.
+    durations (list of float, optional): seconds of audio, one per prediction; only summed.
+    groups (dict of str to list of str, optional): more columns, one value per prediction; the figures are also
+        given for each value of each.
+    bootstrap_samples (int): resamples behind the intervals; 0 skips them.
+    seed (int): of the resampling.
+
+Returns:
+    dict: wer and cer as fractions (None where infinite), wer_interval and cer_interval as [low, high] or
+    None, resampled_by ("speaker", "utterance" or "nothing"), hits, substitutions, deletions, insertions,
+    num_words, num_characters, num_utterances, num_speakers, audio_s, bootstrap_samples, groups (the figures
+    by speaker and by each column of `groups`).
+
+Examples:
+    >>> metric = evaluate.load("src/deepspeech2/metrics")
+    >>> metric.compute(predictions=["turn the lamp on"], references=["turn the light on"])["wer"]
+    0.25
+"""
+
+_CITATION = """\
+@inproceedings{bisani2004bootstrap,
+  title = {Bootstrap estimates for confidence intervals in {ASR} performance evaluation},
+  author = {Bisani, Maximilian and Ney, Hermann},
+  booktitle = {ICASSP},
+  year = {2004}
+}
+"""
+
+
+class SpeechErrorRates(evaluate.Metric):
+    def _info(self) -> evaluate.MetricInfo:
+        columns = ["predictions", "references"]
+        if self.config_name == "speakers":
+            columns.append("speakers")
+        elif self.config_name != "default":
+            raise ValueError(f"Unknown config {self.config_name!r}; use 'default' or 'speakers'.")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS,
+            features=datasets.Features({column: datasets.Value("string") for column in columns}),
+            reference_urls=["https://github.com/jitsi/jiwer"],
+        )
+
+    def _compute(
+        self,
+        *,
+        predictions: list[str] | None = None,
+        references: list[str] | None = None,
+        speakers: list[str] | None = None,
+        durations: list[float] | None = None,
+        groups: dict[str, list[str]] | None = None,
+        bootstrap_samples: int = BOOTSTRAP_SAMPLES,
+        seed: int = 0,
+        **unknown: Any,
+    ) -> dict[str, Any]:
+        if unknown:
+            known = "speakers, durations, groups, bootstrap_samples, seed"
+            raise ValueError(f"Unknown options {sorted(unknown)}; known: {known}.")
+        heard, said = predictions or [], references or []
+        speakers = [""] * len(heard) if speakers is None else [str(speaker or "") for speaker in speakers]
+        durations = [0.0] * len(heard) if durations is None else durations
+        for name, values in (("speakers", speakers), ("durations", durations)):
+            if len(values) != len(heard):
+                raise ValueError(
+                    f"Got {len(values)} {name} for {len(heard)} predictions. Give one per prediction;"
+                    " speaker ids that come in batches or from several processes need config_name='speakers'."
+                )
+        utterances = [
+            Utterance(str(index), *row) for index, row in enumerate(zip(speakers, durations, said, heard, strict=True))
+        ]
+        return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=groups).to_dict()

@@ -1,0 +1,84 @@
+"""What a decoder was set by: error rates over alpha and beta, and confidences against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .plots import GRID, INK, MUTED, SERIES, draw_figure
+
+
+def heat_map(alphas: Sequence[float], betas: Sequence[float], wers: np.ndarray) -> Figure:
+    """WER, a fraction (alphas, betas), as a field of numbers; the lowest is framed."""
+
+    def draw(axes: Axes) -> None:
+        colours = LinearSegmentedColormap.from_list("wer", [SERIES[1], "#ffffff"])
+        axes.imshow(100 * wers, cmap=colours, aspect="auto", origin="lower", alpha=0.75)
+        best = np.unravel_index(int(wers.argmin()), wers.shape)
+        for (row, column), wer in np.ndenumerate(wers):
+            weight = "bold" if (row, column) == best else "normal"
+            axes.text(column, row, f"{100 * wer:.1f}", ha="center", va="center", color=INK, size=8, weight=weight)
+        axes.add_patch(Rectangle((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1.5))
+        axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+        axes.set_yticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
+        axes.grid(False)
+        axes.set_xlabel("beta")
+        axes.set_ylabel("alpha")
+        axes.set_title("WER, %")
+
+    return draw_figure(draw, height=0.6 + 0.34 * max(5, len(alphas)))
+
+
+def reliability_diagram(lines: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figure:
+    """
+    The share of right words against their confidence; on the diagonal a confidence says what it means.
+
+    Args:
+        lines: name -> bins of (count, confidence, accuracy); a point's area is its bin's share of the words.
+    """
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1.5)
+        for index, (name, bins) in enumerate(lines.items()):
+            counts, confidences, accuracies = (np.array(values) for values in zip(*bins, strict=True))
+            colour = SERIES[index % len(SERIES)]
+            axes.plot(confidences, accuracies, color=colour, linewidth=1.2, label=name)
+            axes.scatter(confidences, accuracies, s=6 + 240 * counts / counts.sum(), color=colour, linewidths=0)
+        axes.legend(frameon=False, labelcolor=MUTED, fontsize=8, loc="upper left", handlelength=1.2)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+        axes.set_xlabel("confidence of a word")
+        axes.set_ylabel("share of them that is right")
+        axes.set_title("Confidences against the truth")
+
+    return draw_figure(draw, height=3.6)
+
+
+def rejection_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]]) -> Figure:
+    """
+    What is lost of commands against what is accepted of other speech.
+
+    Args:
+        curves: by name of the other speech: (N,) shares of it that are accepted, (N,) shares of the commands that are
+            lost, and both at the threshold that was taken.
+    """
+
+    def draw(axes: Axes) -> None:
+        for index, (name, (accepted, lost, chosen)) in enumerate(curves.items()):
+            colour = SERIES[(index + 1) % len(SERIES)]
+            axes.step(100 * accepted, 100 * lost, where="post", color=colour, label=name)
+            x, y = chosen
+            axes.plot(100 * x, 100 * y, "o", color=colour, markersize=6)
+        axes.legend(frameon=False, labelcolor=MUTED, fontsize=8, handlelength=1.2)
+        axes.set_xlim(-1, 51)
+        axes.set_ylim(-1, 51)
+        axes.set_xlabel("accepted of what is outside, % (dot: the threshold)")
+        axes.set_ylabel("commands lost or mistaken, %")
+        axes.set_title("What rejection costs")
+
+    return draw_figure(draw, height=3.4)

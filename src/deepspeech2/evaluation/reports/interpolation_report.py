@@ -1,0 +1,70 @@
+"""Models between two others: one table and one picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from ..metrics import Scores
+from .page import interval, percent
+from .plots import MUTED, SERIES, draw_figure, save_png
+
+
+@dataclass(frozen=True)
+class Point:
+    """The scores of a model `share` of the way."""
+
+    share: float
+    target: Scores
+    source: Scores
+
+    @property
+    def mean_wer(self) -> float:
+        return (self.target.wer + self.source.wer) / 2
+
+
+def best_point(points: Sequence[Point]) -> Point:
+    """That of the lowest mean of target and source WER; of equal ones the nearest to the start."""
+    return min(points, key=lambda one: (one.mean_wer, one.share))
+
+
+def interpolation_table(points: Sequence[Point], chosen: Point) -> str:
+    """In Markdown, a line for each share, the chosen one in bold."""
+    lines = ["| share of the way | target WER % | source WER % | mean % |", "|---:|---:|---:|---:|"]
+    for one in points:
+        rates = [f"{percent(of.wer)} ({interval(of.wer_interval)})" for of in (one.target, one.source)]
+        cells = [f"{one.share:g}", *rates, percent(one.mean_wer)]
+        lines.append("| " + " | ".join(f"**{cell}**" if one is chosen else cell for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_interpolation_report(folder: Path, points: Sequence[Point], chosen: Point, command: str) -> Path:
+    """
+    Writes interpolation.md and interpolation.png into `folder`.
+
+    Args:
+        folder: that is there.
+        points: in the order of their shares.
+        chosen: one of them.
+        command: what repeats it.
+    """
+    shares = [one.share for one in points]
+
+    def draw(axes: Axes) -> None:
+        for name, colour in (("target", SERIES[1]), ("source", SERIES[2])):
+            scores = [getattr(one, name) for one in points]
+            bounds = [of.wer_interval or (of.wer, of.wer) for of in scores]
+            low, high = ([100 * pair[side] for pair in bounds] for side in (0, 1))
+            axes.fill_between(shares, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(shares, [100 * of.wer for of in scores], "o-", color=colour, markersize=4, label=name)
+        axes.axvline(chosen.share, color=SERIES[0], linewidth=1.2)
+        axes.legend(frameon=False, labelcolor=MUTED, fontsize=8.5, loc="best", handlelength=1.2)
+        axes.set_title("Between the start and the tuned model")
+        axes.set_xlabel("share of the way (line: chosen; bands: 95 % intervals)")
+        axes.set_ylabel("WER, %")
+
+    save_png(draw_figure(draw, height=3.2), folder / "interpolation.png")
+    path = folder / "interpolation.md"
+    path.write_text(f"`{command}`\n\n{interpolation_table(points, chosen)}", encoding="utf-8")
+    return path

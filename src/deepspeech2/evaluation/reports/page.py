@@ -1,0 +1,79 @@
+"""An HTML page that opens anywhere without a network, and how figures are written on it."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from ..metrics import ScoredUtterance, Scores
+
+_MAX_UNBROKEN = 20  # characters; an untrained model hears words as long as sentences
+_LEGEND = Markup(
+    '<p class="note"><ruby class="sub">lamp<rt>light</rt></ruby> heard for the small word above it &ensp; '
+    "<del>the</del> said, not heard &ensp; <ins>now</ins> heard, not said</p>"
+)
+
+
+def write_page(folder: Path, template: str, **values: Any) -> Path:
+    """Render a template of this package to `folder`/index.html; what is not `Markup` is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("deepspeech2.evaluation.reports"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters |= {"marked": mark_words, "where": _where}
+    page = folder / "index.html"
+    page.write_text(environment.get_template(template).render(legend=_LEGEND, **values), encoding="utf-8")
+    return page
+
+
+def mark_words(utterance: ScoredUtterance) -> Markup:
+    """What was heard as HTML, every error marked; escaped."""
+    parts = []
+    for step in utterance.alignment:
+        match step.operation:
+            case "hit":
+                parts.append(escape(step.hypothesis))
+            case "substitution":
+                kind = "sub long" if len(step.hypothesis) > _MAX_UNBROKEN else "sub"
+                template = Markup('<ruby class="{}">{}<rt>{}</rt></ruby>')
+                parts.append(template.format(kind, step.hypothesis, step.reference))
+            case "deletion":
+                parts.append(Markup("<del>{}</del>").format(step.reference))
+            case "insertion":
+                parts.append(Markup("<ins>{}</ins>").format(step.hypothesis))
+    return Markup(" ").join(parts) or Markup('<i class="nothing">nothing said, nothing heard</i>')
+
+
+def percent(rate: float) -> str:
+    """A rate in per cent with two digits; "∞" for an infinite one."""
+    return f"{100 * rate:.2f}" if math.isfinite(rate) else "∞"
+
+
+def interval(bounds: tuple[float, float] | None, absent: str = "–") -> str:
+    """A 95 % interval in per cent."""
+    return absent if bounds is None else "–".join(percent(bound) for bound in bounds)
+
+
+def interval_note(scored: Iterable[Scores]) -> str:
+    """What the thin lines of the pictures are."""
+    units = {scores.resampled_by for scores in scored} - {"nothing"}
+    if not units:
+        return "No intervals: nothing was resampled."
+    return f"Thin lines: 95 % bootstrap intervals, resampled by {' or '.join(sorted(units))}."
+
+
+def speakers(scores: Scores) -> str:
+    count = scores.num_speakers
+    return f"{count:,} speaker{'' if count == 1 else 's'}" if count else "speakers not told apart"
+
+
+def _where(utterance: ScoredUtterance) -> str:
+    parts = [utterance.id]
+    parts += [f"speaker {utterance.speaker_id}"] if utterance.speaker_id else []
+    parts += [f"{utterance.duration_s:.1f} s"] if utterance.duration_s else []
+    return " · ".join(parts)

@@ -1,0 +1,194 @@
+"""A model over batches of speech: utterances with hypotheses, and their scores."""
+
+import json
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import fields
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, gather_object, reduce
+from torch import nn
+from transformers import ProcessorMixin
+
+from .metrics import Scores, Utterance, score
+
+logger = logging.getLogger(__name__)
+
+
+class DecodesBeside(Protocol):
+    """A decoder that works while the model goes on, such as `deepspeech2.decoding.decoder.DecodingProcesses`."""
+
+    waiting: int  # batches that the model may be ahead
+
+    def submit(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> Future[list[str]]:
+        """Texts to come of logits (B, T', V) and their (B,) frames."""
+
+
+def transcribe(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: DecodesBeside | None = None
+) -> Iterator[tuple[list[Utterance], float | None]]:
+    """
+    Transcription, batch by batch; nothing but the text is kept.
+
+    Args:
+        model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
+        processor: its `DeepSpeech2Processor`.
+        batches: batches as `EvaluationStream` yields them.
+        decoding: processes that decode while the model goes on; None: greedy decoding, here.
+
+    Yields:
+        The utterances of a batch and its loss (None if the batch has no labels).
+    """
+    device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has none: the CPU
+    waiting: deque[tuple[list[tuple], float | None, Future[list[str]]]] = deque()
+    for batch in batches:
+        labels = batch.get("labels")
+        with torch.inference_mode():
+            outputs = model(
+                batch["input_features"].to(device),
+                batch["attention_mask"].to(device),
+                labels=None if labels is None else labels.to(device),
+            )
+        loss = None if outputs.loss is None else float(outputs.loss)
+        rows = list(zip(batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], strict=True))
+        if decoding is None:
+            yield _utterances(rows, processor.batch_decode(outputs.logits.argmax(-1).cpu())), loss
+            continue
+        waiting.append((rows, loss, decoding.submit(outputs.logits, outputs.output_lengths)))
+        if len(waiting) > decoding.waiting:
+            rows, loss, texts = waiting.popleft()
+            yield _utterances(rows, texts.result()), loss
+    for rows, loss, texts in waiting:
+        yield _utterances(rows, texts.result()), loss
+
+
+def _utterances(rows: list[tuple], hypotheses: list[str]) -> list[Utterance]:
+    return [
+        Utterance(id=id_, speaker_id=speaker_id, duration_s=duration_s, reference=reference, hypothesis=text)
+        for (id_, speaker_id, duration_s, reference), text in zip(rows, hypotheses, strict=True)
+    ]
+
+
+def say_what_it_brought(before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
+    """A warning for each split on which a training made no error fewer."""
+    for split, scores in after.items():
+        if split in before and scores.wer >= before[split].wer:
+            logger.warning(
+                "%s: WER %.2f %% before and %.2f %% after: the training brought nothing there. Keep what it started "
+                "from, or give it more speech, more steps or another learning_rate",
+                split,
+                100 * before[split].wer,
+                100 * scores.wer,
+            )
+
+
+def score_model(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: DecodesBeside | None = None
+) -> tuple[Scores, float]:
+    """
+    Scores of a model on a split, and its speed. Every process brings its part and gets the whole.
+
+    Args:
+        model, processor, batches, decoding: as for `transcribe`; the model is put in evaluation mode and back.
+
+    Returns:
+        The scores, also by each kept column of the corpus, and the real-time factor RTFx: seconds of audio per second
+        of wall time of the slowest process, decoding of the audio files, features, model and text included.
+    """
+    was_training = model.training
+    model.eval()
+    start = time.perf_counter()
+    columns: dict[str, list[str]] = defaultdict(list)
+    found = transcribe(model, processor, _noting(batches, columns), decoding)
+    own = [utterance for some, _ in found for utterance in some]
+    elapsed_s = time.perf_counter() - start
+    model.train(was_training)
+    parts = gather_object([(own, columns, elapsed_s)])
+    names = dict.fromkeys(name for _, part, _ in parts for name in part)
+    scores = score(
+        [utterance for part, _, _ in parts for utterance in part],
+        groups={name: [value for _, part, _ in parts for value in part[name]] for name in names},
+    )
+    return scores, scores.audio_s / max(elapsed_s for _, _, elapsed_s in parts)
+
+
+def score_processes(
+    model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], sharded: bool
+) -> tuple[Scores, float]:
+    """
+    Scores and loss of a model in training. Every process brings its part, keeps the text alone and gets the whole.
+
+    Args:
+        model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back. Its buffers
+            become those of the main process: in training each process has batch-norm statistics of its own, and those
+            of the main one are saved.
+        sharded: whether the weights are spread over the processes, which then go through the model in step.
+
+    Raises:
+        ValueError: sharded weights, and a process without a batch.
+    """
+    repeated: list[dict] = []
+    was_training = model.training
+    model.eval()
+    world_size = PartialState().num_processes
+    if world_size > 1 and not sharded:
+        for buffer in model.buffers():
+            broadcast(buffer)
+    found = list(transcribe(model, processor, _in_step(batches, repeated) if sharded else batches))
+    model.train(was_training)
+    del found[len(found) - len(repeated) :]
+    if world_size > 1:
+        found = gather_object(found)
+    scores = score([utterance for some, _ in found for utterance in some])
+    return scores, sum((loss or 0.0) * len(some) for some, loss in found) / scores.num_utterances
+
+
+def _in_step(batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
+    """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
+    last = None
+    iterator = iter(batches)
+    while True:
+        batch = next(iterator, None)
+        waiting = torch.tensor(int(batch is not None), device=PartialState().device)
+        if reduce(waiting, "sum").item() == 0:
+            return
+        if batch is None:
+            repeated.append(last or {})
+        last = batch or last
+        if last is None:
+            raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
+        yield last
+
+
+def write_utterances(scores: Scores, path: Path) -> None:
+    """A line of JSON for each utterance: texts, rates and counts."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """What `write_utterances` has written."""
+    names = [one.name for one in fields(Utterance)]
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Utterance(**{name: row[name] for name in names}) for row in rows]
+
+
+def utterances_name(split: str) -> str:
+    """The file of a split's utterances in a run's folder."""
+    return f"{split.replace('::', '-').replace('/', '-')}.jsonl"
+
+
+def _noting(batches: Iterable[dict], columns: dict[str, list[str]]) -> Iterator[dict]:
+    """The batches, whose kept columns are taken down as they pass."""
+    for batch in batches:
+        for row in batch["columns"]:
+            for name, value in row.items():
+                columns[name].append(value)
+        yield batch

@@ -1,0 +1,294 @@
+"""A recording with its captions into utterances to train on, found by forced alignment; doubtful ones are left out."""
+
+import csv
+import logging
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..data.recordings import AudioError
+from ..decoding.forced_alignment import Infeasible, align
+from .captions import Cue, find_captions, read_captions
+from .long_form import Listener
+from .media import read_blocks
+
+logger = logging.getLogger(__name__)
+
+MAX_GAP_S = 0.5  # cues closer than this may be one utterance
+PAD_S = 0.2  # kept around the words, of silence
+# What is written, but not said: [music], (laughs), songs, and who speaks: ">> ", "MAN: ", "- ".
+NOT_SAID = re.compile(
+    r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9.']*(?: [A-Z0-9.']+)?:\s", re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """
+    Args:
+        min_score: log-probability of the text less that of the likeliest symbols, a letter: 0 where the model hears
+            just what is written.
+        margin_s: by how much captions may be early or late.
+        min_duration_s, max_duration_s: of an utterance; cues are joined up to the latter.
+    """
+
+    min_score: float = -1.5
+    margin_s: float = 1.0
+    min_duration_s: float = 1.0
+    max_duration_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.min_score >= 0:
+            raise ValueError(f"min_score is {self.min_score}; expected less than 0, the score of what is heard best")
+        if self.margin_s < 0:
+            raise ValueError(f"margin_s is {self.margin_s}; expected 0 or more seconds")
+        if not 0 <= self.min_duration_s < self.max_duration_s:
+            raise ValueError(
+                f"min_duration_s is {self.min_duration_s} and max_duration_s {self.max_duration_s}; expected 0 or more "
+                "seconds, the latter above the former"
+            )
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What is said from `start_s` to `end_s`, and how well the model hears it there."""
+
+    start_s: float
+    end_s: float
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A cue that is not trained on, and why, in one word."""
+
+    cue: Cue
+    reason: str
+    score: float | None = None
+
+
+def spoken_text(cue: Cue) -> str:
+    """A cue's words without what is only written there."""
+    return " ".join(NOT_SAID.sub(" ", cue.text).split())
+
+
+def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> Utterance | Dropped:
+    """
+    Where a cue's words are said, within `margin_s` of its times.
+
+    Args:
+        log_probs: (T, V) of the whole recording.
+    """
+    text = spoken_text(cue)
+    normalized = listener.processor.normalize_text(text)
+    if not normalized:
+        return Dropped(cue, "nothing_said")
+    if listener.processor.unknown_characters(normalized):
+        return Dropped(cue, "unknown_characters")
+    first = max(round((cue.start_s - rules.margin_s) / listener.frame_s), 0)
+    heard = log_probs[first : max(round((cue.end_s + rules.margin_s) / listener.frame_s), 0)]
+    labels = np.array(listener.processor.encode(normalized))
+    try:
+        alignment = align(heard, labels, listener.blank, free_ends=True)
+    except Infeasible:  # also where the recording ends before the captions do
+        return Dropped(cue, "too_much_text")
+    score = (alignment.score - float(heard.max(axis=1).astype(np.float64).sum())) / len(labels)
+    start, end = int(alignment.starts[0]), int(alignment.ends[-1])
+    if score < rules.min_score:
+        return Dropped(cue, "poorly_heard", score)
+    if (start == 0 and first > 0) or (end == len(heard) and first + end < len(log_probs)):
+        return Dropped(cue, "cut_off", score)  # it goes on where nobody looked
+    start_s, end_s = listener.span_s(first + start, first + end)
+    return Utterance(start_s, end_s, text, score)
+
+
+def find_utterances(
+    cues: Sequence[Cue], log_probs: np.ndarray, listener: Listener, rules: Rules
+) -> tuple[list[Utterance], list[Dropped]]:
+    """
+    Cues into utterances: neighbours joined, a little silence left around them, what is too short or too long dropped.
+
+    Args:
+        log_probs: (T, V) of the whole recording.
+    """
+    found = [find_cue(cue, log_probs, listener, rules) for cue in cues]
+    dropped = [one for one in found if isinstance(one, Dropped)]
+    groups: list[list[tuple[Cue, Utterance]]] = []
+    previous: Utterance | None = None  # what the next one may be joined with
+    kept: Utterance | None = None
+    for cue, one in zip(cues, found, strict=True):
+        if isinstance(one, Dropped):
+            previous = None  # what it says lies somewhere here: nothing is joined over it
+            continue
+        # A letter or two that could be of either belong to both.
+        if kept and one.start_s < max(kept.end_s - PAD_S, kept.start_s):
+            dropped.append(Dropped(cue, "overlapping", one.score))
+            previous = None
+            continue
+        joins = previous and one.start_s - previous.end_s <= MAX_GAP_S
+        if joins and one.end_s - groups[-1][0][1].start_s + 2 * PAD_S <= rules.max_duration_s:
+            groups[-1].append((cue, one))
+        else:
+            groups.append([(cue, one)])
+        previous = kept = one
+    utterances = []
+    joined = [_joined([one for _, one in group]) for group in groups]
+    for group, one in zip(groups, _padded(joined, log_probs, listener), strict=True):
+        duration_s = one.end_s - one.start_s
+        if rules.min_duration_s <= duration_s <= rules.max_duration_s:
+            utterances.append(one)
+        else:
+            reason = "too_short" if duration_s < rules.min_duration_s else "too_long"
+            dropped += [Dropped(cue, reason, part.score) for cue, part in group]
+    return utterances, dropped
+
+
+def _joined(parts: Sequence[Utterance]) -> Utterance:
+    letters = [len(part.text) for part in parts]
+    score = float(np.average([part.score for part in parts], weights=letters))
+    return Utterance(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
+
+
+def _padded(utterances: Sequence[Utterance], log_probs: np.ndarray, listener: Listener) -> Iterator[Utterance]:
+    """With up to PAD_S around them in which the model hears nothing, and half of the way to the next at most."""
+    loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
+    for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
+        earliest = max(one.start_s - PAD_S, (before.end_s + one.start_s) / 2 if before else 0.0)
+        latest = min(one.end_s + PAD_S, (one.end_s + after.start_s) / 2 if after else float("inf"))
+        frames = [round(time_s / listener.frame_s) for time_s in (earliest, one.start_s, one.end_s, latest)]
+        heard_before = np.flatnonzero(loud[frames[0] : frames[1]])
+        heard_after = np.flatnonzero(loud[frames[2] : frames[3]])
+        if len(heard_before):
+            earliest = one.start_s - (frames[1] - frames[0] - 1 - heard_before[-1]) * listener.frame_s
+        if len(heard_after):
+            latest = one.end_s + heard_after[0] * listener.frame_s
+        yield replace(one, start_s=max(float(min(earliest, one.start_s)), 0.0), end_s=float(max(latest, one.end_s)))
+
+
+def cut_clips(
+    blocks: Iterable[np.ndarray], utterances: Sequence[Utterance], sampling_rate: int
+) -> Iterator[np.ndarray]:
+    """The samples of each utterance, in order, from a stream of blocks: no more than an utterance is held."""
+    spans = [(round(one.start_s * sampling_rate), round(one.end_s * sampling_rate)) for one in utterances]
+    kept, first = np.zeros(0, np.float32), 0
+    waiting = iter(blocks)
+    for start, end in spans:
+        assert start >= first, "what came before it is gone"
+        while first + len(kept) < end and (block := next(waiting, None)) is not None:
+            done = min(max(start - first, 0), len(kept))
+            kept, first = np.concatenate([kept[done:], block]), first + done
+        yield kept[max(start - first, 0) : end - first]
+
+
+class CorpusWriter:
+    """
+    A folder that finetune.py reads: FLAC files, metadata.csv with their texts, dropped.csv with what was left out and
+    why. It is written aside, as FOLDER.part, and is there when `finish` has renamed it.
+    """
+
+    def __init__(self, folder: Path, listener: Listener, rules: Rules) -> None:
+        if folder.exists():
+            raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
+        self.folder, self._listener, self._rules = folder, listener, rules
+        self._aside = folder.with_name(f"{folder.name}.part")
+        if self._aside.exists():
+            shutil.rmtree(self._aside)
+        self._aside.mkdir(parents=True)
+        self._rows: list[list[str]] = []
+        self._dropped: list[list[str]] = []
+        self.reasons: Counter[str] = Counter()
+        self.duration_s = 0.0
+
+    def add(self, media: Path, captions: Path) -> int:
+        """
+        The utterances of one recording; how many they are.
+
+        Raises:
+            AudioError: as of `read_blocks`.
+            ValueError: captions that cannot be read.
+        """
+        rate = self._listener.sampling_rate
+        cues = read_captions(captions)
+        log_probs = self._listener.whole(read_blocks(media, rate)).numpy()
+        utterances, dropped = find_utterances(cues, log_probs, self._listener, self._rules)
+        clips = cut_clips(read_blocks(media, rate), utterances, rate)
+        (self._aside / media.stem).mkdir()
+        for number, (one, samples) in enumerate(zip(utterances, clips, strict=True)):
+            name = f"{media.stem}/{number:05}.flac"
+            soundfile.write(self._aside / name, samples, rate)
+            times = [f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.score:.3f}"]
+            self._rows.append([name, one.text, f"{media.stem}-{number:05}", media.stem, *times])
+            self.duration_s += len(samples) / rate
+        for drop in dropped:
+            self.reasons[drop.reason] += 1
+            score = "" if drop.score is None else f"{drop.score:.3f}"
+            text = " ".join(drop.cue.text.split())
+            self._dropped.append(
+                [media.name, f"{drop.cue.start_s:.3f}", f"{drop.cue.end_s:.3f}", drop.reason, score, text]
+            )
+        return len(utterances)
+
+    def summary(self) -> str:
+        """What the folder holds, and the cues that it does not."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
+        return (
+            f"{self.folder}: {len(self._rows):,} utterances, {self.duration_s / 60:.1f} minutes; "
+            f"{self.reasons.total():,} cues left out{f' ({reasons})' if reasons else ''}, listed in dropped.csv"
+        )
+
+    def finish(self) -> None:
+        """
+        Puts the folder into its place.
+
+        Raises:
+            ValueError: no cue could be used.
+        """
+        _write(self._aside / "dropped.csv", ["media", "start_s", "end_s", "reason", "score", "text"], self._dropped)
+        if not self._rows and not self.reasons:
+            raise ValueError("no recording has captions that can be read")
+        if not self._rows:
+            raise ValueError(
+                f"no cue could be used ({dict(self.reasons)}; {self._aside / 'dropped.csv'} lists them): are the "
+                "captions those of the recordings? A weak model hears little: lower --min_score to trust them more"
+            )
+        header = ["file_name", "text", "id", "speaker_id", "start_s", "end_s", "score"]
+        _write(self._aside / "metadata.csv", header, self._rows)
+        self._aside.rename(self.folder)
+
+
+def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def write_corpus(
+    folder: Path, media: Sequence[Path], listener: Listener, rules: Rules
+) -> tuple[CorpusWriter, list[str]]:
+    """
+    The utterances of recordings that have captions beside them, as a folder; and what was wrong with those that were
+    skipped.
+
+    Raises:
+        ValueError: the folder is there, two recordings have one name, or no cue could be used.
+    """
+    twice = [stem for stem, count in Counter(path.stem for path in media).items() if count > 1]
+    if twice:
+        raise ValueError(f"several recordings are called {', '.join(twice)}; rename them: ids are made of the names")
+    writer, failures = CorpusWriter(folder, listener, rules), []
+    for number, path in enumerate(media, 1):
+        try:
+            count = writer.add(path, find_captions(path))
+        except (AudioError, ValueError) as error:
+            failures.append(f"{path}: {error}")
+            logger.warning("[%d/%d] skipped: %s: %s", number, len(media), path, error)
+            continue
+        logger.info("[%d/%d] %s: %d utterances", number, len(media), path, count)
+    writer.finish()
+    return writer, failures

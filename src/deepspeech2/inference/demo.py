@@ -1,0 +1,367 @@
+"""A page to try a model on: record or upload, see the words, take the captions, give commands, compare two models.
+
+>>> build_page([load_hearing("outputs/quickstart")]).launch()
+"""
+
+import difflib
+import functools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from markupsafe import Markup
+
+from ..data.recordings import AudioError
+from ..decoding.decoder import Decoder, load_decoder
+from ..model.loading import load_model
+from .captions import Cue, Limits, Word, caption_files, make_cues
+from .long_form import Listener
+from .media import read_blocks
+from .transcription import hear_phrases
+from .voice_commands.listening import recognise_recording
+from .voice_commands.recognition import Command, CommandRecogniser, load_recogniser
+
+if TYPE_CHECKING:
+    import gradio
+
+Progress = Callable[..., Any]
+MAX_FILE = "2gb"
+NOTHING = "Record something, or choose a file."
+NOT_CALIBRATED = "These confidences were not fitted to real speech: most models are too sure of themselves."
+LATEST = 200  # words that are shown while more are heard
+MAX_HEIGHT = 400  # pixels of what was heard, which scrolls: below the words of an hour nobody would find its files
+STYLE = """
+#words, #cues { min-height: 5em; }
+.heard { line-height: 2; font-size: 1.05em; }
+.heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
+.heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
+.heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
+.heard.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
+.cues, .cues tr { border-collapse: collapse; border: none !important; }
+.cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
+.cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
+"""
+# Of confidence 0, a half and 1; dark text can be read on each.
+COLOURS = np.array([(232, 128, 116), (243, 222, 140), (150, 208, 152)])
+
+
+def colour(confidence: float) -> str:
+    """From red over yellow to green, as CSS."""
+    parts = (np.interp(confidence, (0, 0.5, 1), column) for column in COLOURS.T)
+    return "rgb({:.0f}, {:.0f}, {:.0f})".format(*parts)
+
+
+def words_html(words: Sequence[Word]) -> str:
+    """Each word on the colour of its confidence; its times are shown where the pointer rests on it."""
+    if not words:
+        return '<p class="heard">No words were heard.</p>'
+    spans = [
+        Markup(
+            '<span class="word" style="background: {}" title="{:.2f} to {:.2f} s, confidence {:.2f}">{}</span>'
+        ).format(colour(word.confidence), word.start_s, word.end_s, word.confidence, word.text)
+        for word in words
+    ]
+    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(spans))
+
+
+def problem_html(text: str) -> str:
+    """Why nothing was heard; screen readers say it at once."""
+    return Markup('<p class="heard problem" role="alert">{}</p>').format(text)
+
+
+def cues_html(cues: Sequence[Cue]) -> str:
+    """A row for each cue: from when to when, and its lines."""
+    rows = [
+        Markup('<tr><td class="time">{} – {}</td><td>{}</td></tr>').format(
+            clock(cue.start_s), clock(cue.end_s), cue.text
+        )
+        for cue in cues
+    ]
+    return Markup('<table class="cues">{}</table>').format(Markup("").join(rows))
+
+
+def clock(seconds: float) -> str:
+    """1:02:03.4 or 2:03.4."""
+    tenths = round(10 * seconds)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest / 10:04.1f}"
+
+
+def differences_html(first: Sequence[str], second: Sequence[str]) -> str:
+    """The second text; what it has instead of, or beside the first one is marked, and so is what it lacks."""
+    pieces: list[Markup] = []
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces.append(Markup("{}").format(" ".join(second[k:m])))
+            continue
+        for tag, words in (("del", first[i:j]), ("ins", second[k:m])):
+            if words:
+                pieces.append(Markup(f"<{tag}>{{}}</{tag}>").format(" ".join(words)))
+    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(pieces) or "No words were heard.")
+
+
+def command_html(command: Command) -> str:
+    """The command with its values, or that it was rejected and what would have been likeliest."""
+    if not command.accepted:
+        nearest = Markup("; the likeliest is <i>{}</i>").format(command.text) if command.best else ""
+        return Markup('<p class="heard"><b>rejected</b>{}, confidence {:.2f}</p>').format(nearest, command.confidence)
+    rows = Markup("").join(
+        Markup("<tr><td>{}</td><td><b>{}</b></td></tr>").format(*pair) for pair in command.slots.items()
+    )
+    return Markup(
+        '<p class="heard"><b>{}</b>, <i>{}</i>, <span class="word" style="background: {}">confidence {:.2f}</span></p>'
+        '<table class="cues">{}</table>'
+    ).format(command.name, command.text, colour(command.confidence), command.confidence, rows)
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A model by its path or id, and what makes words and commands of what it hears."""
+
+    name: str
+    listener: Listener
+    decoder: Decoder
+    recogniser: CommandRecogniser | None = None
+
+
+def load_hearing(
+    model: str, decoder: Path | None = None, grammar: Path | None = None, acceptance: Path | None = None
+) -> Hearing:
+    """
+    Args:
+        model: a checkpoint's folder, or its id on the Hub.
+        decoder: a decoder.json; None: greedy.
+        grammar: a YAML file of commands, with `acceptance`, the commands.json of recipes/commands/calibrate.py.
+    """
+    loaded, processor = load_model(model)
+    loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return Hearing(
+        Path(model).resolve().as_posix() if Path(model).is_dir() else model,
+        Listener(loaded, processor),
+        load_decoder(loaded, processor, decoder),
+        load_recogniser(loaded, processor, grammar, acceptance) if grammar else None,
+    )
+
+
+def import_gradio() -> Any:
+    """
+    Raises:
+        ImportError: it is not installed; says how.
+    """
+    try:
+        import gradio
+    except ImportError as error:
+        raise ImportError(f"{error}; the page is made by Gradio: pip install -e '.[demo]'") from None
+    return gradio
+
+
+def hear(hearing: Hearing, recording: str | None, progress: Progress | None = None) -> Iterator[list[Word]]:
+    """
+    The words of a recording, phrase by phrase.
+
+    Raises:
+        AudioError: none was given, or it cannot be read.
+    """
+    if not recording:
+        raise AudioError(NOTHING, "missing_file")
+    blocks = _counted(read_blocks(Path(recording), hearing.listener.sampling_rate), hearing, progress)
+    return hear_phrases(hearing.listener, hearing.decoder, blocks)
+
+
+def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress | None) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in blocks:
+        yield block
+        samples += len(block)
+        if progress is not None:
+            progress((round(samples / hearing.listener.sampling_rate), None), unit="s heard")
+
+
+def write_captions(
+    words: Sequence[Word], cues: Sequence[Cue], recording: str, folder: Path, about: dict[str, object]
+) -> list[str]:
+    """The files of a recording's captions, named like it."""
+    paths = []
+    for kind, text in caption_files(words, cues, about).items():
+        paths.append(folder / f"{Path(recording).stem}.{kind}")
+        paths[-1].write_text(text, encoding="utf-8")
+    return [str(path) for path in paths]
+
+
+def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
+    """
+    Args:
+        hearings: one model, or two to be compared; the first one's words are shown and captioned, its grammar, if it
+            has one, is listened for.
+    """
+    gradio = import_gradio()
+    first, names = hearings[0], short_names([one.name for one in hearings])
+    shown = gradio.Progress()  # Gradio looks for it among the defaults of what it calls
+    captions = tempfile.TemporaryDirectory(prefix="captions-")  # gone with the page
+    said = _problems_on_the_page
+
+    # What takes long yields what there is of it: Gradio stops there for a reader who has gone.
+    @said(empty=("", None))
+    def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
+        recording = recorded or uploaded
+        words: list[Word] = []
+        for phrase in hear(first, recording, progress):
+            words += phrase
+            yield words_html(words[-LATEST:]), "", None
+        about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
+        for older in Path(captions.name).iterdir():  # Gradio has copies, which it forgets
+            shutil.rmtree(older)
+        cues = make_cues(words, Limits())
+        files = write_captions(words, cues, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
+        yield words_html(words), cues_html(cues), files
+
+    @said(empty=("",))
+    def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
+        texts: list[list[str]] = [[] for _ in hearings]
+        for text, one in zip(texts, hearings, strict=True):
+            for phrase in hear(one, recorded or uploaded, progress):
+                text += [word.text for word in phrase]
+                yield tuple(differences_html(some[-LATEST:], some[-LATEST:]) for some in texts)
+        yield differences_html(texts[0], texts[0]), differences_html(*texts)
+
+    @said()
+    def command(recorded: str | None, uploaded: str | None) -> Iterator[str]:
+        assert first.recogniser is not None
+        yield command_html(recognise(first, recorded or uploaded))
+
+    title = " and ".join(names)
+    forget = (3600, 24 * 3600)  # each hour, the recordings and captions of a day ago
+    with gradio.Blocks(title=f"DeepSpeech2: {title}", analytics_enabled=False, delete_cache=forget) as page:
+        gradio.Markdown(f"# Speech to text by {_plain(title)}\nDeepSpeech2, {_size(first)}")
+        with gradio.Row():
+            recorded = gradio.Audio(
+                sources=["microphone"],
+                type="filepath",
+                label="Record",
+                elem_id="record",
+                buttons=["download"],  # the other one would publish the recording on the Hub
+            )
+            uploaded = gradio.File(type="filepath", label="Or an audio or video file", elem_id="upload")
+        # What came last is heard, and alone is on the page.
+        recorded.stop_recording(None, None, uploaded, js="() => null")
+        uploaded.upload(None, None, recorded, js="() => null")
+        with gradio.Tab("Words and captions"):
+            button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
+            words = gradio.HTML(label="Words", elem_id="words", max_height=MAX_HEIGHT)
+            gradio.Markdown(
+                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests. "
+                + ("" if first.decoder.options.calibration else NOT_CALIBRATED)
+            )
+            cues = gradio.HTML(label="Captions", elem_id="cues", max_height=MAX_HEIGHT)
+            files = gradio.File(label="Captions", file_count="multiple", interactive=False, elem_id="files")
+            button.click(transcribe, [recorded, uploaded], [words, cues, files], concurrency_id="model")
+        if first.recogniser is not None:
+            with gradio.Tab("Commands"):
+                button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
+                heard = gradio.HTML(label="Command", elem_id="command")
+                commands = ", ".join(map(_plain, first.recogniser.grammar.commands))
+                gradio.Markdown(f"The grammar has the commands {commands}.")
+                button.click(command, [recorded, uploaded], heard, concurrency_id="model")
+        if len(hearings) > 1:
+            with gradio.Tab("Compare"):
+                button = gradio.Button("Compare", variant="primary", elem_id="compare")
+                columns: list[Any] = []
+                with gradio.Row():
+                    for name in names:
+                        with gradio.Column():
+                            gradio.Markdown(f"**{_plain(name)}**")
+                            columns.append(gradio.HTML(elem_id=f"compared-{len(columns)}", max_height=MAX_HEIGHT))
+                button.click(compare, [recorded, uploaded], columns, concurrency_id="model")
+    # The model hears one recording at a time; the next ones wait, and none gets past the queue.
+    return page.queue(default_concurrency_limit=1, api_open=False)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Of paths as many of the last parts as tell them apart; of one path twice, the last."""
+    parts = [name.split("/") for name in names]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(one[-count:]) for one in parts]
+        if len(set(short)) == len(short):
+            return short
+    return [one[-1] for one in parts]
+
+
+def _look(gradio: Any) -> dict[str, Any]:
+    """Fonts of the reader's machine: none is fetched."""
+    theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return {"css": STYLE, "theme": theme, "footer_links": []}
+
+
+def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
+    """
+    Until Ctrl-C.
+
+    Raises:
+        ValueError: the port is taken or none, or the host is not this machine's.
+    """
+    try:
+        page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"{host}:{port} cannot be served, where the port is taken, or the host is not this machine's; name another "
+            "--port or --host"
+        ) from error
+
+
+def serve_space(page: "gradio.Blocks") -> None:
+    """Where a Space, or GRADIO_SERVER_PORT, says."""
+    page.launch(max_file_size=MAX_FILE, **_look(import_gradio()))
+
+
+def recognise(hearing: Hearing, recording: str | None) -> Command:
+    """
+    The command of a recording of up to a minute.
+
+    Raises:
+        AudioError: none was given, it cannot be read, or lasts longer.
+    """
+    if not recording:
+        raise AudioError(NOTHING, "missing_file")
+    assert hearing.recogniser is not None
+    return recognise_recording(hearing.listener, hearing.recogniser, Path(recording))
+
+
+def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
+    """
+    For what is called by a button with the recordings: where one cannot be read, that stands in the place of the words,
+    of which none of a recording before are left.
+
+    Args:
+        empty: what goes to the other outputs then.
+    """
+
+    def wrap(work: Callable) -> Callable:
+        @functools.wraps(work)  # with its signature: Gradio fills in the progress
+        def wrapped(recorded: str | None, uploaded: str | None, *others: Any) -> Iterator[Any]:
+            try:
+                yield from work(recorded, uploaded, *others)
+            except AudioError as error:
+                text = str(error)
+                for path in filter(None, (recorded, uploaded)):  # where it lies here is nobody's business
+                    text = text.replace(path, Path(path).name)
+                problem = problem_html(text)
+                yield (problem, *empty) if empty else problem
+
+        return wrapped
+
+    return wrap
+
+
+def _plain(text: str) -> str:
+    """A name for Markdown: none of its characters means anything."""
+    return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~&$" else character for character in text)
+
+
+def _size(hearing: Hearing) -> str:
+    return f"{hearing.listener.model.num_parameters() / 1e6:.1f} M parameters"

@@ -1,0 +1,255 @@
+"""A model over a recording of any length: what it says of each frame, window by window, joined without a seam."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+
+from ..decoding.decoder import frame_times
+from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ..model.processing_deepspeech2 import DeepSpeech2Processor
+
+PHRASE_S = 15.0
+LEAST_S = 0.5  # shorter windows are filled up with silence: unpadded convolutions need some frames
+MAX_WINDOW_S = 20.0
+MARGIN_S = 1.5  # heard on either side of a window, as context alone
+SILENCE_S = 2.0  # from here on a silence is left out, but for KEPT_S at its ends
+KEPT_S = 0.5
+STEP_S = 0.01
+QUIET_STEPS = 20  # a seam is the middle of the quietest 0.2 s
+LOUDNESS_RANGE_DB = 40.0
+SILENCE_SHARE = 0.25  # of the way from the quietest tenth to the loudest twentieth, at most LOUDNESS_RANGE_DB apart
+LEAST_DB = -70.0  # below full scale: fainter is silence whatever the rest is
+
+
+@dataclass(frozen=True)
+class Window:
+    """
+    A part of a recording. The model hears all its samples; what it says of those from `seam_start` to `seam_end`
+    counts. Places are samples of the whole recording, multiples of the model's stride.
+    """
+
+    samples: np.ndarray
+    start: int
+    seam_start: int
+    seam_end: int
+
+
+class Cutter:
+    """
+    Cuts a stream of samples into windows. Seams lie in the middle of the quietest 0.2 s of the second half of what a
+    window may hold; on both sides the model hears `MARGIN_S` more, so that a word at a seam, where there was no
+    pause, is heard whole from both, and frame by frame each side counts up to the seam. Silence of more than
+    `SILENCE_S` is in no window: a model that normalises its input would find letters in amplified noise.
+
+    Args:
+        sampling_rate: Hz.
+        stride: samples of one output frame of the model; seams are multiples of it.
+    """
+
+    def __init__(self, sampling_rate: int, stride: int, max_window_s: float = MAX_WINDOW_S) -> None:
+        self._rate, self._stride = sampling_rate, stride
+        self._step = round(STEP_S * sampling_rate)
+        self._longest, self._margin = round(max_window_s * sampling_rate), self._on_grid(MARGIN_S * sampling_rate)
+        self._floor_db, self._top_db = 0.0, -120.0
+        self.length = 0  # samples that have come
+        self.left_out = 0  # samples of them in no window
+
+    def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Window]:
+        """float32 (samples,) one after another, of any sizes -> windows, in order."""
+        kept, first, position = (
+            np.zeros(0, np.float32),
+            0,
+            0,
+        )  # samples from `first` on; those before `position` are done
+        for block in blocks:
+            kept = np.concatenate([kept, block])
+            self.length += len(block)
+            while self.length - position >= self._longest + self._margin:
+                window, position = self._next(kept, first, position, False)
+                if window:
+                    yield window
+                done = max(position - self._margin - first, 0)
+                kept, first = kept[done:], first + done
+        while position < self.length:
+            window, position = self._next(kept, first, position, True)
+            if window:
+                yield window
+
+    def _next(self, kept: np.ndarray, first: int, position: int, ended: bool) -> tuple[Window | None, int]:
+        """The window that begins at `position`, or None where silence begins; and where to go on."""
+        levels = self._levels(kept[position - first : position - first + self._longest])
+        silent = levels < self._threshold(levels)
+        least, edge = round(SILENCE_S / STEP_S), round(KEPT_S / STEP_S)
+        loud = np.flatnonzero(~silent)
+        remaining, skipped = self.length - position, 0
+        if not len(loud):
+            last = ended and remaining <= self._longest
+            skipped = remaining if last else self._on_grid(self._longest - edge * self._step)
+        elif loud[0] >= least:
+            skipped = self._on_grid((loud[0] - edge) * self._step)  # a word's first sound may be faint
+        if skipped:
+            self.left_out += skipped
+            return None, position + skipped
+        pauses = np.flatnonzero(np.diff(loud, append=len(levels)) > least)
+        if len(pauses):
+            length = (loud[pauses[0]] + edge) * self._step
+        elif ended and remaining <= self._longest:
+            length = remaining
+        else:
+            half = len(levels) // 2
+            smooth = np.convolve(levels[half:], np.ones(QUIET_STEPS), "valid")
+            length = (half + int(np.argmin(smooth)) + QUIET_STEPS // 2) * self._step
+        seam_end = position + length
+        if seam_end < self.length:
+            seam_end = position + max(self._on_grid(length), self._stride)
+        start = max(position - self._margin, 0)
+        samples = kept[start - first : min(seam_end + self._margin, self.length) - first]
+        return Window(samples, start, position, seam_end), seam_end
+
+    def _on_grid(self, place: float) -> int:
+        return int(place // self._stride) * self._stride
+
+    def _levels(self, samples: np.ndarray) -> np.ndarray:
+        """(steps of 10 ms,) power of 50 ms around each, in dB below full scale."""
+        steps = np.pad(samples, (0, -len(samples) % self._step)).reshape(-1, self._step)
+        power = np.square(steps, dtype=np.float64).mean(axis=1)
+        smooth = np.convolve(np.pad(power, 2, mode="edge"), np.ones(5) / 5, "valid")
+        return 10 * np.log10(smooth + 1e-12)
+
+    def _threshold(self, levels: np.ndarray) -> float:
+        """Between the noise and the speech of all that was heard so far."""
+        self._top_db = max(self._top_db, float(np.percentile(levels, 95)))
+        self._floor_db = min(self._floor_db, float(np.percentile(levels, 10)))
+        floor = max(self._floor_db, self._top_db - LOUDNESS_RANGE_DB)
+        return max(floor + SILENCE_SHARE * (self._top_db - floor), LEAST_DB)
+
+
+@dataclass
+class Listener:
+    """
+    A model that listens to recordings; its mode and device are left as they are.
+
+    Args:
+        model, processor: as loaded; the model in evaluation mode.
+        batch_windows: how many windows, of up to 20 s, go through the model at once.
+    """
+
+    model: DeepSpeech2ForCTC
+    processor: DeepSpeech2Processor
+    batch_windows: int = 4
+    duration_s: float = field(default=0.0, init=False)  # of the recording that was heard last
+    left_out_s: float = field(default=0.0, init=False)  # of it silence, which the model did not hear
+
+    def __post_init__(self) -> None:
+        if self.batch_windows < 1:
+            raise ValueError(f"batch_windows is {self.batch_windows}; expected 1 or more")
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.processor.feature_extractor.sampling_rate
+
+    @property
+    def blank(self) -> int:
+        return self.model.config.pad_token_id
+
+    @property
+    def space(self) -> int:
+        return self.processor.space_id
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one output frame to the next."""
+        return frame_times(self.model, self.processor)[0]
+
+    @property
+    def first_frame_s(self) -> float:
+        """The middle of output frame 0."""
+        return frame_times(self.model, self.processor)[1]
+
+    def span_s(self, start: int, end: int) -> tuple[float, float]:
+        """Seconds of the frames from `start` to before `end`: each lasts half a step on both sides of its middle."""
+        first_s = self.first_frame_s - self.frame_s / 2
+        return max(first_s + start * self.frame_s, 0.0), first_s + end * self.frame_s
+
+    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+        """
+        Args:
+            blocks: float32 (samples,) one after another, at the model's rate.
+
+        Yields:
+            Of each window the index of its first frame in the recording and the log-probabilities (frames, V) on the
+            CPU; in order, without overlap. Frames in between belong to long silences and are blank.
+        """
+        stride = self.model.config.inputs_to_logits_ratio
+        cutter = Cutter(self.sampling_rate, stride)
+        windows = cutter(blocks)
+        while batch := list(islice(windows, self.batch_windows)):
+            for window, log_probs in zip(batch, self._log_probs(batch), strict=True):
+                skipped = (window.seam_start - window.start) // stride
+                count = -(-(window.seam_end - window.seam_start) // stride)
+                yield window.seam_start // stride, log_probs[skipped : skipped + count]
+        self.duration_s = cutter.length / self.sampling_rate
+        self.left_out_s = cutter.left_out / self.sampling_rate
+
+    def phrases(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+        """
+        As `listen`, in stretches of 15 s or more from pause to pause, so that no word is in two of them. Where nobody
+        pauses, they are as long as it takes; an hour of 40 ms frames and 29 symbols is 10 MB.
+        """
+        first, kept = 0, torch.zeros(0, self.model.config.vocab_size)
+        for start, log_probs in self.listen(blocks):
+            if start > first + len(kept):  # behind a silence that was left out
+                yield first, kept
+                first, kept = start, log_probs
+            else:
+                kept = torch.cat([kept, log_probs])
+            if len(kept) * self.frame_s >= PHRASE_S and (cut := self._longest_pause(kept)):
+                yield first, kept[:cut]
+                first, kept = first + cut, kept[cut:]
+        yield first, kept
+
+    def _longest_pause(self, log_probs: torch.Tensor) -> int:
+        """
+        Behind the space in the longest stretch of blanks and spaces; 0 where there is none. Blanks alone prove no
+        pause: a model may write a word's first letter long before the rest.
+        """
+        ids = log_probs.argmax(-1).numpy()
+        edges = np.flatnonzero(np.diff(np.isin(ids, [self.blank, self.space]), prepend=False, append=False))
+        pauses = [
+            (end - start, start + 1 + int(np.argmax(ids[start:end] == self.space)))
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+            if self.space in ids[start:end]
+        ]
+        return int(max(pauses, default=(0, 0))[1])
+
+    def whole(self, blocks: Iterable[np.ndarray]) -> torch.Tensor:
+        """
+        Log-probabilities (T, V) of all frames of a recording; silences that were left out are blank. An hour of 40 ms
+        frames and 29 symbols is 10 MB.
+        """
+        pieces: list[torch.Tensor] = []
+        place = 0
+        for first, log_probs in self.listen(blocks):
+            pieces += [self._blanks(first - place, log_probs), log_probs]
+            place = first + len(log_probs)
+        missing = round(self.duration_s / self.frame_s) - place
+        like = pieces[-1] if pieces else torch.zeros(0, self.model.config.vocab_size)
+        return torch.cat([*pieces, self._blanks(max(missing, 0), like)])
+
+    def _blanks(self, count: int, like: torch.Tensor) -> torch.Tensor:
+        """(count, V); not quite certain, so that a text that must be there can still be aligned."""
+        rows = like.new_full((count, like.shape[1]), -20.0)
+        rows[:, self.blank] = 0.0
+        return rows
+
+    @torch.inference_mode()
+    def _log_probs(self, windows: list[Window]) -> list[torch.Tensor]:
+        least = round(LEAST_S * self.sampling_rate)
+        clips = [np.pad(window.samples, (0, max(least - len(window.samples), 0))) for window in windows]
+        inputs = self.processor(clips, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.model.device)
+        outputs = self.model(inputs["input_features"], inputs["attention_mask"])
+        log_probs = outputs.logits.float().log_softmax(-1).cpu()
+        return [one[:length] for one, length in zip(log_probs, outputs.output_lengths.tolist(), strict=True)]

@@ -1,0 +1,125 @@
+"""The page as a folder that is a Space of the Hub: its app, what it needs, the package and the model."""
+
+import importlib.metadata
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from ..decoding.options import read_options, write_options
+from ..model.loading import CHECKPOINT_FILES
+
+MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # the card says whose the model is
+EXTRAS = ("captions", "decoding", "commands", "demo")
+APP = '''"""The page of recipes/demo.py, as a Space."""
+
+from pathlib import Path
+
+from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.inference.demo import build_page, load_hearing, serve_space
+
+set_up_cpu()
+HERE = Path(__file__).parent
+hearings = [load_hearing({first})]
+{second}serve_space(build_page(hearings))
+'''
+
+
+def write_space(
+    folder: Path,
+    model: str,
+    compare: str | None = None,
+    decoder: Path | None = None,
+    grammar: Path | None = None,
+    acceptance: Path | None = None,
+) -> None:
+    """
+    Args:
+        folder: made; must not be there or be empty.
+        model, compare: folders, of which the model and its card are copied, or ids on the Hub, which are named.
+        decoder, grammar, acceptance: files, copied with the language model and the lexicon that a decoder names.
+
+    Raises:
+        ValueError: the folder holds something, two things for it have one name, or a fault of the decoder.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{str(folder)!r} is not empty; expected a new folder for the Space")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(Path(__file__).parents[1], folder / "deepspeech2", ignore=shutil.ignore_patterns("__pycache__"))
+    own = [_copied(model, folder)]
+    if decoder:
+        own.append(f"decoder={_copied_decoder(decoder, folder)}")
+    if grammar:
+        own.append(f"grammar={_copied_file(grammar, folder)}")
+    if acceptance:
+        own.append(f"acceptance={_copied_file(acceptance, folder)}")
+    second = f"hearings.append(load_hearing({_copied(compare, folder)}))\n" if compare else ""
+    (folder / "app.py").write_text(APP.format(first=", ".join(own), second=second), encoding="utf-8")
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
+    name = Path(model).resolve().name
+    facts = {
+        "title": f"Speech to text by {name}",
+        "sdk": "gradio",
+        "sdk_version": importlib.metadata.version("gradio"),
+        "python_version": "3.11",
+        "app_file": "app.py",
+        "models": [one for one in (model, compare) if one and not Path(one).is_dir()],
+    }
+    front = yaml.safe_dump({key: value for key, value in facts.items() if value}, sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(
+        f"---\n{front}---\n# Speech to text by {name}\n\nThe page of `recipes/demo.py` of deepspeech2. `python app.py` "
+        "serves it here, with what requirements.txt names.\n",
+        encoding="utf-8",
+    )
+
+
+def requirements() -> list[str]:
+    """What the package and the page need, in the versions that are installed here."""
+    names = dict.fromkeys(["gradio"])
+    for line in importlib.metadata.requires("deepspeech2") or []:
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if extra is None or extra[1] in EXTRAS:
+            names[re.split(r"[^\w.-]", line)[0]] = None
+    pins = {}
+    for name in names:
+        try:
+            pins[name] = importlib.metadata.version(name).partition("+")[0]
+        except importlib.metadata.PackageNotFoundError:  # an extra that is not installed is not used
+            continue
+    return [f"{name}=={version}" for name, version in pins.items()]
+
+
+def _free(path: Path) -> Path:
+    if path.exists():
+        raise ValueError(f"two things of the Space are called {path.name!r}; rename one of them")
+    return path
+
+
+def _copied(model: str, folder: Path) -> str:
+    """As app.py names it."""
+    if not Path(model).is_dir():
+        return repr(model)
+    name = Path(model).resolve().name
+    _free(folder / name).mkdir()
+    for pattern in MODEL_FILES:
+        for path in Path(model).glob(pattern):
+            shutil.copyfile(path, folder / name / path.name)
+    return f"str(HERE / {name!r})"
+
+
+def _copied_file(path: Path, folder: Path) -> str:
+    shutil.copyfile(path, _free(folder / path.name))
+    return f"HERE / {path.name!r}"
+
+
+def _copied_decoder(path: Path, folder: Path) -> str:
+    options = read_options(path)
+    named = [one for one in dict.fromkeys((options.language_model, options.lexicon)) if one]
+    for one in named:
+        _copied_file(Path(one), folder)
+    beside = {name: str(folder / Path(name).name) for name in named} | {"": ""}
+    copied = replace(options, language_model=beside[options.language_model], lexicon=beside[options.lexicon])
+    write_options(copied, _free(folder / path.name))
+    return f"HERE / {path.name!r}"

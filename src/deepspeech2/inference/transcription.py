@@ -1,0 +1,227 @@
+"""Recordings into words with times and the files that captions are: as heard, or along a known script."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from ..data.recordings import AudioError
+from ..decoding.decoder import Decoder
+from ..decoding.forced_alignment import Infeasible, align
+from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.files import write_whole
+from .captions import Limits, Word, caption_files, make_cues, too_fast
+from .long_form import Listener
+from .media import read_blocks
+
+logger = logging.getLogger(__name__)
+
+POOR_CONFIDENCE = 0.2  # half of a script's words below it: rather another recording's
+
+
+def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
+    """What a model hears in a recording, read by a decoder from pause to pause, as it comes."""
+    for first, log_probs in listener.phrases(blocks):
+        (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+        start_s = first * listener.frame_s
+        yield [
+            Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words
+        ]
+
+
+def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
+    """`hear_phrases`, to the end."""
+    return [word for phrase in hear_phrases(listener, decoder, blocks) for word in phrase]
+
+
+class ScriptWord(NamedTuple):
+    """A word as it is written, and its labels, of which a number written in digits has none."""
+
+    text: str
+    labels: list[int]
+
+
+def script_words(text: str, processor: DeepSpeech2Processor) -> list[ScriptWord]:
+    """The words of a script: spelled as there, aligned as normalised, without what the vocabulary lacks."""
+    words = []
+    for written in text.split():
+        normalized = processor.normalize_text(written)
+        unknown = processor.unknown_characters(normalized)
+        known = "".join(character for character in normalized if character not in unknown)
+        words.append(ScriptWord(written, processor.encode(" ".join(known.split()))))
+    return words
+
+
+def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: Listener) -> list[Word]:
+    """
+    A script's words with their times, by forced alignment with (T, V) log-probabilities. Words without labels share the
+    place between their neighbours, up to a second each, and have the confidence 0.
+
+    Raises:
+        Infeasible: the script has no word that the model can write, or is too long for the recording.
+    """
+    blank, space = listener.blank, listener.space
+    labels: list[int] = []
+    places: list[tuple[int, int] | None] = []
+    for word in script:
+        if not word.labels:
+            places.append(None)
+            continue
+        labels += [space] if labels else []
+        places.append((len(labels), len(labels) + len(word.labels)))
+        labels += word.labels
+    alignment = align(log_probs, np.array(labels), blank)
+    words: list[Word] = []
+    last_s, end_s = 0.0, len(log_probs) * listener.frame_s
+    for index, (word, place) in enumerate(zip(script, places, strict=True)):
+        if place is not None:
+            start_s, last_s = listener.span_s(int(alignment.starts[place[0]]), int(alignment.ends[place[1] - 1]))
+            confidence = float(np.exp(alignment.log_probs[slice(*place)].mean()))
+            words.append(Word(word.text, start_s, last_s, confidence))
+            continue
+        later = next((later for later in range(index, len(places)) if places[later] is not None), len(places))
+        behind = places[later] if later < len(places) else None
+        until_s = end_s if behind is None else listener.span_s(int(alignment.starts[behind[0]]), 0)[0]
+        start_s, last_s = last_s, last_s + min(max(until_s - last_s, 0.0) / (later - index), 1.0)
+        words.append(Word(word.text, start_s, last_s, 0.0))
+    return words
+
+
+def read_script(path: Path) -> str:
+    """
+    A text file in UTF-8.
+
+    Raises:
+        ValueError: there is none, it is no text, or holds no words.
+    """
+    if not path.is_file():
+        raise ValueError(f"the script {str(path)!r} is no file (the current folder is {str(Path.cwd())!r})")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the script {str(path)!r} is no text in UTF-8: {error}") from error
+    if not text.split():
+        raise ValueError(f"the script {str(path)!r} holds no words")
+    return text
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recording, and where each of its formats goes."""
+
+    source: Path
+    outputs: dict[str, Path]
+
+    def is_done(self) -> bool:
+        """Whether all is there, and written after the recording was."""
+        if not all(path.is_file() for path in self.outputs.values()):
+            return False
+        written = min(path.stat().st_mtime for path in self.outputs.values())
+        return not self.source.is_file() or self.source.stat().st_mtime <= written
+
+
+def plan_jobs(files: Sequence[Path], output_dir: Path | None, formats: Sequence[str]) -> list[Job]:
+    """
+    What is to be written, by the names of the recordings: talk.srt for talk.mp4, beside it without an `output_dir`.
+
+    Raises:
+        ValueError: two recordings would write the same file, or one would be overwritten.
+    """
+    jobs, writers = [], {file.resolve(): file for file in files}
+    for file in dict.fromkeys(files):
+        outputs = {one: (output_dir or file.parent) / f"{file.stem}.{one}" for one in dict.fromkeys(formats)}
+        for path in outputs.values():
+            other = writers.setdefault(path.resolve(), file)
+            if other != file or path.resolve() == file.resolve():
+                raise ValueError(
+                    f"{str(path)!r} would be written for {str(file)!r}, but it is that of {str(other)!r}; rename one, "
+                    "or take them in two runs with an --output_dir each"
+                )
+        jobs.append(Job(file, outputs))
+    return jobs
+
+
+def transcribe_jobs(
+    jobs: Sequence[Job],
+    listener: Listener,
+    decoder: Decoder,
+    limits: Limits,
+    facts: dict[str, object],
+    script: str | None = None,
+    report: Callable[[str], None] = print,
+) -> list[str]:
+    """
+    Each recording into its files, each of them written whole; those that are done are left as they are.
+
+    Args:
+        decoder: of the listener's model; not used where there is a script.
+        facts: what to note in the JSON besides.
+        script: the known text of the recording, to be aligned.
+
+    Returns:
+        What was wrong with each recording that was skipped, named.
+    """
+    failures = []
+    for number, job in enumerate(jobs, 1):
+        where = f"[{number}/{len(jobs)}] {job.source}"
+        if job.is_done():
+            report(f"{where}: done before, {_named(job)}; remove one of these to have it written again")
+            continue
+        try:
+            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script)}")
+        except (AudioError, Infeasible) as error:
+            failures.append(f"{job.source}: {error}")
+            report(f"{where}: SKIPPED, {error}")
+    return failures
+
+
+def _named(job: Job) -> str:
+    return ", ".join(str(path) for path in job.outputs.values())
+
+
+def _transcribe(
+    job: Job, listener: Listener, decoder: Decoder, limits: Limits, facts: dict[str, object], script: str | None
+) -> str:
+    start = time.perf_counter()
+    blocks = _counted(read_blocks(job.source, listener.sampling_rate), job.source.name, listener.sampling_rate)
+    if script is None:
+        words = hear_words(listener, decoder, blocks)
+    else:
+        words = align_words(script_words(script, listener.processor), listener.whole(blocks).numpy(), listener)
+        poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
+        if poor > len(words) / 2:
+            logger.warning(
+                "%s: %d of the script's %d words are hardly heard where they had to be put: is it this recording's?",
+                job.source,
+                poor,
+                len(words),
+            )
+    cues = make_cues(words, limits)
+    about = {
+        "source": job.source.name,
+        "duration_s": round(listener.duration_s, 3),
+        "left_out_silence_s": round(listener.left_out_s, 3),
+        **facts,
+    }
+    written = caption_files(words, cues, about)
+    for name, path in job.outputs.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, written[name])
+    heard = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
+    hurried = f", {fast} of them faster than can be read" if (fast := too_fast(cues, limits)) else ""
+    rtfx = listener.duration_s / (time.perf_counter() - start)
+    return f"{heard}, {len(words):,} words, {len(cues):,} cues{hurried}, RTFx {rtfx:.0f} -> {_named(job)}"
+
+
+def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:
+    """The blocks, with a bar of their seconds on a terminal."""
+    with tqdm(desc=name, unit=" s", dynamic_ncols=True, disable=None, leave=False) as bar:
+        for block in blocks:
+            yield block
+            bar.update(round(len(block) / sampling_rate))

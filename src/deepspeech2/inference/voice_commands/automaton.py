@@ -1,0 +1,286 @@
+"""A grammar as an automaton of letters, and the likeliest CTC path through it.
+
+The automaton is Glushkov's (V. Glushkov, 1961): a state for each letter of the grammar, without empty steps. A slot is
+an acyclic one whose words share their beginnings and their ends: ten thousand numbers are some hundred letters.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from .grammar import Grammar, Part, Row, Slot, Word
+
+BEGIN, FINISH = -1, -2
+NEVER = np.float32(-np.inf)
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A part of the automaton: the letters that it may begin and end with, and whether it may be passed by."""
+
+    first: tuple[int, ...] = ()
+    last: tuple[int, ...] = ()
+    optional: bool = False
+
+
+@dataclass
+class Graph:
+    """
+    Letters and what may follow what. The first letter of each word but the first is the space before it.
+
+    Args:
+        letters: (N,) the ids.
+        commands: (N,) of which command each is, an index.
+        slots: (N,) of which slot, by its place in its command's phrases; -1: of none.
+        slot_names: by that place.
+        first, last: what a command begins and ends with.
+        sources, targets: (E,) each step from a letter to one that may follow it, in the order of the targets.
+    """
+
+    letters: np.ndarray
+    commands: np.ndarray
+    slots: np.ndarray
+    slot_names: list[str]
+    first: np.ndarray
+    last: np.ndarray
+    sources: np.ndarray
+    targets: np.ndarray
+    _starts: np.ndarray = field(init=False, repr=False)
+    _reached: np.ndarray = field(init=False, repr=False)
+    _same: np.ndarray = field(init=False, repr=False)
+    _by_source: np.ndarray = field(init=False, repr=False)
+    _targets_by_source: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._reached, self._starts = np.unique(self.targets, return_index=True)
+        self._same = self.letters[self.sources] == self.letters[self.targets]
+        order = np.argsort(self.sources, kind="stable")
+        self._by_source, self._targets_by_source = self.sources[order], self.targets[order]
+
+    def best_path(self, log_probs: np.ndarray, blank: int, space: int) -> "BestPath | None":
+        """
+        The likeliest path that says one whole command, before and behind which blanks and spaces are free.
+
+        Args:
+            log_probs: (T, V) float32.
+
+        Returns:
+            None where T frames are too few for any command.
+        """
+        count, num_frames = len(self.letters), len(log_probs)
+        # Scores of all states after each frame: the letters, the blanks behind them, before all and behind all.
+        letter = np.full((num_frames + 1, count), NEVER)
+        silent = np.full((num_frames + 1, count), NEVER)
+        outside = np.full((num_frames + 1, 2), NEVER)
+        outside[0, 0] = 0.0
+        emitted = log_probs[:, self.letters]
+        free = np.maximum(log_probs[:, blank], log_probs[:, space])
+        for frame in range(num_frames):
+            here, between = letter[frame], silent[frame]
+            steps = np.maximum(between[self.sources], np.where(self._same, NEVER, here[self.sources]))
+            entered = np.full(count, NEVER)
+            if len(steps):
+                entered[self._reached] = np.maximum.reduceat(steps, self._starts)
+            entered[self.first] = np.maximum(entered[self.first], outside[frame, 0])
+            either = np.maximum(here, between)
+            letter[frame + 1] = emitted[frame] + np.maximum(here, entered)
+            silent[frame + 1] = log_probs[frame, blank] + either
+            outside[frame + 1] = free[frame] + (outside[frame, 0], max(outside[frame, 1], either[self.last].max()))
+        ends = np.concatenate([outside[-1, 1:], letter[-1, self.last], silent[-1, self.last]])
+        if not np.isfinite(ends.max()):
+            return None
+        states = [(FINISH, *self.last, *(count + self.last))[int(ends.argmax())]]
+        for frame in range(num_frames - 1, 0, -1):
+            states.append(self._before(states[-1], letter[frame], silent[frame], outside[frame]))
+        return BestPath(np.array(states[::-1]), float(ends.max()), count)
+
+    def _before(self, state: int, letter: np.ndarray, silent: np.ndarray, outside: np.ndarray) -> int:
+        """The state that the best path to `state` came from, by the scores before it."""
+        count = len(self.letters)
+        if state == BEGIN:
+            return BEGIN
+        if state == FINISH:
+            choices = [(outside[1], FINISH)]
+            choices += [(letter[place], place) for place in self.last]
+            choices += [(silent[place], count + place) for place in self.last]
+        elif state >= count:
+            choices = [(silent[state - count], state), (letter[state - count], state - count)]
+        else:
+            choices = [(letter[state], state)]
+            for step in range(*np.searchsorted(self.targets, [state, state + 1])):
+                source = self.sources[step]
+                choices.append((silent[source], count + source))
+                if not self._same[step]:
+                    choices.append((letter[source], source))
+            if state in self.first:
+                choices.append((outside[0], BEGIN))
+        return int(max(choices, key=lambda choice: choice[0])[1])
+
+    def spell(self, ids: Sequence[int]) -> list[int] | None:
+        """The places of the letters that spell a text, None where none do; of at least one letter."""
+        paths = {int(place): [int(place)] for place in self.first if self.letters[place] == ids[0]}
+        for letter in ids[1:]:
+            longer: dict[int, list[int]] = {}
+            for source, path in paths.items():
+                steps = slice(*np.searchsorted(self._by_source, [source, source + 1]))
+                for target in self._targets_by_source[steps]:
+                    if self.letters[target] == letter:
+                        longer.setdefault(int(target), [*path, int(target)])
+            paths = longer
+        return next((path for place, path in paths.items() if place in self.last), None)
+
+
+@dataclass(frozen=True)
+class BestPath:
+    """
+    Args:
+        states: (T,) of each frame the letter's place, N + that of the letter before a blank, BEGIN or FINISH.
+        score: log-probability.
+        count: N.
+    """
+
+    states: np.ndarray
+    score: float
+    count: int
+
+    @property
+    def letters(self) -> list[int]:
+        """The places of the letters, each once, in order."""
+        inside = self.states[self.states >= 0] % self.count
+        return inside[np.r_[True, np.diff(inside) != 0]].tolist() if len(inside) else []
+
+
+def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
+    """
+    The letters of a grammar, as the model writes them.
+
+    Raises:
+        ValueError: words that the vocabulary cannot write, or of which normalisation leaves nothing; all of them.
+    """
+    builder = _Builder(grammar, processor)
+    first: list[int] = []
+    last: list[int] = []
+    for index, phrases in enumerate(grammar.commands.values()):
+        builder.command = index
+        for phrase in phrases:
+            fragment = builder.add(phrase)
+            first += fragment.first
+            last += fragment.last
+    spaces = set(first)  # nothing is before the first word
+    first = sorted({target for source, target in builder.steps if source in spaces})
+    if builder.faults:
+        raise ValueError(
+            f"the grammar has {len(builder.faults)} words that the model cannot write: "
+            + "; ".join(builder.faults)
+            + ". Write them as they are said, in letters of its vocabulary"
+        )
+    steps = np.array(sorted(builder.steps, key=lambda step: step[::-1]), np.int64).reshape(-1, 2)
+    return Graph(
+        letters=np.array(builder.letters),
+        commands=np.array(builder.commands),
+        slots=np.array(builder.slots),
+        slot_names=builder.slot_names,
+        first=np.array(first),
+        last=np.array(last),
+        sources=steps[:, 0],
+        targets=steps[:, 1],
+    )
+
+
+class _Builder:
+    def __init__(self, grammar: Grammar, processor: DeepSpeech2Processor) -> None:
+        self.grammar, self.processor = grammar, processor
+        self.space = processor.space_id
+        self.faults: dict[str, None] = {}
+        self.letters: list[int] = []
+        self.commands: list[int] = []
+        self.slots: list[int] = []
+        self.slot_names: list[str] = []
+        self.steps: set[tuple[int, int]] = set()
+        self.command = 0
+
+    def add(self, part: Part) -> Fragment:
+        if isinstance(part, Word):
+            return self._add_words([part.text], -1)
+        if isinstance(part, Slot):
+            self.slot_names.append(part.name)
+            return self._add_words(self.grammar.slots[part.name], len(self.slot_names) - 1)
+        if isinstance(part, Row):
+            whole = Fragment(optional=True)
+            for one in map(self.add, part.parts):
+                self._connect(whole.last, one.first)
+                whole = Fragment(
+                    whole.first + (one.first if whole.optional else ()),
+                    one.last + (whole.last if one.optional else ()),
+                    whole.optional and one.optional,
+                )
+            return whole
+        options = [self.add(option) for option in part.options]
+        return Fragment(
+            tuple(place for option in options for place in option.first),
+            tuple(place for option in options for place in option.last),
+            any(option.optional for option in options),
+        )
+
+    def _encode(self, text: str) -> list[int]:
+        normalized = self.processor.normalize_text(text)
+        unknown = self.processor.unknown_characters(normalized)
+        if unknown or not normalized:
+            self.faults[f"{text!r} ({', '.join(map(repr, unknown)) or 'nothing is left of it'})"] = None
+            return []
+        return self.processor.encode(normalized)
+
+    def _connect(self, before: Iterable[int], behind: Sequence[int]) -> None:
+        self.steps.update((source, target) for source in before for target in behind)
+
+    def _new(self, letter: int, slot: int) -> int:
+        self.letters.append(letter)
+        self.commands.append(self.command)
+        self.slots.append(slot)
+        return len(self.letters) - 1
+
+    def _add_words(self, texts: Iterable[str], slot: int) -> Fragment:
+        """One of several texts, as the smallest acyclic automaton that has them: equal nodes of their trie are one."""
+        root = _trie([self.space, *self._encode(text)] for text in texts)
+        entries: dict[tuple[int, int], int] = {}  # a letter's place, by the node it leads to and itself
+        into: dict[int, list[int]] = {id(root): []}
+        nodes, waiting = {id(root): root}, [root]
+        last: list[int] = []
+        while waiting:
+            node = waiting.pop()
+            for letter, child in node.items():
+                if letter is not None and id(child) not in nodes:
+                    nodes[id(child)] = child
+                    into[id(child)] = []
+                    waiting.append(child)
+        for node in nodes.values():
+            for letter, child in node.items():
+                if letter is not None and (id(child), letter) not in entries:
+                    entries[id(child), letter] = place = self._new(letter, slot)
+                    into[id(child)].append(place)
+                    if None in child:
+                        last.append(place)
+        for key, node in nodes.items():
+            targets = [entries[id(child), letter] for letter, child in node.items() if letter is not None]
+            self._connect(into[key], targets)
+        return Fragment(tuple(entries[id(child), letter] for letter, child in root.items()), tuple(last))
+
+
+def _trie(texts: Iterable[Sequence[int]]) -> dict:
+    """Nodes by letter, `None` where a text may end; nodes from which the same follows are one and the same."""
+    root: dict = {}
+    for text in texts:
+        node = root
+        for letter in text:
+            node = node.setdefault(letter, {})
+        node[None] = {}
+    known: dict[tuple, dict] = {}
+
+    def shared(node: dict) -> dict:
+        own = {letter: shared(child) for letter, child in node.items()}
+        key = tuple(sorted((-1 if letter is None else letter, id(child)) for letter, child in own.items()))
+        return known.setdefault(key, own)
+
+    return shared(root)

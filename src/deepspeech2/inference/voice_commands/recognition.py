@@ -1,0 +1,212 @@
+"""Commands from what a model hears: the likeliest sentence of a grammar, its slots, and whether it was one at all.
+
+>>> recogniser = load_recogniser(model, processor, Path("home.yaml"), Path("commands.json"))
+>>> command = recogniser.recognise(log_probs)
+>>> command.name, command.slots, command.confidence
+('light', {'switch': 'on', 'room': 'kitchen'}, 0.98)
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from ...decoding.decoder import frame_times
+from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from ...system.files import write_whole
+from .automaton import build_graph
+from .grammar import Grammar, Value, read_grammar
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """
+    When a sentence of the grammar is taken for what was said. Its score is a log-likelihood ratio, in nats a letter:
+    that of the best path through the grammar less that of the garbage path, which may say anything, by the letters of
+    the sentence; 0 is the best there is. A sum that is not shared out would take any noise for the shortest command.
+
+    Args:
+        threshold: the lowest score that is accepted.
+        slope, offset: of the confidence, the probability that the command is right, logistic in slope * score + offset.
+    """
+
+    threshold: float = -0.7
+    slope: float = 7.0
+    offset: float = 3.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """
+    Args:
+        name: of the command; None: rejected.
+        best: the command of the likeliest sentence, also where it is rejected; None: too short for any.
+        text: the likeliest sentence of the grammar.
+        slots: name -> value; of a slot that is there twice, the last.
+        score, confidence: see `Acceptance`.
+        start_s, end_s: from its first letter to its last.
+    """
+
+    name: str | None
+    best: str | None
+    text: str
+    slots: Mapping[str, Value]
+    score: float
+    confidence: float
+    start_s: float
+    end_s: float
+
+    @property
+    def accepted(self) -> bool:
+        return self.name is not None
+
+    def __str__(self) -> str:
+        if not self.accepted:
+            return f"rejected; the likeliest is {self.text!r}, {self.confidence:.2f}" if self.best else "rejected"
+        values = ", ".join(f"{name} {value!r}" for name, value in self.slots.items())
+        return f"{self.name}({values}) {self.confidence:.2f}, {self.text!r}"
+
+    def to_dict(self) -> dict[str, object]:
+        """JSON-able."""
+        score = round(self.score, 3) if np.isfinite(self.score) else None
+        rounded = {
+            "score": score,
+            **{name: round(getattr(self, name), 3) for name in ("confidence", "start_s", "end_s")},
+        }
+        return asdict(self) | {"accepted": self.accepted, **rounded}
+
+
+class CommandRecogniser:
+    """
+    Args:
+        grammar: what may be said.
+        processor: the model's.
+        frame_s: seconds from one output frame to the next.
+        first_frame_s: the middle of output frame 0.
+        acceptance: when a command is taken for one.
+
+    Raises:
+        ValueError: words that the vocabulary cannot write, or two of a slot that it writes alike and whose values
+            differ; all of them.
+    """
+
+    def __init__(
+        self,
+        grammar: Grammar,
+        processor: DeepSpeech2Processor,
+        frame_s: float,
+        first_frame_s: float = 0.0,
+        acceptance: Acceptance = Acceptance(),
+    ) -> None:
+        self.grammar, self.processor, self.acceptance = grammar, processor, acceptance
+        self.frame_s, self.first_frame_s = frame_s, first_frame_s
+        self.blank, self.space = processor.tokenizer.pad_token_id, processor.space_id
+        self.graph = build_graph(grammar, processor)
+        self._names = list(grammar.commands)
+        self._values = _written_values(grammar, processor)
+
+    @property
+    def trims(self) -> bool:
+        """
+        Recordings are to be heard without the silence at their ends: it moves the mean and deviation of a clip's
+        features, and with them all that is heard. Fixed statistics do not mind, and are of streams, which have silence.
+        """
+        return self.processor.feature_extractor.normalization != "fixed"
+
+    def with_grammar(self, grammar: Grammar) -> "CommandRecogniser":
+        return CommandRecogniser(grammar, self.processor, self.frame_s, self.first_frame_s, self.acceptance)
+
+    def recognise(self, log_probs: np.ndarray) -> Command:
+        """
+        Args:
+            log_probs: (T, V) float32 of one utterance, with silence around it or without.
+        """
+        path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
+        if path is None:
+            return Command(None, None, "", {}, -np.inf, 0.0, 0.0, 0.0)
+        ratio = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # but for rounding
+        score = ratio / len(path.letters)
+        spoken = np.flatnonzero((path.states >= 0) & (path.states < path.count))
+        start_s, end_s = (
+            max(0.0, self.first_frame_s + float(frame + shift) * self.frame_s)
+            for frame, shift in ((spoken[0], -0.5), (spoken[-1], 0.5))
+        )
+        name, text, slots = self.read(path.letters)
+        confidence = expit(self.acceptance.slope * score + self.acceptance.offset)
+        accepted = score >= self.acceptance.threshold
+        return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
+
+    def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
+        """The command's name and slots that a text is, as it is normalised; None where the grammar has no such one."""
+        normalized = self.processor.normalize_text(text)
+        if not normalized or self.processor.unknown_characters(normalized):
+            return None
+        letters = self.graph.spell(self.processor.encode(normalized))
+        return None if letters is None else self.read(letters)[::2]
+
+    def read(self, letters: list[int]) -> tuple[str, str, dict[str, Value]]:
+        """Name, text and slots of the letters' places in the graph, in order."""
+        characters = self.processor.tokenizer.convert_ids_to_tokens(self.graph.letters[letters].tolist())
+        text = "".join(characters)
+        said: dict[int, str] = {}
+        for letter, character in zip(letters, text, strict=True):
+            if (slot := int(self.graph.slots[letter])) >= 0:
+                said[slot] = said.get(slot, "") + character
+        names = self.graph.slot_names
+        slots = {names[slot]: self._values[names[slot]][words.strip()] for slot, words in said.items()}
+        return self._names[self.graph.commands[letters[0]]], text.strip(), slots
+
+
+def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[str, dict[str, Value]]:
+    """Of each slot what the model writes -> its value."""
+    written: dict[str, dict[str, Value]] = {}
+    faults = []
+    for name, values in grammar.slots.items():
+        written[name] = {}
+        for said, value in values.items():
+            text = processor.normalize_text(said)
+            if written[name].setdefault(text, value) != value:
+                faults.append(f"slot {name!r} gives {text!r} two values, {written[name][text]!r} and {value!r}")
+    if faults:
+        raise ValueError("the grammar has words that the model writes alike:" + "".join(f"\n  {one}" for one in faults))
+    return written
+
+
+def load_recogniser(
+    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
+) -> CommandRecogniser:
+    """
+    Of a model, by the files of a grammar and, of recipes/commands/calibrate.py, of when to accept.
+
+    Raises:
+        ValueError: a fault of either file.
+    """
+    when = read_acceptance(acceptance) if acceptance else Acceptance()
+    return CommandRecogniser(read_grammar(grammar), processor, *frame_times(model, processor), when)
+
+
+def read_acceptance(path: Path) -> Acceptance:
+    """
+    Raises:
+        ValueError: not there, no JSON, or without a number for each of threshold, slope and offset.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        numbers = {one.name: float(content[one.name]) for one in fields(Acceptance)}
+        if not np.isfinite(list(numbers.values())).all():
+            raise ValueError(f"{numbers}")
+        return Acceptance(**numbers)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no commands.json: {error!r}; expected threshold, slope and offset, as "
+            "recipes/commands/calibrate.py writes them"
+        ) from error
+
+
+def write_acceptance(path: Path, acceptance: Acceptance, facts: Mapping[str, object]) -> None:
+    """With what it was found by."""
+    write_whole(path, json.dumps(asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n")

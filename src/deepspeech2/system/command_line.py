@@ -1,0 +1,42 @@
+"""How a recipe ends on an error: in one message where the user can mend it, in a traceback where only we can."""
+
+import errno
+import logging
+import re
+import sys
+import traceback
+from pathlib import Path
+
+OURS = Path(__file__).parents[1]
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+NOISY = ("httpx", "datasets", "absl", "matplotlib")
+
+
+def end_run(program: str, error: BaseException) -> None:
+    """
+    Ends the process with the error's message, if this package raised it: such a message says what to do.
+
+    An error that comes out of other code was not foreseen: it is raised on, with its traceback.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        sys.exit(f"{program}: stopped by Ctrl-C")
+    half_written = "requested and" in str(error)  # numpy's own, without a number
+    if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
+        where = f", {str(error.filename)!r}" if error.filename else ""
+        cause = "No space left on device" if half_written else error.strerror
+        sys.exit(f"{program}: {cause}{where}: expected a folder with room that may be written to, and readable files")
+    message = str(error)
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
+        raised_in = re.findall(r'^  File "(.+?)", line', message, flags=re.MULTILINE)[-1]
+        message = message.rpartition(f"\n{type(error).__name__}: ")[2].strip()
+    if Path(raised_in).is_relative_to(OURS):
+        sys.exit(f"{program}: {message}")
+    raise error
+
+
+def set_up_log(level: int = logging.INFO) -> None:
+    """Messages of this process from `level` on, with their time; of the noisy libraries, warnings."""
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    for noisy in NOISY:
+        logging.getLogger(noisy).setLevel(logging.WARNING)

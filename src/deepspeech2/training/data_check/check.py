@@ -1,0 +1,269 @@
+"""The data looked at before it is trained on, by the same code: read, judged, written up."""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+from tqdm import tqdm
+
+from ...config.arguments import DataArguments, RecipeTrainingArguments
+from ...data.batching import Position, Row, RowSource, Shards
+from ...data.corpora import Corpus
+from ...data.preparation import DroppedError, Examples, is_silent
+from ...data.recordings import AudioError, is_remote, read_header
+from ...data.streams import SpeechStream, build_loader
+from ...evaluation.reports import Problem, problems_table, write_check_report
+from ..run import has_started
+from .costs import GIB, measure_costs
+from .problems import CLIPPED_SHARE, TRAINING, UNLABELLED, Checked, Splits, count_unknown, find_problems
+
+logger = logging.getLogger(__name__)
+
+ROWS_AT_ONCE = 16
+SHORT_CHECK_S = 1.0
+REMOTE_UTTERANCES = 1000
+FULL_SCALE = 0.999
+
+
+class CheckStream(IterableDataset):
+    """
+    What is to be known of each utterance, in lists of 16, in the order of the files; each data worker decodes its part.
+
+    Args:
+        corpora: of one split.
+        examples: as training or scoring prepares them.
+        limit: rows that are read, the first of each corpus in equal parts; None: all.
+        fetch: whether to look at recordings that lie on servers.
+    """
+
+    def __init__(self, corpora: Sequence[Corpus], examples: Examples, limit: int | None, fetch: bool = True) -> None:
+        self.corpora, self.examples, self.limit, self.fetch = corpora, examples, limit, fetch
+
+    def __iter__(self) -> Iterator[list[Checked]]:
+        worker = get_worker_info()
+        own, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        part = None if self.limit is None else -(-self.limit // len(self.corpora))
+        sources = [RowSource(Shards([corpus], 1), 0, None, Position()) for corpus in self.corpora]
+        rows = chain.from_iterable(islice(source.rest_of_epoch(), part) for source in sources)
+        for place, window in enumerate(iter(lambda: list(islice(rows, ROWS_AT_ONCE)), [])):
+            if not self.fetch:
+                window = [row for row in window if not is_remote(row.example["audio"])]
+            if place % workers == own:
+                yield [_checked(row, one, self.examples) for row, one in self.examples.outcomes(window, [0])]
+
+
+def _checked(row: Row, outcome: Any, examples: Examples) -> Checked:
+    example = row.example
+    make = partial(Checked, example["id"], example["speaker_id"])
+    if isinstance(outcome, DroppedError):
+        return make(
+            reason=outcome.reason,
+            detail=outcome.detail,
+            unknown=outcome.more.get("characters"),
+            duration_s=_duration_s(example["audio"]),
+        )
+    header = read_header(outcome.row.example["audio"])
+    make = partial(
+        make,
+        text=outcome.text,
+        duration_s=header.duration_s,
+        sampling_rate=header.sampling_rate,
+        channels=header.channels,
+        unknown=dict(examples.processor.unknown_characters(outcome.text)) or None,
+    )
+    try:
+        clip = examples.clip(outcome)
+    except DroppedError as dropped:
+        return make(reason=dropped.reason, detail=dropped.detail)
+    silent = is_silent(clip)
+    return make(
+        silent=silent,
+        clipped=float(np.mean(np.abs(clip) > FULL_SCALE)) > CLIPPED_SHARE,
+        digest=b"" if silent else blake2b(clip.tobytes(), digest_size=16).digest(),
+    )
+
+
+def _duration_s(audio: dict[str, Any]) -> float:
+    """Of one that is left out, for the histogram; 0 where it cannot be read without fetching it again."""
+    try:
+        return 0.0 if is_remote(audio) else read_header(audio).duration_s
+    except AudioError:
+        return 0.0
+
+
+def read_splits(
+    stream: SpeechStream,
+    scored: Mapping[str, Sequence[Corpus]],
+    processor: Any,
+    limit: int | None,
+    num_workers: int,
+    unlabelled: Sequence[Corpus] = (),
+) -> dict[str, list[Checked]]:
+    """
+    What is to be known of every split, read as training and scoring read it.
+
+    Args:
+        stream: what is trained on.
+        scored: the splits that are scored, by name.
+        processor: the model's.
+        limit: utterances of a split; None: all, or 1,000 of a corpus on the Hub.
+        num_workers: processes that decode.
+        unlabelled: speech that is heard in training without its transcripts.
+    """
+    splits: dict[str, list[Checked]] = {}
+    for split, (corpora, examples) in _sources(stream, scored, processor, unlabelled).items():
+        count = limit or (REMOTE_UTTERANCES if any(corpus.revision for corpus in corpora) else None)
+        sizes = [corpus.num_examples for corpus in corpora]
+        known = None if None in sizes else sum(size or 0 for size in sizes)
+        total = min(filter(None, (known, count)), default=None)
+        loader = build_loader(CheckStream(corpora, examples, count), num_workers)
+        splits[split] = []
+        with tqdm(desc=split, total=total, unit=" utterances") as bar:
+            for some in loader:
+                splits[split] += some
+                bar.update(len(some))
+    return splits
+
+
+def _sources(
+    stream: SpeechStream,
+    scored: Mapping[str, Sequence[Corpus]],
+    processor: Any,
+    unlabelled: Sequence[Corpus],
+) -> dict[str, tuple[Sequence[Corpus], Examples]]:
+    """Of each split, where it comes from and how it is prepared."""
+    heard = {UNLABELLED: (unlabelled, Examples(processor, stream.filters, transcribed=False))} if unlabelled else {}
+    return {
+        TRAINING: (stream.corpora, Examples(processor, stream.filters)),
+        **heard,
+        **{split: (corpora, Examples(processor)) for split, corpora in scored.items()},
+    }
+
+
+def judge(splits: Splits, processor: Any, data: DataArguments, *, sampled: bool) -> list[Problem]:
+    """The problems of what was read, or `sampled` only, the worst first."""
+    vocabulary = sorted(set(processor.tokenizer.get_vocab()) - {processor.tokenizer.pad_token})
+    rate = processor.feature_extractor.sampling_rate
+    return find_problems(
+        splits, vocabulary, rate, data.max_dropped_share, held_out_by_id=bool(data.held_out_share), sampled=sampled
+    )
+
+
+def check_before_training(
+    stream: SpeechStream,
+    scored: Mapping[str, Sequence[Corpus]],
+    processor: Any,
+    data: DataArguments,
+    training: RecipeTrainingArguments,
+    unlabelled: Sequence[Corpus] = (),
+) -> None:
+    """
+    The short check of a new run, by its main process: the first utterances of each local split, for about a second in
+    all; recordings on servers are not fetched for it.
+
+    Raises:
+        ValueError: a problem that is fatal, with the table of all.
+    """
+    if training.process_index or not data.check_utterances or has_started(Path(training.output_dir or ".")):
+        return
+    sources = _sources(stream, scored, processor, unlabelled)
+    splits = {}
+    for split, (corpora, examples) in sources.items():
+        begun, splits[split] = time.perf_counter(), list[Checked]()
+        local = [corpus for corpus in corpora if not corpus.revision]
+        for some in CheckStream(local, examples, data.check_utterances, fetch=False) if local else ():
+            splits[split] += some
+            if time.perf_counter() - begun > SHORT_CHECK_S / len(sources):
+                break
+    splits = {split: utterances for split, utterances in splits.items() if utterances}
+    problems = [one for one in judge(splits, processor, data, sampled=True) if one.severity != "note"]
+    counts = ", ".join(f"{len(utterances)} of {split}" for split, utterances in splits.items()) or "none of it is local"
+    table = f"\n{problems_table(problems)}\nrecipes/check_data.py with the same arguments looks at all of it"
+    if any(problem.severity == "fatal" for problem in problems):
+        raise ValueError(
+            f"the data looked at ({counts}) has fatal problems; check_utterances 0 trains all the same:{table}"
+        )
+    if problems:
+        logger.warning("the data looked at (%s) has problems:%s", counts, table)
+    else:
+        logger.info("the data looked at (%s) has no problems", counts)
+
+
+def describe(splits: Splits) -> dict[str, str]:
+    """Utterances and hours of each split, and what training can use."""
+    facts = {
+        split: f"{len(utterances):,} utterances, {sum(one.duration_s for one in utterances) / 3600:.2f} h"
+        for split, utterances in splits.items()
+    }
+    facts["usable for training"] = f"{sum(not one.reason for one in splits[TRAINING]):,} utterances"
+    return facts
+
+
+def estimate_costs(
+    model: torch.nn.Module,
+    stream: SpeechStream,
+    utterances: Sequence[Checked],
+    processor: Any,
+    training: RecipeTrainingArguments,
+) -> dict[str, str]:
+    """
+    What an epoch costs on the device at hand, in words, without data loading, optimizer and evaluation.
+
+    Args:
+        model: on any device; its gradients are used.
+        stream: of training; its first batch is timed.
+        utterances: those of training that were read.
+        processor: the model's.
+        training: of the run.
+    """
+    extractor = processor.feature_extractor
+    usable_s = [one.duration_s for one in utterances if not one.reason]
+    if not usable_s:
+        return {"an epoch": "not estimated: none of the training utterances looked at can be used"}
+    size = stream.batch_size or max(1, int((stream.batch_seconds or 0) / max(usable_s)))
+    longest = (size, extractor.get_num_frames(round(max(usable_s) * extractor.sampling_rate)))
+    batch = next(iter(stream))
+    costs = measure_costs(model, training.device, batch, sum(batch["durations_s"]), longest)
+    counts = [corpus.num_examples for corpus in stream.corpora]
+    facts = {
+        "speed": f"{costs.audio_s_per_s:,.0f} audio seconds a second, forward and backward of one batch",
+        "memory": f"{costs.peak_bytes / GIB:.2f} GiB with a batch of {size} x {max(usable_s):.1f} s, "
+        + ("of the GPU" if training.device.type == "cuda" else "of the whole process"),
+    }
+    if None not in counts:
+        audio_s = sum(usable_s) / len(utterances) * sum(count or 0 for count in counts)
+        minutes = audio_s / costs.audio_s_per_s / training.world_size / 60
+        facts["an epoch"] = f"{audio_s / 3600:.2f} h of audio, about {minutes:,.1f} min"
+    return facts
+
+
+def write_check(
+    folder: Path, splits: Splits, problems: Sequence[Problem], facts: Mapping[str, str], *, title: str, command: str
+) -> Path:
+    """The page, and beside it `problems.jsonl`, a line for each utterance of each problem. Returns the page's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "problems.jsonl").open("w", encoding="utf-8") as file:
+        for problem in problems:
+            for name, detail in problem.entries:
+                line = {"severity": problem.severity, "problem": problem.name, "split": problem.split}
+                file.write(json.dumps(line | {"id": name, "detail": detail}, ensure_ascii=False) + "\n")
+    weights = [problem.severity for problem in problems]
+    return write_check_report(
+        folder,
+        title=title,
+        command=command,
+        headline=", ".join(f"{weights.count(weight)} {weight}" for weight in ("fatal", "warning", "note")),
+        facts=facts,
+        durations_s={split: [one.duration_s for one in own if one.duration_s] for split, own in splits.items()},
+        unknown=count_unknown(one for own in splits.values() for one in own),
+        problems=problems,
+    )

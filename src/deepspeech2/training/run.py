@@ -1,0 +1,270 @@
+"""A run around its training: process set-up, training or resuming, scores on the splits."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import transformers
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from transformers import TrainerCallback, TrainerState, set_seed
+
+from ..config.arguments import DataArguments, RecipeTrainingArguments
+from ..config.method_arguments import ObjectiveArguments
+from ..config.parser import default_settings
+from ..data.corpora import Corpus
+from ..data.streams import PairedStream, SpeechStream
+from ..evaluation.metrics import Scores
+from ..evaluation.scoring import score_model, utterances_name, write_utterances
+from ..model.loading import load_model
+from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.command_line import set_up_log
+from ..system.devices import describe_device, set_up_cpu
+from ..system.files import hold_folder, write_whole
+from ..system.heartbeat import naming_the_lost
+from ..system.launch import asked_processes, launcher
+from ..system.signals import StopOnSignal, die_with_launcher
+from .callbacks import DropReport
+from .checkpoints import STATE_NAME, disk_errors, last_whole_checkpoint, refused_pickles, remove_unfinished
+from .methods.adaptation import Adaptation, reestimate_norms
+from .methods.objective import Objective
+from .plan import Plan, build_eval_stream
+from .trainer import CTCTrainer
+
+logger = logging.getLogger(__name__)
+
+NORM_BATCHES = 200
+# Where a run may go on with other values: they change neither its samples nor its weights...
+MAY_CHANGE = {
+    "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
+    "language", "license", "test_split", "push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo",
+    "save_total_limit", "ddp_backend", "ddp_timeout", "max_dropped_share", "max_skipped_steps", "check_utterances",
+}  # fmt: skip
+# ... or the order and the number of its samples in a step, as other machines want it; the trainer says what that does.
+MAY_CHANGE_ORDER = {
+    "batch_seconds", "per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_num_workers",
+    "num_readers", "window_size",
+}  # fmt: skip
+
+
+def set_up_process(training: RecipeTrainingArguments) -> None:
+    """
+    Threads, seeds and the log of this process.
+
+    Raises:
+        ValueError: another number of processes runs than was asked for.
+    """
+    set_up_log(logging.INFO if training.process_index == 0 else logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded and saved
+    started_by = launcher(sys.argv[0])
+    if started_by[0] != "python":
+        die_with_launcher()
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != training.world_size:
+        raise ValueError(
+            f"{launched} processes were launched, but each would train alone; on CPUs add --use_cpu true, which makes "
+            "them one run over gloo"
+        )
+    asked = training.num_processes or asked_processes(started_by)
+    if asked and training.world_size != asked:
+        raise ValueError(
+            f"num_processes is {asked}, but {training.world_size} run; launch with accelerate launch --config_file "
+            "accelerate_configs/... of that many (on CPUs cpu_ddp.yaml with --use_cpu true: without a configuration, "
+            "or with a MULTI_CPU one, accelerate silently starts one process)"
+        )
+    # Trainer would wrap the model in DataParallel for the other GPUs of one process.
+    training._n_gpu = min(training.n_gpu, 1)
+    threads = set_up_cpu(training.cpu_threads, training.dataloader_num_workers)
+    set_seed(training.seed)
+    logger.info(
+        "%d process(es) on %s, %d CPU thread(s) each", training.world_size, describe_device(training.device), threads
+    )
+
+
+def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) -> None:
+    """
+    Notes the settings of a new run, by the main process; refuses to go on with an old one under others.
+
+    Raises:
+        ValueError: the folder holds a run with other settings, each named with both values, or one that is still going
+            on; or the processes do not see one and the same folder.
+    """
+    output_dir = Path(training.output_dir or ".")
+    path = output_dir / "recipe.json"
+    if training.process_index == 0:
+        _note_settings(path, settings)
+    if training.world_size > 1:
+        PartialState().wait_for_everyone()
+        checkpoints = sorted(folder.name for folder in output_dir.glob("checkpoint-*"))
+        seen = gather_object([(path.read_text(encoding="utf-8") if path.is_file() else "nothing", checkpoints)])
+        if any(one != seen[0] for one in seen):
+            ranks = ", ".join(str(rank) for rank, one in enumerate(seen) if one != seen[0])
+            raise ValueError(
+                f"process(es) {ranks} find another content in {output_dir.absolute()} than process 0: the output_dir "
+                "of a run on several machines must lie on a file system that they share"
+            )
+
+
+def has_started(output_dir: Path) -> bool:
+    """Whether a run has left a checkpoint or its result there, which the same command goes on from."""
+    return (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
+
+
+def _note_settings(path: Path, settings: dict[str, Any]) -> None:
+    output_dir = path.parent
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
+    hold_folder(output_dir)
+    settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE | MAY_CHANGE_ORDER}
+    # Also over the note of a run that failed before its first checkpoint.
+    if not has_started(output_dir) or not path.is_file():
+        shutil.rmtree(output_dir / "drops", ignore_errors=True)
+        (output_dir / "run.json").unlink(missing_ok=True)
+        write_whole(path, json.dumps(settings, indent=2, ensure_ascii=False))
+        return
+    defaults = default_settings()
+    written = json.loads(path.read_text(encoding="utf-8"))
+    before, now = ({name: defaults.get(name) for name in written | settings} | one for one in (written, settings))
+    changed = [f"{name} was {before[name]!r} and is {now[name]!r}" for name in sorted(now) if before[name] != now[name]]
+    if changed:
+        raise ValueError(
+            f"{output_dir} holds a run with other settings: {'; '.join(changed)}. "
+            "Set them as before to resume it. For a new run name another --output_dir (with --model_name_or_path "
+            f"{output_dir} it starts from this one's result), or remove the folder"
+        )
+
+
+def train(
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    plan: Plan,
+    eval_corpora: Sequence[Corpus],
+    data: DataArguments,
+    training: RecipeTrainingArguments,
+    callbacks: Iterable[TrainerCallback] = (),
+    objective: ObjectiveArguments | None = None,
+    adaptation: Adaptation | None = None,
+) -> DeepSpeech2ForCTC:
+    """
+    Trains the model, from the last checkpoint in `output_dir` if there is one, and saves it there.
+
+    Args:
+        model, processor: as loaded or built.
+        plan: what to train on.
+        eval_corpora: the split that is scored along the way and picks the best checkpoint.
+        data, training: of the run.
+        callbacks: more of them.
+        objective: what is learnt from; None: CTC.
+        adaptation: what of the model learns; None: all of it.
+
+    Returns:
+        The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
+
+    Raises:
+        SystemExit: a signal has stopped the training, which left a checkpoint.
+        ConnectionError: another process of the run is gone.
+        ValueError: no room for a checkpoint, or one that is not of a run.
+    """
+    output_dir = Path(training.output_dir or ".")
+    # The log beside the model is written last: it tells a finished run, also one that stopped early.
+    done = _state(output_dir) if (output_dir / "model.safetensors").is_file() else {}
+    if done:
+        logger.info(
+            "%s is already trained, %d of %d steps: scoring it again. To train anew, remove that folder or name "
+            "another --output_dir",
+            output_dir,
+            done["global_step"],
+            done["max_steps"],
+        )
+        return load_model(str(output_dir))[0]
+    checkpoint = last_whole_checkpoint(output_dir)
+    if checkpoint:
+        logger.info("resuming from %s, of %d steps", checkpoint, training.max_steps)
+    if training.process_index == 0:
+        remove_unfinished(output_dir)
+    eval_stream = build_eval_stream(eval_corpora, processor, data, training)
+    stream: SpeechStream | PairedStream = (
+        plan.stream if plan.unlabelled is None else PairedStream(plan.stream, plan.unlabelled)
+    )
+    learnt = Objective(objective, model, processor) if objective else None
+    if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
+        model.to(training.device)  # type: ignore[arg-type]
+        plain = plan.plain()
+        plain.drops_dir = None  # the other one keeps the record
+        one_pass = (plan.steps_per_epoch or NORM_BATCHES) * training.gradient_accumulation_steps
+        count = reestimate_norms(model, islice(plain, min(NORM_BATCHES, math.ceil(one_pass))))
+        logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
+    trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
+    if adaptation and adaptation.low_rank:
+        trainer.add_callback(adaptation.low_rank)
+    watch = naming_the_lost(training.process_index, training.world_size)
+    with StopOnSignal() as stop, refused_pickles(checkpoint), watch:
+        for callback in (DropReport(stream), stop, *callbacks):
+            trainer.add_callback(callback)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if stop.stopped_at is None:
+            with disk_errors(output_dir, "the model"):
+                _save_result(trainer, output_dir, stream.drop_summary())
+            trainer.accelerator.wait_for_everyone()
+    stop.end_run()
+    # What is scored is what was saved: averaged, best, unwrapped, in float32.
+    return load_model(str(output_dir))[0]
+
+
+def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
+    trainer.save_model()
+    if not trainer.args.should_save:
+        return
+    best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer.adaptation.save_result(output_dir, Path(best) if best else None)
+    # Last: it tells a finished run.
+    write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
+    _say_how_it_ended(trainer.state, trainer.args.load_best_model_at_end)
+    logger.info("training data: %s", drops)
+
+
+def _say_how_it_ended(state: TrainerState, best_is_kept: bool) -> None:
+    if state.global_step < state.max_steps:
+        logger.info("stopped early, at step %d of %d: the WER did not get better", state.global_step, state.max_steps)
+    if state.best_global_step and best_is_kept:
+        logger.info("kept the best checkpoint, that of step %d", state.best_global_step)
+
+
+def _state(folder: Path) -> dict:
+    """The Trainer's log in a folder; empty if there is none."""
+    path = folder / STATE_NAME
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def score_splits(
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    splits: Mapping[str, Sequence[Corpus]],
+    data: DataArguments,
+    training: RecipeTrainingArguments,
+    folder: Path,
+) -> dict[str, Scores]:
+    """
+    Scores on each split; every process takes its part of the batches, and all return the scores of the whole.
+
+    Each utterance with its hypothesis goes to `folder/<split>.jsonl`.
+    """
+    model.to(training.device)  # type: ignore[arg-type]
+    results = {}
+    for split, corpora in splits.items():
+        with naming_the_lost(training.process_index, training.world_size):
+            scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
+        results[split] = scores
+        logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
+        if training.process_index == 0:
+            write_utterances(scores, folder / utterances_name(split))
+    return results

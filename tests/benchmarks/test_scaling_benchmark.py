@@ -1,0 +1,21 @@
+"""benchmarks/scaling.py: both ways are recipes with the same global batch, and the first log does not count."""
+
+import pytest
+import scaling
+
+from deepspeech2.config.parser import parse_recipe
+
+
+@pytest.mark.parametrize("way", scaling.WAYS)
+def test_both_ways_take_two_batches_a_step(way, tmp_path):
+    words = scaling.make_command("some/where", way, 40, str(tmp_path))
+    script = words.index("recipes/finetune.py")
+    *_, training, _ = parse_recipe([str(scaling.ROOT / words[script + 1]), *words[script + 2 :]], tmp_path)
+    processes = 2 if words[2].endswith("cpu_ddp.yaml") else 1
+    assert processes * training.gradient_accumulation_steps == 2
+    assert training.save_steps == training.max_steps == 40
+
+
+def test_the_first_log_does_not_count():
+    logs = [{"audio_s_per_s": 10}, {"audio_s_per_s": 100}, {"loss": 3.0}, {"audio_s_per_s": 140}]
+    assert scaling.median_speed(logs) == 120

@@ -1,0 +1,81 @@
+"""Voice commands: many sentences, speakers and sentences kept apart, and made once."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tiny
+from deepspeech2.data.synthesis import command_corpus as commands
+from deepspeech2.data.synthesis.command_corpus import (
+    command_sentences,
+    plan_commands,
+    read_grammar,
+    synthesize_commands,
+)
+
+
+def test_sentences_are_many_distinct_and_plain() -> None:
+    sentences = command_sentences(np.random.default_rng(0), 3000)
+    assert len(set(sentences)) == 3000
+    assert sentences == command_sentences(np.random.default_rng(0), 3000)
+    assert set("".join(sentences)) <= set("abcdefghijklmnopqrstuvwxyz ")
+    words = Counter(word for sentence in sentences for word in sentence.split())
+    assert 150 < len(words) < 300 and max(map(len, sentences)) < 80
+
+
+def test_every_slot_of_the_grammar_is_defined_and_used() -> None:
+    grammar = read_grammar(commands.GRAMMAR_FILE)
+    text = " ".join(line for lines in grammar.values() for line in lines)
+    assert set(re.findall(r"\{(\w+)\}", text)) | {"sentence"} == set(grammar)
+
+
+def test_a_grammar_that_has_run_out_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "small.txt").write_text("# two sentences\n[sentence]\nturn {way}\n\n[way]\nleft\nright\n")
+    monkeypatch.setattr(commands, "GRAMMAR_FILE", tmp_path / "small.txt")
+    assert sorted(command_sentences(np.random.default_rng(0), 2)) == ["turn left", "turn right"]
+    with pytest.raises(ValueError, match="run out after 2 distinct sentences"):
+        command_sentences(np.random.default_rng(0), 3)
+
+
+def test_plan_keeps_speakers_and_sentences_apart() -> None:
+    plan = plan_commands({"train": 15, "validation": 2, "test": 5}, {"train": 40, "validation": 6, "test": 10}, seed=0)
+    assert plan == plan_commands(
+        {"train": 15, "validation": 2, "test": 5}, {"train": 40, "validation": 6, "test": 10}, seed=0
+    )
+    speakers = {split: {clip.speaker for clip in clips} for split, clips in plan.items()}
+    assert {split: len(people) for split, people in speakers.items()} == {
+        "train": 40,
+        "validation": 6,
+        "test": 10,
+    }
+    everybody = [speaker for people in speakers.values() for speaker in people]
+    assert len({speaker.voice for speaker in everybody}) == len({speaker.seed for speaker in everybody}) == 56
+    trained = {clip.text for clip in plan["train"]}
+    for split in ("validation", "test"):
+        unseen = [clip for clip in plan[split] if clip.id.startswith(f"{split}-unseen-")]
+        seen = [clip for clip in plan[split] if clip.id.startswith(f"{split}-seen-")]
+        assert len(unseen) + len(seen) == len(plan[split]) and abs(len(unseen) - len(seen)) <= 1
+        assert {clip.speaker for clip in unseen} == {clip.speaker for clip in seen} == speakers[split]
+        assert trained.isdisjoint(clip.text for clip in unseen)
+        assert trained.issuperset(clip.text for clip in seen)
+    ids = [clip.id for clips in plan.values() for clip in clips]
+    assert len(set(ids)) == len(ids)
+
+
+def test_corpus_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
+    folder = synthesize_commands(tmp_path, **tiny.COMMANDS)
+    monkeypatch.setattr(commands, "write_corpus", lambda *_: pytest.fail("made again"))
+    assert synthesize_commands(tmp_path, **tiny.COMMANDS) == folder
+
+
+def test_other_arguments_other_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
+    folders = {synthesize_commands(tmp_path, **tiny.COMMANDS, seed=seed) for seed in (0, 1)}
+    folders |= {synthesize_commands(tmp_path, **{**tiny.COMMANDS, "num_test_speakers": 3})}
+    assert len(folders) == 3

@@ -1,0 +1,115 @@
+"""One recording: decoded, measured, and fetched from a server that has a bad day."""
+
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+import soundfile
+from test_corpora import encoded, tone
+
+import tiny
+from deepspeech2.data import preparation as examples
+from deepspeech2.data import recordings as audio
+from deepspeech2.data.batching import Row
+from deepspeech2.data.preparation import DropLog, Examples
+from deepspeech2.data.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
+from deepspeech2.system import network as servers
+
+
+def test_open_audio():
+    stereo = {"bytes": encoded(0.5, 8000, "WAV", channels=2), "path": None}
+    samples = open_audio(stereo, 16000)
+    assert samples.dtype == np.float32 and samples.shape == (8000,)
+    np.testing.assert_allclose(samples[1000:7000], tone(0.5)[1000:7000, 0], atol=1e-3)
+    assert audio_duration_s(stereo) == 0.5
+    assert audio_duration_s({"bytes": encoded(1.25, kind="OGG"), "path": None}) == 1.25
+
+
+def test_audio_errors(tmp_path):
+    nan = io.BytesIO()
+    soundfile.write(nan, np.full(100, np.nan), 16000, format="WAV", subtype="FLOAT")
+    for recording, message in [
+        ({"bytes": b"no sound", "path": "x.flac"}, r"'x.flac' \(8 bytes\) cannot be decoded"),
+        ({"bytes": b"", "path": None}, "cannot be decoded"),
+        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' is no file"),
+        ({"bytes": None, "path": None}, "neither the bytes nor the path"),
+        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "holds no samples"),
+        ({"bytes": nan.getvalue(), "path": None}, "not finite"),
+    ]:
+        with pytest.raises(AudioError, match=message):
+            open_audio(recording, 16000)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """`answers`: HTTP statuses, one for each request, the last one for all that follow."""
+    content = encoded(0.5)
+
+    class Handler(BaseHTTPRequestHandler):
+        answers: list[int] = []
+
+        def do_GET(self):
+            status = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            body = content if status == 200 else b"busy"
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(servers, "PAUSES_S", (0.01,) * 5)
+    Handler.url = f"http://127.0.0.1:{server.server_address[1]}/a.flac"
+    yield Handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_busy_server_is_asked_again(server, caplog):
+    server.answers = [429, 500, 503, 200]
+    fetched = fetch_audio({"bytes": None, "path": server.url})
+    assert audio_duration_s(fetched) == 0.5 and fetched["path"] == server.url
+    assert "trying again" in caplog.text
+    assert fetch_audio(fetched) is fetched  # once is enough
+
+
+def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
+    server.answers = [500]
+    with pytest.raises(ConnectionError, match=r"could not be fetched, 6 times on end.*the same command goes on"):
+        fetch_audio({"bytes": None, "path": server.url})
+
+
+def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, monkeypatch):
+    """Of 60 recordings no more are asked for than the fetchers had in hand, and those that followed at once."""
+    monkeypatch.setattr(servers, "PAUSES_S", (0.5,))
+    server.answers = [500]
+    asked = []
+    fetch = audio.fetch_audio
+    monkeypatch.setattr(examples, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
+    rows = [
+        Row({"audio": {"bytes": None, "path": server.url}, "text": "a", "id": str(index), "speaker_id": ""}, "c")
+        for index in range(60)
+    ]
+    processor = tiny.new_model()[1]
+    with pytest.raises(ConnectionError):
+        Examples(processor).items(rows, [0], DropLog(None, "log", resume=False))
+    assert len(asked) <= 5 * examples.FETCHERS
+
+
+def test_a_recording_that_is_gone_is_left_out(server):
+    server.answers = [404]
+    with pytest.raises(AudioError, match="does not exist"):
+        fetch_audio({"bytes": None, "path": server.url})
+
+
+def test_a_local_recording_is_not_touched():
+    local = {"bytes": None, "path": "a.wav"}
+    assert fetch_audio(local) is local

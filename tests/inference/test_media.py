@@ -1,0 +1,169 @@
+"""Sound out of audio and video files: the samples, each in its place; what is no media refused by name."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from deepspeech2.data.recordings import AudioError
+from deepspeech2.inference.media import read_blocks, read_utterance
+
+RATE = 16_000
+
+
+def tone(seconds: float, rate: int, hz: float = 440.0) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def write_video(
+    path: Path,
+    samples: np.ndarray,
+    rate: int,
+    starts_s: float,
+    codec: str,
+    hole: range = range(0),
+    broken: bool = False,
+) -> None:
+    """5 s of black picture, and sound that begins later; its frames `hole` are missing, or broken."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        audio = container.add_stream(codec, rate=rate, layout="stereo")
+        for index in range(50):
+            picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            picture.pts = index
+            container.mux(video.encode(picture))
+        container.mux(video.encode())
+        for number, start in enumerate(range(0, len(samples), 1024)):
+            both = np.ascontiguousarray(np.stack([samples[start : start + 1024]] * 2))
+            frame = av.AudioFrame.from_ndarray(both, format="fltp", layout="stereo")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start + round(starts_s * rate), Fraction(1, rate)
+            for packet in audio.encode(frame):
+                if number in hole and broken:
+                    garbage = av.Packet(bytes(len(bytes(packet))))
+                    garbage.stream, garbage.time_base = packet.stream, packet.time_base
+                    garbage.pts, garbage.dts, garbage.duration = packet.pts, packet.dts, packet.duration
+                    container.mux(garbage)
+                elif number not in hole:
+                    container.mux(packet)
+        container.mux(audio.encode())
+
+
+def read(path: Path) -> np.ndarray:
+    return np.concatenate(list(read_blocks(path, RATE)))
+
+
+def test_samples_are_those_of_the_file_in_blocks_of_ten_seconds(tmp_path: Path) -> None:
+    samples = tone(25, RATE)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    blocks = list(read_blocks(tmp_path / "a.wav", RATE))
+    assert [len(block) for block in blocks] == [160_000, 160_000, 80_000]
+    np.testing.assert_array_equal(np.concatenate(blocks), samples)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3", "a.wav"])
+def test_other_rates_and_channels_become_one_channel_at_the_models_rate(name: str, tmp_path: Path) -> None:
+    """44.1 kHz, 1.5 times the tone on the left and half of it on the right: their mean is the tone itself."""
+    left = tone(3, 44_100)
+    soundfile.write(tmp_path / name, np.stack([1.5 * left, 0.5 * left], axis=1), 44_100)
+    samples = read(tmp_path / name)
+    assert len(samples) == pytest.approx(3 * RATE, abs=0.08 * RATE)  # MP3 has a delay of its own
+    middle = samples[RATE : 2 * RATE]
+    assert np.abs(middle).max() == pytest.approx(0.3, abs=0.02)
+    assert np.abs(np.fft.rfft(middle)).argmax() == 440
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "aac"), ("a.mkv", "flac"), ("a.mkv", "libopus")])
+def test_sound_that_begins_late_is_in_its_place(name: str, codec: str, tmp_path: Path) -> None:
+    """2 s after the picture: captions count from the picture's start."""
+    write_video(tmp_path / name, tone(3, 48_000), 48_000, 2.0, codec)
+    samples = read(tmp_path / name)
+    assert len(samples) == pytest.approx(5 * RATE, abs=0.05 * RATE)
+    assert np.flatnonzero(np.abs(samples) > 0.1)[0] == pytest.approx(2 * RATE, abs=0.03 * RATE)
+    assert not samples[: round(1.9 * RATE)].any()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_missing_and_broken_sound_is_silence(broken: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """47 of 140 frames of 1024 samples at 48 kHz: 1.003 s are missing after 1 s; what follows keeps its place."""
+    write_video(tmp_path / "a.mkv", tone(3, 48_000), 48_000, 0.0, "flac", range(47, 94), broken)
+    samples = read(tmp_path / "a.mkv")
+    assert len(samples) == pytest.approx(3 * RATE, abs=0.05 * RATE)
+    quiet = np.abs(samples[round(1.2 * RATE) : round(1.9 * RATE)]).max()
+    assert quiet < 0.01 < np.abs(samples[round(2.2 * RATE) : round(2.9 * RATE)]).max()
+    assert ("damaged packets were taken for silence" in caplog.text) == broken
+
+
+@pytest.mark.parametrize(
+    "name, content, reason",
+    [("a.mp3", b"no sound at all", "undecodable"), ("a.mp4", b"", "undecodable"), ("a.wav", b"RIFF", "undecodable")],
+)
+def test_what_is_no_media_is_refused(name: str, content: bytes, reason: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AudioError, match="cannot be decoded") as caught:
+        read(tmp_path / name)
+    assert caught.value.reason == reason and "Errno" not in str(caught.value)
+    assert ("is empty (0 bytes)" in str(caught.value)) == (content == b"")
+
+
+def test_a_missing_file_an_address_and_a_picture_are_refused(tmp_path: Path) -> None:
+    for name in (tmp_path / "none.wav", Path("http://127.0.0.1/a.wav"), Path("/dev/zero")):
+        with pytest.raises(AudioError, match="is no file"):
+            read(name)
+    with av.open(str(tmp_path / "silent.mp4"), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+        container.mux(video.encode(picture))
+        container.mux(video.encode())
+    with pytest.raises(AudioError, match="no audio, but video"):
+        read(tmp_path / "silent.mp4")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.m3u8", "#EXTM3U\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"), ("a.mp3", "ffconcat version 1.0\nfile {}\n")],
+)
+def test_what_points_to_other_files_is_refused(name: str, text: str, tmp_path: Path) -> None:
+    """An upload that has FFmpeg read another file of the machine."""
+    soundfile.write(tmp_path / "secret.wav", tone(1, RATE), RATE)
+    (tmp_path / name).write_text(text.format("secret.wav"))
+    with pytest.raises(AudioError, match="cannot be decoded"):
+        read(tmp_path / name)
+
+
+def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.array([0.0, np.nan, 0.0], np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="not finite") as caught:
+        read(tmp_path / "a.wav")
+    assert caught.value.reason == "not_finite"
+
+
+def test_time_stamps_that_jump_by_hours_are_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mkv", tone(1, 48_000), 48_000, 5 * 3600.0, "flac")
+    with pytest.raises(AudioError, match="time stamps jump by 18,000 s"):
+        read(tmp_path / "a.mkv")
+
+
+def test_an_utterance_lasts_up_to_a_minute(tmp_path):
+    for seconds in (60, 61):
+        soundfile.write(tmp_path / f"{seconds}.wav", np.zeros(seconds * 8000, np.float32), 8000)
+    assert sum(map(len, read_utterance(tmp_path / "60.wav", 8000))) == 60 * 8000
+    with pytest.raises(AudioError, match=r"61.wav' is longer than 60 s; expected one utterance"):
+        read_utterance(tmp_path / "61.wav", 8000)
+
+
+def test_a_recording_that_was_cut_off_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a broken download: FFmpeg takes what there is for the whole."""
+    soundfile.write(tmp_path / "a.wav", tone(10, RATE), RATE)
+    whole = (tmp_path / "a.wav").read_bytes()
+    assert len(read(tmp_path / "a.wav")) == 10 * RATE and not caplog.records
+    (tmp_path / "b.wav").write_bytes(whole[: len(whole) // 2])
+    assert len(read(tmp_path / "b.wav")) == pytest.approx(5 * RATE, abs=100)
+    assert f"promises {len(whole) - len(whole) // 2:,} bytes more" in caplog.text
+    caplog.clear()
+    (tmp_path / "c.wav").write_bytes(whole[:4] + b"\xff\xff\xff\xff" + whole[8:])  # of a pipe
+    assert len(read(tmp_path / "c.wav")) == 10 * RATE and not caplog.records

@@ -1,0 +1,103 @@
+"""A grammar as its YAML declares it: what may be said, and every fault of it at once."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deepspeech2.inference.voice_commands.grammar import read_grammar
+
+
+def grammar_of(folder: Path, text: str):
+    path = folder / "grammar.yaml"
+    path.write_text(text, encoding="utf-8")
+    return read_grammar(path)
+
+
+def test_slots_are_lists_pairs_and_numbers(tmp_path):
+    grammar = grammar_of(
+        tmp_path,
+        """
+        commands: {go: "go to the {room} {times} times at {level}"}
+        slots:
+          room: [kitchen, living  room]
+          times: {once: 1, twice: 2}
+          level: {numbers: [90, 105, 5]}
+        """,
+    )
+    assert grammar.slots["room"] == {"kitchen": "kitchen", "living room": "living room"}
+    assert grammar.slots["times"] == {"once": 1, "twice": 2}
+    hundreds = {"one hundred": 100, "one hundred and five": 105, "one hundred five": 105}
+    assert grammar.slots["level"] == {"ninety": 90, "ninety five": 95} | hundreds
+
+
+def test_numbers_are_spoken_in_another_language(tmp_path):
+    grammar = grammar_of(tmp_path, "{language: de, commands: {a: '{n} grad'}, slots: {n: {numbers: [20, 21]}}}")
+    assert grammar.slots["n"] == {"zwanzig": 20, "einundzwanzig": 21}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "commands are missing"),
+        ("comands: {a: b}", "unknown key 'comands'; expected commands, slots, language; did you mean 'commands'?"),
+        ("commands: [a]", "commands is ['a']; expected 'name: ...' pairs"),
+        ("commands: {a: []}", "command 'a' has no phrase"),
+        ("commands: {a: [on]}", "command 'a' has True: YAML reads on, off, yes and no as true and false; put"),
+        ("commands: {off: a}", "commands has False: YAML reads"),
+        ("commands: {a: 5}", "command 'a' has 5; expected words"),
+        ("commands: {a: '(b|c'}", "command 'a', phrase '(b|c': '(' is never closed"),
+        ("commands: {a: 'b] c'}", "phrase 'b] c': ']' closes nothing"),
+        ("commands: {a: '(b] c'}", "phrase '(b] c': ']' closes nothing"),
+        ("commands: {a: 'b { c'}", "'{' is not expected here; a slot is written as {name}"),
+        ("commands: {a: '[b] [c]'}", "all of it may be left out"),
+        ("commands: {a: 'b|'}", "all of it may be left out"),
+        ("commands: {a: ''}", "all of it may be left out"),
+        ("{commands: {a: 'to {rooom}'}, slots: {room: [hall]}}", "there is no slot 'rooom'; did you mean 'room'?"),
+        ("{commands: {a: b}, slots: {room: []}}", "slot 'room' is []; expected a list of words"),
+        ("{commands: {a: b}, slots: {room: hall}}", "slot 'room' is 'hall'; expected a list of words"),
+        ("{commands: {a: b}, slots: {state: [on, 'off']}}", "slot 'state' has True: YAML reads on, off"),
+        ("{commands: {a: b}, slots: {level: [10]}}", "slot 'level' has 10; expected words"),
+        ("{commands: {a: b}, slots: {room: {hall: [a]}}}", "the value of 'hall' in slot 'room' has ['a']"),
+        ("{commands: {a: b}, slots: {n: {numbers: [1]}}}", "expected {numbers: [from, to]}"),
+        ("{commands: {a: b}, slots: {n: {numbers: [5, 1]}}}", "slot 'n' has numbers [5, 1]; expected whole ones"),
+        ("{commands: {a: b}, slots: {n: {numbers: [1, 2.5]}}}", "slot 'n' has numbers [1, 2.5]"),
+        ("{commands: {a: b}, slots: {n: {numbers: [0, 9, 0]}}}", "and a step of 1 or more"),
+        (
+            "{commands: {a: b}, slots: {n: {numbers: [0, 20000]}}}",
+            "has 20,001 numbers; expected up to 20,000",
+        ),
+        ("{commands: {a: b}, slots: {n: {numbers: [0, 99999999999999999999]}}}", "has 100,000,000,000,000,000,000 n"),
+        (f"{{commands: {{a: b}}, slots: {{n: {{numbers: [0, {10**400}, {10**400}]}}}}}}", "num2words cannot say"),
+        ("{language: no, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is False; expected its code"),
+        ("{commands: {a: 'light[s] on'}}", "'[' touches what is before it; expected a space"),
+        ("{commands: {a: '[un]lock it'}}", "'lock' touches what is before it"),
+        ("{commands: {a: '{n}{n}'}, slots: {n: [b]}}", "'{n}' touches what is before it"),
+        ("{commands: {a: b}, slots: {s: ['(red|blue)']}}", "slot 's' has '(red|blue)'; expected words alone"),
+        ("{commands: {a: b}, slots: {s: ['{t}']}}", "slot 's' has '{t}'; expected words alone"),
+        ("{commands: {a: b}, slots: {s: {a b: 1, 'a  b': 2}}}", "slot 's' gives 'a b' two values, 1 and 2"),
+        (
+            "{commands: {a: b}, slots: {s: {half: 0.5}}}",
+            "'half' in slot 's' has 0.5; expected text or a whole number",
+        ),
+        (
+            "{language: estonian, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}",
+            "language is 'estonian'; num2words does not",
+        ),
+        ("{language: xx, commands: {a: b}, slots: {n: {numbers: [1, 2]}}}", "language is 'xx'; num2words does not"),
+    ],
+)
+def test_a_fault_is_named_with_its_place(tmp_path, text, fault):
+    with pytest.raises(ValueError, match=re.escape(fault)):
+        grammar_of(tmp_path, text)
+
+
+def test_a_grammar_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no grammar '.*g.yaml'; expected a YAML file"):
+        read_grammar(tmp_path / "g.yaml")
+
+
+def test_all_faults_are_reported_at_once(tmp_path):
+    with pytest.raises(ValueError, match="is no grammar") as raised:
+        grammar_of(tmp_path, "{commands: {a: '{b', c: '{d}'}, slots: {e: [], f: [true]}}")
+    assert len(str(raised.value).splitlines()) == 1 + 4

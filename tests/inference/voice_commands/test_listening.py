@@ -1,0 +1,205 @@
+"""Commands out of a stream, end to end: a model that hears tones, a grammar of its letters, pauses between."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import tiny
+from deepspeech2.inference.voice_commands.grammar import read_grammar
+from deepspeech2.inference.voice_commands.listening import (
+    CommandListener,
+    file_pieces,
+    microphone_pieces,
+    recognise_recording,
+)
+from deepspeech2.inference.voice_commands.recognition import CommandRecogniser
+from streaming_models import FIXED, streaming_model
+from tone_model import tone_listener
+
+GRAMMAR = """
+commands:
+  switch: "{which}"
+  all: cba
+slots:
+  which: {ab: first, ac: second}
+"""
+SAID = ["ab", "cba", "ac"]
+
+
+class Tones:
+    """Stands for a stream: of each 0.1 s of sound it hears the letter whose tone it is."""
+
+    sampling_rate = tiny.RATE
+
+    def __init__(self) -> None:
+        self.waiting = np.zeros(0, np.float32)
+
+    def push(self, samples: np.ndarray) -> torch.Tensor:
+        self.waiting = np.concatenate([self.waiting, samples])
+        count = len(self.waiting) // 800
+        frames, self.waiting = self.waiting[: count * 800].reshape(count, 800), self.waiting[count * 800 :]
+        heard = np.abs(np.fft.rfft(frames, axis=1)).argmax(1) * tiny.RATE / 800
+        loud = np.abs(frames).max(1, initial=0.0) > 0.05
+        ids = [2 + [400, 900, 1800].index(int(hz)) if so else 0 for hz, so in zip(heard, loud, strict=True)]
+        return torch.log(0.001 + torch.eye(5)[ids])
+
+    def finish(self) -> torch.Tensor:
+        return torch.zeros(0, 5)
+
+
+def speech() -> np.ndarray:
+    """1 s of pause before each command and 2 s at the end; a letter lasts 0.1 s, and so does the space after it."""
+    time_s, rng = np.arange(800) / tiny.RATE, np.random.default_rng(0)
+    parts = []
+    for text in SAID:
+        parts.append(np.zeros(8000))
+        for letter in text:
+            parts += [0.3 * np.sin(2 * np.pi * tiny.TONES_HZ[letter] * time_s), np.zeros(800)]
+    samples = np.concatenate([*parts, np.zeros(16000)])
+    return (samples + 1e-3 * rng.standard_normal(len(samples))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def grammar(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("grammar") / "grammar.yaml"
+    path.write_text(GRAMMAR, encoding="utf-8")
+    return path
+
+
+def test_each_command_is_heard_where_it_is(grammar: Path, tmp_path: Path) -> None:
+    recogniser = CommandRecogniser(read_grammar(grammar), tiny.new_model()[1], 0.1, 0.05)
+    listener = CommandListener(Tones(), recogniser, silence_s=0.5)
+    soundfile.write(tmp_path / "speech.flac", speech(), tiny.RATE)
+    heard = list(listener.listen(file_pieces(tmp_path / "speech.flac", tiny.RATE, 0.07)))
+    assert [one.command.name for one in heard] == ["switch", "all", "switch"]
+    assert [dict(one.command.slots) for one in heard] == [{"which": "first"}, {}, {"which": "second"}]
+    # 1 s, and 0.2 s a letter but for the pause behind the last one
+    assert [(one.start_s, one.end_s) for one in heard] == [
+        (pytest.approx(1.0), pytest.approx(1.3)),
+        (pytest.approx(2.4), pytest.approx(2.9)),
+        (pytest.approx(4.0), pytest.approx(4.3)),
+    ]
+    for one in heard:  # the pause, the rest of the piece, and the computing
+        assert one.latency_s >= 0.5
+        assert one.to_dict()["accepted"] and one.to_dict()["start_s"] == round(one.start_s, 3)
+    assert listener.audio_s == pytest.approx(len(speech()) / tiny.RATE)
+    assert listener.real_time_factor == pytest.approx(listener.compute_s / listener.audio_s)
+
+
+def test_what_is_said_last_is_heard_though_no_pause_follows(grammar: Path) -> None:
+    recogniser = CommandRecogniser(read_grammar(grammar), tiny.new_model()[1], 0.1, 0.05)
+    listener = CommandListener(Tones(), recogniser)
+    heard = list(listener.listen([speech()[: 8000 + 2400]]))
+    assert [str(one.command.slots["which"]) for one in heard] == ["first"]
+
+
+def test_a_file_comes_whole_and_no_faster_than_it_was_spoken(tmp_path: Path, monkeypatch) -> None:
+    soundfile.write(tmp_path / "speech.wav", speech(), tiny.RATE, subtype="FLOAT")
+    slept, now = [], [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda pause_s: (slept.append(pause_s), now.__setitem__(0, now[0] + pause_s)))
+    pieces = list(file_pieces(tmp_path / "speech.wav", tiny.RATE, 0.25, realtime=True))
+    np.testing.assert_allclose(np.concatenate(pieces), speech(), atol=1e-6)
+    assert {len(piece) for piece in pieces[:-1]} == {2000}
+    assert sum(slept) == pytest.approx(len(speech()) / tiny.RATE)
+
+
+@pytest.fixture
+def sounddevice(monkeypatch):
+    """One second of silence, then the device is gone."""
+
+    class InputStream:
+        def __init__(self, rate: int, size: int, channels: int, dtype: str) -> None:
+            assert (rate, size, channels, dtype) == (8000, 800, 1, "float32")
+            self.reads = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_) -> None:
+            pass
+
+        def read(self, size: int):
+            self.reads += 1
+            if self.reads > 10:
+                raise module.PortAudioError("Device unavailable")
+            return np.zeros((size, 1), np.float32), self.reads == 3
+
+    module = SimpleNamespace(InputStream=InputStream, PortAudioError=type("PortAudioError", (Exception,), {}))
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return module
+
+
+def test_a_microphone_gives_pieces_until_it_is_gone(sounddevice, caplog) -> None:
+    pieces = microphone_pieces(8000, 0.1)
+    assert [next(pieces).shape for _ in range(10)] == [(800,)] * 10
+    assert caplog.text.count("some of it is lost") == 1
+    with pytest.raises(ValueError, match="cannot be opened at 8000 Hz: Device unavailable; python -m sounddevice"):
+        next(pieces)
+
+
+def test_without_sounddevice_a_microphone_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(ImportError, match="pip install sounddevice, and on Debian or Ubuntu apt install libportaudio2"):
+        next(microphone_pieces(8000, 0.1))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A model of random weights, 2 s of noise."""
+    folder = tmp_path_factory.mktemp("listen")
+    torch.manual_seed(0)
+    model, processor = streaming_model(FIXED)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    soundfile.write(folder / "noise.wav", noise, tiny.RATE)
+    return folder
+
+
+def test_the_recipe_listens_to_a_file(folder: Path, grammar: Path, repository: Path, capsys) -> None:
+    main = runpy.run_path(str(repository / "recipes" / "commands" / "listen.py"))["main"]
+    assert main([str(folder), str(grammar), str(folder / "noise.wav"), "--chunk_ms", "30"]) == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert "utterances in 2.0 s" in last and "on one core" in last
+    assert main([str(folder), str(grammar), str(folder / "noise.wav"), "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines  # what noise is to these weights begins some utterance
+    for line in lines:
+        assert {"name", "slots", "start_s", "latency_s"} <= set(json.loads(line))
+    with pytest.raises(SystemExit):
+        main([str(folder), str(grammar), "--microphone", "noise.wav"])
+
+
+def test_silence_around_a_recording_changes_its_times_alone(tmp_path: Path) -> None:
+    (tmp_path / "grammar.yaml").write_text(GRAMMAR)
+    listener = tone_listener()
+    grammar = read_grammar(tmp_path / "grammar.yaml")
+    recogniser = CommandRecogniser(grammar, listener.processor, listener.frame_s, listener.first_frame_s)
+    said = tiny.tones("ac", np.random.default_rng(0))
+    heard = {}
+    for before_s, after_s in ((0.0, 0.0), (6.0, 3.0)):
+        silence = (np.zeros(round(seconds * tiny.RATE), said.dtype) for seconds in (before_s, after_s))
+        soundfile.write(tmp_path / "command.wav", np.concatenate([next(silence), said, next(silence)]), tiny.RATE)
+        heard[before_s] = recognise_recording(listener, recogniser, tmp_path / "command.wav")
+    alone, around = heard[0.0], heard[6.0]
+    assert around.name == alone.name == "switch" and around.slots == alone.slots == {"which": "second"}
+    assert around.start_s == pytest.approx(alone.start_s + 6, abs=0.06)
+    assert around.end_s - around.start_s == pytest.approx(alone.end_s - alone.start_s, abs=0.06)
+    assert recogniser.trims
+
+
+def test_an_empty_recording_is_no_command(tmp_path: Path) -> None:
+    (tmp_path / "grammar.yaml").write_text(GRAMMAR)
+    listener = tone_listener()
+    grammar = read_grammar(tmp_path / "grammar.yaml")
+    recogniser = CommandRecogniser(grammar, listener.processor, listener.frame_s, listener.first_frame_s)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(tiny.RATE // 10), tiny.RATE)
+    assert not recognise_recording(listener, recogniser, tmp_path / "silent.wav").accepted

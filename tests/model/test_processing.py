@@ -1,0 +1,155 @@
+"""The processor: one normalisation, any alphabet, the blank at id 0, text that comes back as it went in."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
+
+ENGLISH = "'abcdefghijklmnopqrstuvwxyz "
+
+
+def processor(characters: str = ENGLISH, **options) -> DeepSpeech2Processor:
+    tokenizer = DeepSpeech2Processor.build_tokenizer(characters)
+    return DeepSpeech2Processor(DeepSpeech2FeatureExtractor(), tokenizer, **options)
+
+
+def with_blanks(ids: list[int]) -> list[int]:
+    """One alignment of the labels: every label over two frames, a blank between them."""
+    return [0, *(frame for label in ids for frame in (label, label, 0))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello, World!", "hello world"),
+        ("  two   spaces\tand\nlines ", "two spaces and lines"),
+        ("don’t DON'T don`t", "don't don't don't"),
+        ("well-known — truth…", "well known truth"),
+        ("cafe\u0301", "café"),  # e + combining accent -> é: a text has one spelling
+        ("«Ça va?»", "ça va"),
+        ("ПРИВЕТ", "привет"),
+        ("", ""),
+        ("...", ""),
+    ],
+)
+def test_normalisation(text: str, expected: str) -> None:
+    normalize = processor().normalize_text
+    assert normalize(text) == expected
+    assert normalize(normalize(text)) == expected
+
+
+@pytest.mark.parametrize(("text_case", "expected"), [("lower", "abc def"), ("upper", "ABC DEF"), ("keep", "Abc dEf")])
+def test_text_case(text_case: str, expected: str) -> None:
+    assert processor(text_case=text_case).normalize_text("Abc, dEf.") == expected
+
+
+def test_removed_characters_are_configurable() -> None:
+    assert processor(removed_characters="#").normalize_text("a#b, c") == "a b, c"
+
+
+def test_an_unknown_text_case_is_refused() -> None:
+    with pytest.raises(ValueError, match="text_case is 'title'; expected 'lower', 'upper' or 'keep'"):
+        processor(text_case="title")
+
+
+def test_unknown_characters_are_counted() -> None:
+    assert processor().unknown_characters("naïve 2 × 2") == {"ï": 1, "2": 2, "×": 1}
+    assert not processor().unknown_characters("naive")
+
+
+def test_unknown_characters_are_refused_with_their_names() -> None:
+    with pytest.raises(ValueError, match=r"'4 ever' has characters outside the vocabulary: \{'4': 1\}"):
+        processor().encode("4 ever")
+
+
+def test_the_blank_is_padding_is_zero() -> None:
+    tokenizer = processor().tokenizer
+    assert tokenizer.pad_token_id == 0
+    assert tokenizer.convert_ids_to_tokens(0) == "<pad>"
+    assert len(tokenizer) == len(ENGLISH) + 1
+    assert tokenizer.bos_token is tokenizer.eos_token is tokenizer.unk_token is None
+
+
+def test_labels_follow_the_order_of_the_vocabulary() -> None:
+    # "'" is 1, "a" 2, ..., "z" 27, " " 28
+    assert processor().encode("a z'") == [2, 28, 27, 1]
+
+
+@pytest.mark.parametrize(
+    ("characters", "text"),
+    [
+        (ENGLISH, "hello"),
+        (ENGLISH, "it's all well"),
+        ("абвгдежзийклмнопрстуфхцчшщъыьэюя ", "привет всем"),
+        ("あいうえおかきくけこ", "あああい"),
+        (" αβγδεζηθικλμνξοπρσςτυφχψω", "αλλοσ λογοσ"),
+        (ENGLISH.upper() + "|", "ONE|TWO THREE"),
+    ],
+)
+def test_text_comes_back_from_an_alignment(characters: str, text: str) -> None:
+    one = processor(characters)
+    assert one.batch_decode([with_blanks(one.encode(text))]) == [text]
+    assert one.tokenizer.decode(with_blanks(one.encode(text))) == text
+
+
+def test_repeats_without_a_blank_collapse() -> None:
+    one = processor()
+    h, e, l, o = one.encode("helo")  # noqa: E741
+    assert one.batch_decode([[h, h, e, 0, l, l, 0, l, o, o]]) == ["hello"]
+    assert one.batch_decode([[h, h, e, 0, l, l, l, l, o, o]]) == ["helo"]
+    assert one.batch_decode([[0, 0, 0], [h, 0, 0]]) == ["", "h"]
+
+
+def test_predictions_as_arrays() -> None:
+    one = processor()
+    assert one.batch_decode(np.array([[2, 0, 2], [3, 3, 0]])) == ["aa", "b"]
+
+
+def test_a_vocabulary_is_single_characters() -> None:
+    with pytest.raises(ValueError, match=r"expected single characters, but got \['ab'\]"):
+        DeepSpeech2Processor.build_tokenizer(["a", "ab"])
+    with pytest.raises(ValueError, match=r"the vocabulary is \[\]"):
+        DeepSpeech2Processor.build_tokenizer([])
+
+
+def test_the_space_is_always_in_the_vocabulary() -> None:
+    assert processor("abba").tokenizer.get_vocab() == {"<pad>": 0, "a": 1, "b": 2, " ": 3}
+    assert processor(" ab").tokenizer.get_vocab() == {"<pad>": 0, " ": 1, "a": 2, "b": 3}
+    assert len(processor("abba").tokenizer) == processor("abba").tokenizer.vocab_size == 4
+
+
+def test_audio_and_text_together() -> None:
+    batch = processor()(
+        [np.zeros(1600, np.float32), np.zeros(320, np.float32)],
+        text=["Yes!", "no"],
+        sampling_rate=16_000,
+        return_tensors="pt",
+    )
+    assert batch.input_features.shape == (2, 11, 161)
+    assert batch.attention_mask.sum(-1).tolist() == [11, 3]
+    assert batch.labels.tolist() == [[26, 6, 20], [15, 16, -100]]
+
+
+def test_either_alone() -> None:
+    one = processor()
+    assert set(one(np.zeros(320, np.float32), sampling_rate=16_000)) == {"input_features", "attention_mask"}
+    assert one(text="no").labels == [[15, 16]]
+    with pytest.raises(ValueError, match="neither audio nor text"):
+        one()
+
+
+def test_save_and_load_keep_everything(tmp_path: Path) -> None:
+    one = processor(ENGLISH.upper(), text_case="upper", removed_characters="#")
+    one.save_pretrained(tmp_path)
+    loaded = DeepSpeech2Processor.from_pretrained(tmp_path)
+    assert (loaded.text_case, loaded.removed_characters) == ("upper", "#")
+    assert loaded.tokenizer.get_vocab() == one.tokenizer.get_vocab()
+    assert len(loaded.tokenizer) == len(one.tokenizer) == 29
+    assert loaded.feature_extractor.to_dict() == one.feature_extractor.to_dict()
+    assert loaded.encode("IT'S") == one.encode("IT'S")
+    assert loaded.batch_decode([with_blanks(loaded.encode("TOO GOOD"))]) == ["TOO GOOD"]
+    assert json.loads((tmp_path / "vocab.json").read_text())["<pad>"] == 0

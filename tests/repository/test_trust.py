@@ -1,0 +1,169 @@
+"""What comes from elsewhere is data: no pickle, no code and no YAML tag of a model, a checkpoint or a recipe runs."""
+
+import json
+import pickle
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from deepspeech2.evaluation.metrics import Utterance, score
+from deepspeech2.evaluation.reports import write_run_report, write_score_report
+from deepspeech2.model.loading import load_model
+from finetuning import ROOT, exit_message, finetune, write_inputs
+from hub_repositories import Repository
+from hub_server import HubServer
+
+
+class Planted:
+    """An object whose pickle, when it is loaded, writes a file."""
+
+    def __init__(self, trace: Path):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.write_text, (self.trace, "was here")
+
+
+@pytest.fixture
+def trace(tmp_path) -> Path:
+    """The file that must not be there after the test; written by a pickle that works."""
+    trace = tmp_path / "trace"
+    pickle.loads(pickle.dumps(Planted(trace)))
+    trace.unlink()
+    yield trace
+    assert not trace.exists()
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    folder = tmp_path / "model"
+    for part in tiny.new_model():
+        part.save_pretrained(folder)
+    return folder
+
+
+def as_pickle(model: Path, trace: Path) -> None:
+    """The weights as transformers wrote them before safetensors, with a surprise."""
+    (model / "model.safetensors").unlink()
+    torch.save({"lm_head.weight": Planted(trace)}, model / "pytorch_model.bin")
+
+
+def on_the_hub(folder: Path, hub: HubServer) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.repositories["models/me/planted"] = Repository(history=[files])
+
+
+def test_weights_that_are_a_pickle_are_refused(tmp_path, endpoint, monkeypatch, model, trace):
+    """By both recipes that load a model, from a folder and from the Hub, by their name where it is known."""
+    as_pickle(model, trace)
+    write_inputs(tmp_path)
+    refusal = "other formats are pickles, programs that may do anything, and are not loaded"
+    message = exit_message(
+        monkeypatch,
+        str(tmp_path / "tune.yaml"),
+        "--model_name_or_path",
+        str(model),
+        "--output_dir",
+        str(tmp_path / "out"),
+    )
+    assert "no weights in model.safetensors, but pytorch_model.bin" in message and refusal in message
+    score = str(ROOT / "recipes" / "score.py")
+    monkeypatch.setattr(sys, "argv", [score, str(model), "--dataset_name", str(tmp_path / "train" / "train.csv")])
+    with pytest.raises(SystemExit, match=refusal):
+        runpy.run_path(score, run_name="__main__")
+    with HubServer() as hub:
+        on_the_hub(model, hub)
+        endpoint(hub.url)
+        with pytest.raises(ValueError, match=refusal):
+            load_model("me/planted")
+    assert not [line for line in hub.requests if ".bin" in line]
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+@pytest.mark.parametrize("kind", ["deepspeech2", "somebodys_own"])
+def test_code_beside_a_model_does_not_run(endpoint, model, trace, place, kind):
+    """Of a model of this package the package's own code runs; another is refused by its name."""
+    for path in model.glob("*.py"):
+        path.write_text(f"open({str(trace)!r}, 'w').write('was here')\n{path.read_text()}")
+    for name in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        content = json.loads((model / name).read_text())
+        assert "auto_map" in content or name == "tokenizer_config.json"
+        (model / name).write_text(json.dumps(content | ({"model_type": kind} if name == "config.json" else {})))
+    with HubServer() as hub:
+        on_the_hub(model, hub)
+        endpoint(hub.url)
+        name = str(model) if place == "folder" else "me/planted"
+        if kind == "deepspeech2":
+            loaded, processor = load_model(name)
+            assert {type(one).__module__.split(".")[0] for one in (loaded, processor)} == {"deepspeech2"}
+        else:
+            with pytest.raises(ValueError, match="holds a somebodys_own model; expected a deepspeech2 one"):
+                load_model(name)
+
+
+@pytest.mark.slow
+def test_the_state_of_a_checkpoint_does_not_run(tmp_path, trace):
+    """Whichever of its files is a pickle with a surprise."""
+    write_inputs(tmp_path)
+    output_dir = tmp_path / "out"
+    argv = [str(tmp_path / "config.yaml"), "--output_dir", str(output_dir)]
+    finetune(*argv)
+    (output_dir / "model.safetensors").unlink()  # as if it had stopped after its last checkpoint but one
+    shutil.rmtree(output_dir / "checkpoint-4")
+    checkpoint = output_dir / "checkpoint-2"
+    states = sorted(path for path in checkpoint.iterdir() if path.suffix in (".pt", ".pth"))
+    assert {path.name for path in states} == {
+        "data_position_0_of_1.pt",
+        "optimizer.pt",
+        "rng_state.pth",
+        "scheduler.pt",
+    }
+    listed = checkpoint / "files.json"
+    sizes = listed.read_text()
+
+    def plant(path):
+        torch.save(Planted(trace), path)
+        listed.write_text(json.dumps(json.loads(sizes) | {path.name: path.stat().st_size}))  # else it is not whole
+
+    for path in states:
+        content = path.read_bytes()
+        plant(path)
+        with pytest.raises(ValueError, match="nothing in it was executed"):
+            finetune(*argv)
+        path.write_bytes(content)
+    plant(checkpoint / "training_args.bin")  # nobody reads it
+    finetune(*argv)
+
+
+def test_a_tag_in_a_recipe_does_not_run(tmp_path, monkeypatch, trace):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"credit: !!python/object/apply:os.mkdir [{trace}]\n")
+    assert "is not YAML" in exit_message(monkeypatch, str(recipe))
+
+
+def test_a_report_shows_markup_as_text(tmp_path):
+    """Of transcripts, hypotheses, ids, speakers, names and commands alike."""
+    hostile = "<script>alert(1)</script>"
+    scores = score(
+        [Utterance(f"{hostile}{n}", f"{hostile}{n}", 1.0, f"a {hostile}", f"b {hostile} {n}") for n in (1, 2)]
+    )
+    whole = {"title": hostile, "command": hostile}
+    pages = [
+        write_score_report(tmp_path / "score", scores, **whole),
+        write_run_report(
+            tmp_path / "run",
+            **whole,
+            log_history=[],
+            results={hostile: {hostile: scores}},
+            config={hostile: hostile},
+            facts={hostile: hostile},
+        ),
+    ]
+    for page in pages:
+        content = page.read_text()
+        assert "&lt;script&gt;" in content and "<script>alert" not in content

@@ -1,0 +1,39 @@
+"""What the launcher was asked for, and a run that got less."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepspeech2.system.launch import asked_processes, launcher
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "words, asked",
+    [
+        (["python"], None),
+        (["accelerate", "launch"], None),
+        (["accelerate", "launch", "--cpu", "--num_processes", "2"], 2),
+        (["accelerate-launch", "--num_processes=3"], 3),
+        (["accelerate", "launch", "--config_file", str(ROOT / "accelerate_configs" / "cpu_ddp.yaml")], 2),
+        (["accelerate", "launch", "--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml"), "-h"], 1),
+    ],
+)
+def test_the_number_of_processes_that_was_asked_for(words, asked):
+    assert asked_processes([word for word in words if word != "-h"]) == asked
+
+
+def test_a_test_run_has_no_launcher():
+    assert launcher("finetune.py") == ["python"]
+
+
+def test_one_process_where_two_were_asked_for_is_refused():
+    """`accelerate launch --cpu --num_processes 2` starts one, and says nothing."""
+    accelerate = str(Path(sys.executable).with_name("accelerate"))
+    command = [accelerate, "launch", "--cpu", "--num_processes", "2", str(ROOT / "recipes" / "finetune.py")]
+    done = subprocess.run([*command, "--use_cpu", "true"], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode != 0
+    assert "finetune.py: num_processes is 2, but 1 run" in done.stderr

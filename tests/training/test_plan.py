@@ -1,0 +1,118 @@
+"""Fixed normalisation: measured once over training speech, stored, kept by runs that go on."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoFeatureExtractor, AutoProcessor
+
+import tiny
+from deepspeech2 import DeepSpeech2FeatureExtractor
+from deepspeech2.config.arguments import ModelArguments
+from deepspeech2.data.recordings import open_audio
+from deepspeech2.data.splits import load_train_corpora
+from deepspeech2.training.plan import build_model, fix_statistics, measure_statistics
+from finetuning import finetune, write_inputs
+
+UNMEASURED = tiny.FEATURES | {"normalization": "fixed"}
+FIXED = UNMEASURED | {"feature_mean": [0.1 * index for index in range(20)], "feature_std": [2.0] * 20}
+
+
+def processor_with(features):
+    return build_model(ModelArguments(model_config=tiny.MODEL, feature_config=features, characters=" abc"), [])[1]
+
+
+def test_mean_and_deviation_are_those_of_the_real_frames() -> None:
+    features = torch.tensor([[[1.0, 5.0], [3.0, 5.0]], [[5.0, 5.0], [100.0, 100.0]]])
+    mask = torch.tensor([[1, 1], [1, 0]])
+    mean, std = measure_statistics([(features, mask), (features[:, :0], mask[:, :0])])
+    assert mean == [3.0, 5.0]
+    assert std == [2.0, 1e-5]  # (4 + 0 + 4) / 2 = 2 ** 2; of a bin that never changes, not 0
+    with pytest.raises(ValueError, match="1 frames of speech"):
+        measure_statistics([(features[:1, :1], mask[:1, :1])])
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return tiny.write_corpus(tmp_path_factory.mktemp("tones"), "tones", 12)
+
+
+def test_a_run_measures_its_training_speech(manifest, tmp_path) -> None:
+    data = tiny.data_arguments(manifest)
+    processor, again = processor_with(UNMEASURED), processor_with(UNMEASURED)
+    fix_statistics(processor, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    plain = DeepSpeech2FeatureExtractor(**FIXED | {"feature_mean": [0.0] * 20, "feature_std": [1.0] * 20})
+    clips = [open_audio({"bytes": None, "path": str(path)}, tiny.RATE) for path in manifest.parent.glob("*.wav")]
+    frames = np.concatenate([plain(clip, sampling_rate=tiny.RATE)["input_features"][0] for clip in clips])
+    extractor = processor.feature_extractor
+    np.testing.assert_allclose(extractor.feature_mean, frames.mean(0), atol=2e-5)
+    np.testing.assert_allclose(extractor.feature_std, frames.std(0, ddof=1), atol=2e-5)
+    normalised = np.concatenate([extractor(clip, sampling_rate=tiny.RATE)["input_features"][0] for clip in clips])
+    np.testing.assert_allclose(normalised.mean(0), 0.0, atol=1e-4)
+    fix_statistics(again, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    assert again.to_dict() == processor.to_dict()
+    kept = processor_with(FIXED)
+    fix_statistics(kept, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    assert kept.feature_extractor.feature_mean == FIXED["feature_mean"]
+
+
+def test_statistics_are_saved_with_the_processor(tmp_path) -> None:
+    processor = processor_with(FIXED)
+    processor.save_pretrained(tmp_path)
+    clip = np.random.default_rng(0).standard_normal(4000).astype(np.float32)
+    expected = processor(clip, sampling_rate=tiny.RATE)["input_features"]
+    stored = json.loads((tmp_path / "processor_config.json").read_text())["feature_extractor"]
+    assert stored["feature_mean"] == FIXED["feature_mean"] and stored["feature_std"] == FIXED["feature_std"]
+    for loaded in (AutoProcessor.from_pretrained(tmp_path), AutoFeatureExtractor.from_pretrained(tmp_path)):
+        np.testing.assert_array_equal(loaded(clip, sampling_rate=tiny.RATE)["input_features"], expected)
+
+
+def test_a_clip_is_normalised_by_itself_alone() -> None:
+    """The second half of a longer clip has the frames that it has alone, but for the one that reflects its start."""
+    extractor = DeepSpeech2FeatureExtractor(**FIXED)
+    clip = np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    whole, part = (extractor(one, sampling_rate=tiny.RATE)["input_features"][0] for one in (clip, clip[4000:]))
+    np.testing.assert_allclose(whole[52:], part[2:], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"feature_std": None}, "have 20 and 0 numbers; expected feature_size 20 of each"),
+        ({"feature_mean": [0.0] * 3, "feature_std": [1.0] * 3}, "have 3 and 3 numbers"),
+        ({"feature_std": [0.0] * 20}, "the standard deviations above 0"),
+        ({"normalization": "bin"}, "are of normalization 'fixed', but it is 'bin'"),
+    ],
+)
+def test_wrong_statistics_are_refused(options, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DeepSpeech2FeatureExtractor(**FIXED | options)
+
+
+def test_features_before_the_measurement_are_refused() -> None:
+    with pytest.raises(ValueError, match="have not been measured"):
+        DeepSpeech2FeatureExtractor(**UNMEASURED)(np.zeros(800, np.float32), sampling_rate=tiny.RATE)
+
+
+def test_a_run_that_goes_on_keeps_them(tmp_path, caplog) -> None:
+    write_inputs(tmp_path)
+    config, out = tmp_path / "config.yaml", tmp_path / "out"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | {"feature_config": UNMEASURED}))
+    with caplog.at_level(logging.INFO):
+        finetune(str(config), "--output_dir", str(out))
+    assert "by what was measured over" in caplog.text
+    # As if it had been stopped after its second step, and had measured what no measurement would give now.
+    (out / "model.safetensors").unlink()
+    (out / "checkpoint-4").rename(out / "copy of checkpoint-4")
+    path, sizes = (out / "checkpoint-2" / name for name in ("processor_config.json", "files.json"))
+    content = json.loads(path.read_text())
+    content["feature_extractor"]["feature_mean"] = [7.0] * 20
+    path.write_text(json.dumps(content))
+    sizes.write_text(json.dumps(json.loads(sizes.read_text()) | {path.name: path.stat().st_size}))
+    finetune(str(config), "--output_dir", str(out))
+    after = json.loads((out / "processor_config.json").read_text())["feature_extractor"]
+    assert after["feature_mean"] == [7.0] * 20
+    assert after["feature_std"] == content["feature_extractor"]["feature_std"]
