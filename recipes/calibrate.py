@@ -15,7 +15,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
 from deepspeech2.decoding.decoder import Decoder, frame_times
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("--decoder", type=Path, metavar="FILE", help="decoder.json (default: greedy)")
-    add_split_arguments(parser)
+    add_split_options(parser)
     parser.add_argument(
         "--check", nargs="+", default=[], metavar="SPLIT", help="splits to check on: SPLIT, CONFIG/SPLIT"
     )

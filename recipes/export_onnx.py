@@ -17,7 +17,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream
 from deepspeech2.evaluation.onnx_gate import refuse_worse, write_comparison
@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the export")
-    add_split_arguments(parser)
+    add_split_options(parser)
     parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
     parser.add_argument(
         "--max_wer_difference",

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream, build_loader
 from deepspeech2.decoding.decoder import DecodingProcesses, load_decoder
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
-    add_split_arguments(parser)
+    add_split_options(parser)
     parser.add_argument(
         "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
     )

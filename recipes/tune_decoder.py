@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import Decoder, frame_times
 from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, write_options
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("language_model", metavar="LM", help="ARPA file, as train_lm.py writes")
-    add_split_arguments(parser)
+    add_split_options(parser)
     parser.add_argument("--alphas", nargs="+", type=float, default=ALPHAS, help="weights to try (default: %(default)s)")
     parser.add_argument("--betas", nargs="+", type=float, default=BETAS, help="nats for a word (default: %(default)s)")
     parser.add_argument("--beam_size", type=int, default=100, help="texts kept at each frame (default: %(default)s)")

@@ -17,7 +17,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_other_split, load_split
 from deepspeech2.decoding.tuning import stored_split
 from deepspeech2.evaluation.reports import rejection_curves, save_png
@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
-    add_split_arguments(parser)
+    add_split_options(parser)
     parser.add_argument(
         "--outside",
         nargs="+",

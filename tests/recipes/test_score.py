@@ -13,7 +13,7 @@ import soundfile
 import torch
 
 from deepspeech2 import DeepSpeech2Config, DeepSpeech2FeatureExtractor, DeepSpeech2ForCTC, DeepSpeech2Processor
-from deepspeech2.config.options import add_split_arguments, split_arguments
+from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream
 from deepspeech2.model.loading import load_model
@@ -56,7 +56,7 @@ def main(repository):
 
 def score_parser(words):
     parser = argparse.ArgumentParser()
-    add_split_arguments(parser)
+    add_split_options(parser)
     return parser.parse_args(words)
 
 

@@ -1,10 +1,11 @@
-"""How a recipe ends on an error: in one message where the user can mend it, in a traceback where only we can."""
+"""How a command begins and ends: its log, its exit status, its errors in one message where the user can mend them."""
 
 import errno
 import logging
 import re
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 OURS = Path(__file__).parents[1]
@@ -18,8 +19,6 @@ def end_run(program: str, error: BaseException) -> None:
 
     An error that comes out of other code was not foreseen: it is raised on, with its traceback.
     """
-    if isinstance(error, KeyboardInterrupt):
-        sys.exit(f"{program}: stopped by Ctrl-C")
     half_written = "requested and" in str(error)  # numpy's own, without a number
     if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
         where = f", {str(error.filename)!r}" if error.filename else ""
@@ -40,3 +39,20 @@ def set_up_log(level: int = logging.INFO) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def run(main: Callable[[list[str]], int | None], stopped: str = "stopped by Ctrl-C") -> None:
+    """
+    Runs a command and ends the process, with its exit status or in the words of `end_run`.
+
+    Args:
+        main: takes the words behind the command's name; returns the exit status, None for 0.
+        stopped: what to say after Ctrl-C.
+    """
+    program = Path(sys.argv[0]).name
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(f"{program}: {stopped}")
+    except (ValueError, OSError, ImportError) as error:
+        end_run(program, error)

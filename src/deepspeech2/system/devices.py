@@ -34,6 +34,30 @@ def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
     return torch.get_num_threads()
 
 
+def choose_device(name: str) -> torch.device:
+    """
+    That of a command's `--device`.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N; auto is this process's GPU where there is one.
+
+    Raises:
+        ValueError: another name, or a GPU that is not there.
+    """
+    if name == "auto":
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"--device is {name!r}; expected auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device is {name!r}, but this machine has {torch.cuda.device_count()} GPUs that torch sees")
+    return device
+
+
 def available_cpus() -> int:
     """Those that this process may run on, where the system tells; a job of a cluster has few of many."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
