@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from torch import nn
-from transformers.modeling_outputs import ModelOutput
 
 from ..data.corpora import Corpus
 from ..data.streams import EvaluationStream, build_loader
@@ -41,7 +41,7 @@ def split_batches(
     return build_loader(stream, num_workers=1)
 
 
-def predict(model: nn.Module, batches: Iterable[dict], with_loss: bool = False) -> Iterator[tuple[dict, ModelOutput]]:
+def predict(model: nn.Module, batches: Iterable[dict], with_loss: bool = False) -> Iterator[tuple[dict, Any]]:
     """
     Each batch with the model's output, in inference mode; one is held at a time.
 
