@@ -184,7 +184,7 @@ def test_the_corpus_is_one_that_training_reads(tmp_path: Path, monkeypatch, caps
     media = [captioned(tmp_path / "media", "one", 1), captioned(tmp_path / "media", "two", 2)]
     bare = write_tones(tmp_path / "media" / "bare.wav", "ab")
     out = tmp_path / "corpus"
-    words = ["tones", str(out), *map(str, media), str(bare), "--max_duration_s", "6"]
+    words = ["tones", *map(str, media), str(bare), "--max_duration_s", "6", "--output_dir", str(out)]
     assert main(words) == 1
     printed = capsys.readouterr()
     assert "4 cues left out (2 poorly_heard, 2 nothing_said)" in printed.out
