@@ -32,6 +32,7 @@ from deepspeech2.evaluation.reports import reliability_diagram, save_png
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import set_up_process
+from deepspeech2.system.files import write_whole
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -79,7 +80,7 @@ def main(argv: list[str]) -> int:
     print("\n".join(lines))
     save_png(reliability_diagram(lines), args.output_dir / "reliability.png")
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
-    (args.output_dir / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    write_whole(args.output_dir / "calibration.json", json.dumps(found, indent=2))
     written = args.decoder or own
     replaced = ", in place of the one that was there" if written.is_file() else ""
     write_options(replace(options, calibration=calibration), written)

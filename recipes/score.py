@@ -38,6 +38,7 @@ from deepspeech2.evaluation.scoring import score_model, write_utterances
 from deepspeech2.model.loading import load_models
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import count_workers, set_up_process
+from deepspeech2.system.files import write_whole
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
 
@@ -119,7 +120,7 @@ def main(argv: list[str]) -> int:
         "baseline": args.baseline,
         "comparison": comparison.to_dict() if comparison else None,
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_whole(folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False))
     named = " / ".join(part for part in (Path(args.dataset_name).name, args.dataset_config, args.split) if part)
     report = write_score_report(
         folder,

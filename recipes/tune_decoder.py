@@ -29,6 +29,7 @@ from deepspeech2.evaluation.reports import heat_map, save_png
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import count_workers, set_up_process
+from deepspeech2.system.files import write_whole
 
 ALPHAS = [0.2, 0.4, 0.6, 0.8, 1.0]
 BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
 
     greedy, *tried = trials
     best = best_trial(tried)
-    (args.output_dir / "trials.md").write_text(trials_table(trials), encoding="utf-8")
+    write_whole(args.output_dir / "trials.md", trials_table(trials))
     wers = np.array([trial.scores.wer for trial in tried]).reshape(len(alphas), len(betas))
     save_png(heat_map(alphas, betas, wers), args.output_dir / "heat_map.png")
     write_options(best.options, args.output_dir / DECODER_NAME)
