@@ -14,7 +14,10 @@ import tiny
 from deepspeech2.config.parser import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts)
+SHARED = ("corpora.py", "whisper.py")  # modules of the scripts beside them
+RECIPES = sorted(
+    path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts and path.name not in SHARED
+)
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "recipes").rglob("*.md"))]
 
 
