@@ -1,7 +1,6 @@
 """The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults come at once."""
 
 import argparse
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -14,6 +13,7 @@ from transformers.hf_argparser import string_to_bool
 
 from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
 from .method_arguments import AdaptationArguments, ObjectiveArguments
+from .suggestions import did_you_mean
 from .validation import contradictions, without_effect
 from .yaml_loader import read_yaml
 
@@ -193,5 +193,4 @@ def _scalar(value: Any, action: argparse.Action) -> Any:
 
 
 def _unknown_key(key: str, known: set[str], where: str) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    return f"{where}: unknown key {key!r}{did_you_mean(key, known)}"

@@ -1,6 +1,5 @@
 """Mean and standard deviation of each bin of the features over training speech: what fixed normalisation stores."""
 
-import difflib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.trainer_utils import IntervalStrategy
 
 from ..config.arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from ..config.suggestions import did_you_mean
 from ..data.augmentation import Augmentation
 from ..data.corpora import Corpus
 from ..data.splits import with_weights
@@ -194,9 +194,7 @@ def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processo
 def _refuse_unknown(argument: str, given: dict, known: set[str]) -> None:
     for key in given:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"{argument}: unknown key {key!r}{hint}")
+            raise ValueError(f"{argument}: unknown key {key!r}{did_you_mean(key, known)}")
 
 
 def build_train_stream(
