@@ -5,6 +5,7 @@ import pytest
 
 import tiny
 from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.config.validation import augmentation_faults
 from deepspeech2.data.augmentation import draw_silences_s, surround, trim
 from deepspeech2.data.splits import load_train_corpora
 from deepspeech2.training.plan import build_train_stream
@@ -58,7 +59,9 @@ def test_batches_have_the_duration_that_is_heard(tmp_path) -> None:
 
 
 def test_negative_silence_is_refused() -> None:
-    assert AugmentationArguments(silence_s=-1.0).faults() == ["silence_s is -1.0; expected 0 or more seconds"]
+    assert augmentation_faults(AugmentationArguments(silence_s=-1.0)) == [
+        "silence_s is -1.0; expected 0 or more seconds"
+    ]
 
 
 @pytest.mark.parametrize("noise_db", [-200, -60])

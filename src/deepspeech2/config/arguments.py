@@ -1,8 +1,12 @@
 """What a recipe can be told: typed dataclasses, each field with its help."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
+
+from .method_arguments import AdaptationArguments, ObjectiveArguments
 
 
 @dataclass
@@ -150,24 +154,6 @@ class AugmentationArguments:
     num_frequency_masks: int = field(default=2, metadata={"help": "Frequency masks a clip."})
     frequency_mask_max_bins: int = field(default=27, metadata={"help": "Widest frequency mask, bins."})
 
-    def faults(self) -> list[str]:
-        """What is out of its range, a sentence each."""
-        changes = ("speed_perturbation", "vocal_tract_perturbation")
-        shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
-        faults = [
-            f"{name} is {getattr(self, name)}; expected a share between 0 and {most}"
-            for name, most in (*((name, 0.5) for name in changes), *((name, 1.0) for name in shares))
-            if not 0 <= getattr(self, name) <= most
-        ]
-        counts = ("num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins")
-        faults += [f"{name} is {getattr(self, name)}; expected 0 or more" for name in counts if getattr(self, name) < 0]
-        if self.silence_s < 0:
-            faults.append(f"silence_s is {self.silence_s}; expected 0 or more seconds")
-        lowest, highest = self.noise_snr_db_min, self.noise_snr_db_max
-        if lowest > highest:
-            faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
-        return faults
-
 
 @dataclass
 class RecipeTrainingArguments(TrainingArguments):
@@ -218,3 +204,26 @@ class RecipeTrainingArguments(TrainingArguments):
     compare_with_scratch: bool = field(
         default=False, metadata={"help": "Also train random weights with the same budget, and report both."}
     )
+
+    @property
+    def folder(self) -> Path:
+        """Of the run: `output_dir`."""
+        return Path(self.output_dir or ".")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    A whole run, as a YAML file and the command line declare it.
+
+    Args:
+        settings: what was given or is no default, by key, without tokens.
+    """
+
+    model: ModelArguments = field(default_factory=ModelArguments)
+    data: DataArguments = field(default_factory=DataArguments)
+    augmentation: AugmentationArguments = field(default_factory=AugmentationArguments)
+    adaptation: AdaptationArguments = field(default_factory=AdaptationArguments)
+    objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    training: RecipeTrainingArguments = field(default_factory=RecipeTrainingArguments)
+    settings: dict[str, Any] = field(default_factory=dict)
