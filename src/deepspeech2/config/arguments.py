@@ -210,6 +210,11 @@ class RecipeTrainingArguments(TrainingArguments):
         """Of the run: `output_dir`."""
         return Path(self.output_dir or ".")
 
+    @property
+    def stream_seed(self) -> int:
+        """Of the order of the speech and its augmentation."""
+        return self.seed if self.data_seed is None else self.data_seed
+
 
 @dataclass(frozen=True)
 class Recipe:

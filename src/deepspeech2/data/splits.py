@@ -2,8 +2,8 @@
 
 import logging
 import zlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,36 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = "held-out"
 OF_CORPUS = "::"  # between the name of another corpus and its split
+
+
+@dataclass(frozen=True)
+class Speech:
+    """
+    The speech of a run.
+
+    Args:
+        train: a list for each `dataset_name`, with an entry for each of its joined splits.
+        validation: what is scored during training, the `eval_split`.
+        test: what is scored before and after, by the name of the split.
+        unlabelled: what a batch of comes along in each step, without transcripts.
+    """
+
+    train: Sequence[Sequence[Corpus]]
+    validation: Sequence[Corpus] = ()
+    test: Mapping[str, Sequence[Corpus]] = field(default_factory=dict)
+    unlabelled: Sequence[Corpus] = ()
+
+    @property
+    def trained_on(self) -> list[Corpus]:
+        """All of `train`, flat."""
+        return [corpus for joined in self.train for corpus in joined]
+
+
+def load_speech(data: DataArguments) -> Speech:
+    """All that a run reads; see the functions below."""
+    train = load_train_corpora(data)
+    validation, test = load_eval_splits(data)
+    return Speech(train, validation, test, load_unlabelled(data))
 
 
 def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
