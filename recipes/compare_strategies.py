@@ -1,5 +1,5 @@
 """
-Runs ways of fine-tuning at one budget, with several seeds, and says which to take.
+Compares strategies of fine-tuning at one budget, with several seeds, and says which to take.
 
     python recipes/adaptation/prepare.py LIBRISPEECH_MINI
     python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --num_workers 2

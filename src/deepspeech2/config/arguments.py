@@ -36,7 +36,7 @@ class ModelArguments:
     )
     language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
     license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
-    credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
+    credit: str = field(default="", metadata={"help": "Attribution of the training data, for the model card."})
     warm_start: str = field(
         default="",
         metadata={
@@ -97,8 +97,8 @@ class DataArguments:
     unlabelled_dataset_name: str = field(
         default="",
         metadata={
-            "help": "Corpus without transcripts, also a bare folder of recordings, of which a batch comes along in "
-            "each step, for what learns from such speech."
+            "help": "Corpus without transcripts, or a bare folder of recordings; each step has a batch of it, for what "
+            "learns from such speech."
         },
     )
     unlabelled_dataset_config: str = field(default="", metadata={"help": "Config of unlabelled_dataset_name."})
@@ -143,7 +143,7 @@ class AugmentationArguments:
     noise_folder: str = field(default="", metadata={"help": "Folder of noise recordings; empty: generated noise."})
     noise_snr_db_min: float = field(default=5.0, metadata={"help": "Lowest signal-to-noise ratio, dB."})
     noise_snr_db_max: float = field(default=30.0, metadata={"help": "Highest signal-to-noise ratio, dB."})
-    reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with a room's echo."})
+    reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with reverberation."})
     vocal_tract_perturbation: float = field(
         default=0.0, metadata={"help": "Largest relative change of the vocal tract's resonances."}
     )

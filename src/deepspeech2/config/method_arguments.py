@@ -86,7 +86,7 @@ class ObjectiveArguments:
         default=1.0, metadata={"help": "Temperature of both models in the distillation."}
     )
     distillation_speech: str = field(
-        default="all", metadata={"help": "On which speech the starting model is followed: all, labelled or unlabelled."}
+        default="all", metadata={"help": "Speech on which this model is followed: all, labelled or unlabelled."}
     )
 
     @property

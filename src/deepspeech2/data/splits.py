@@ -28,7 +28,7 @@ class Speech:
         train: a list for each `dataset_name`, with an entry for each of its joined splits.
         validation: what is scored during training, the `eval_split`.
         test: what is scored before and after, by the name of the split.
-        unlabelled: what a batch of comes along in each step, without transcripts.
+        unlabelled: speech without transcripts, of which each step has a batch.
     """
 
     train: Sequence[Sequence[Corpus]]
@@ -183,17 +183,17 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
     for train_name, train_config, train_split in _named(data):
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
-                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
-                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
+                "%s / %s is scored, but the model is trained on it: the error rates will say how well it "
+                "remembers, not how well it transcribes. Give another corpus as eval_dataset_name, another split, or held_out_share "
                 "0.1 with eval_split %s",
                 name,
                 split,
                 HELD_OUT,
             )
-    heard = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
-    if (name, config) == heard and (one_split or split in data.unlabelled_split.split("+")):
+    unlabelled = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
+    if (name, config) == unlabelled and (one_split or split in data.unlabelled_split.split("+")):
         logger.warning(
-            "%s / %s is scored, and the model hears it in training, without its transcripts: the error rates will be "
+            "%s / %s is scored, and the model is trained on it, without its transcripts: the error rates will be "
             "those of speech that it could adapt to, not of new speech",
             name,
             split,

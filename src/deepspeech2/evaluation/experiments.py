@@ -1,4 +1,4 @@
-"""What is compared, declared in one YAML: ways of fine-tuning at one budget, and the runs that they make."""
+"""What is compared, declared in one YAML: strategies of fine-tuning at one budget, and the runs that they make."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

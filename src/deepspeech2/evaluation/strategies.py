@@ -1,4 +1,4 @@
-"""Ways of fine-tuning against each other: the runs carried out, read back as scores, and which one to take."""
+"""Strategies of fine-tuning compared: the runs carried out, read back as scores, and which one to take."""
 
 import json
 import os

@@ -56,7 +56,7 @@ def open_repository(
     if token:
         logger.warning(
             "hub_token stands in the command or the configuration, where others may read it, and accelerate prints the "
-            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of sight"
+            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of both"
         )
     api = HfApi(token=token)
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n")

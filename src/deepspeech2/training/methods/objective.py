@@ -34,7 +34,7 @@ class Objective:
       times -`domain_adversarial_weight` x the schedule of domain_adversarial.py.
     - `distillation_weight` x T^2 KL(start || model), frame by frame, at the temperature T: Hinton et al., 2015
       (https://arxiv.org/abs/1503.02531), from the model as the run found it, as in Li and Hoiem, 2016
-      (https://arxiv.org/abs/1606.09282). Its copy hears the same augmented features, and is never saved.
+      (https://arxiv.org/abs/1606.09282). Its copy takes the same augmented features, and is never saved.
 
     All are means over the utterances, of what is a mean over the frames of each; of CTC it is a mean over the labels,
     of the error rate over the words. Labelled and unlabelled speech pass the model as one batch, with common statistics
@@ -180,8 +180,8 @@ class Objective:
         temperature = self.arguments.distillation_temperature
         with torch.no_grad():
             taught = self.start(features[chosen], mask[chosen]).logits
-        wanted, heard = ((one.float() / temperature).log_softmax(-1) for one in (taught, logits[chosen]))
-        return temperature**2 * divergence(wanted, heard, lengths[chosen]).mean()
+        wanted, given = ((one.float() / temperature).log_softmax(-1) for one in (taught, logits[chosen]))
+        return temperature**2 * divergence(wanted, given, lengths[chosen]).mean()
 
 
 def divergence(reference: torch.Tensor, log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
