@@ -405,10 +405,10 @@ def test_a_started_run_is_held_to_its_settings(tmp_path):
 
 def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     """Two machines, each with a folder of its own by the same name."""
-    training = SimpleNamespace(output_dir=str(tmp_path), process_index=0, world_size=2)
+    training = SimpleNamespace(folder=tmp_path, process_index=0, world_size=2)
     monkeypatch.setattr(runs, "gather_object", lambda own: [*own, ("nothing", [])])
     with pytest.raises(ValueError, match=r"process\(es\) 1 find another content.*file system that they share"):
-        hold_to_recipe(training, {"seed": 1})
+        hold_to_recipe(Recipe(training=training, settings={"seed": 1}))
     monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
     hold_to_recipe(training, {"seed": 1})
 

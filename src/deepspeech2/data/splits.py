@@ -183,9 +183,9 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
     for train_name, train_config, train_split in _named(data):
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
-                "%s / %s is scored, but the model is trained on it: the error rates will say how well it "
-                "remembers, not how well it transcribes. Give another corpus as eval_dataset_name, another split, or held_out_share "
-                "0.1 with eval_split %s",
+                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
+                "not how well it transcribes. Give another corpus as eval_dataset_name, another split, or "
+                "held_out_share 0.1 with eval_split %s",
                 name,
                 split,
                 HELD_OUT,
