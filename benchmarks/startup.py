@@ -127,17 +127,18 @@ def measure(folder: Path, seed: int) -> dict:
     """The first batch of a training with mini.yaml, in this process."""
     # Here, for --first_step times the imports.
     from deepspeech2.config.parser import parse_recipe
-    from deepspeech2.data.splits import load_train_corpora
+    from deepspeech2.data.splits import Speech, load_train_corpora
     from deepspeech2.data.streams import build_loader
-    from deepspeech2.training.plan import build_model, plan_training
+    from deepspeech2.training.plan import plan_training
+    from deepspeech2.training.start import Run, build_model
 
     with tempfile.TemporaryDirectory() as output_dir:
         words = [*of_corpus(folder, output_dir), "--seed", str(seed)]
-        model_arguments, data, augmentation, *_, training, _ = parse_recipe(words, MINI)
-        model, processor = build_model(model_arguments, [])
+        recipe = parse_recipe(words, MINI)
+        built = build_model(recipe.model, [])
         held_mb = psutil.Process().memory_info().rss / 2**20
         started = time.perf_counter()
-        plan = plan_training(load_train_corpora(data), model, processor, data, augmentation, training)
+        plan = plan_training(Run(recipe, Speech(load_train_corpora(recipe.data)), *built))
         batch = next(iter(build_loader(plan.stream, num_workers=0)))
         seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": peak_memory_mb() - held_mb, "clips": len(batch["ids"])}

@@ -23,11 +23,13 @@ import torch
 from measuring import draw_durations_s, write_table
 
 from deepspeech2.config.parser import parse_recipe
-from deepspeech2.data.batching import cut_batches
+from deepspeech2.data.batching import Batching, cut_batches
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.splits import load_train_corpora
+from deepspeech2.data.preparation import Examples, Filters
+from deepspeech2.data.splits import Speech, load_train_corpora
 from deepspeech2.data.streams import SpeechStream, build_loader
-from deepspeech2.training.plan import build_model, build_train_stream
+from deepspeech2.training.plan import build_train_stream
+from deepspeech2.training.start import Run, build_model
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = ROOT / "outputs" / "benchmarks"
@@ -93,8 +95,7 @@ def to_frames(duration_s: float) -> int:
 def padding_of_corpus(name: str, config: str | None, split: str, max_utterances: int) -> dict[str, float]:
     """By way, over the first epoch of a stream, at most so many utterances."""
     corpora = load_corpus(name, config, split)
-    model_arguments, *_ = parse_recipe([str(MINI), "--dataset_name", name], MINI)
-    model, processor = build_model(model_arguments, [])
+    model, processor = build_model(parse_recipe([str(MINI), "--dataset_name", name], MINI).model, [])
     extractor = processor.feature_extractor
 
     def output_frames(num_samples: int) -> int:
@@ -103,7 +104,8 @@ def padding_of_corpus(name: str, config: str | None, split: str, max_utterances:
     count = min(max_utterances, *(corpus.num_examples or max_utterances for corpus in corpora))
     shares = {}
     for way, limits in WAYS.items():
-        stream = SpeechStream(corpora, None, processor, output_frames, seed=1, window_size=WINDOW_SIZE, **limits)
+        examples = Examples(processor, Filters(output_frames))
+        stream = SpeechStream(corpora, None, examples, Batching(**limits, window_size=WINDOW_SIZE), seed=1)
         batches = list(frames_of(stream, count))
         shares[way] = padding(batches)
     return shares | {PLAIN: padding(random_batches(list(itertools.chain(*batches))))}
@@ -124,9 +126,10 @@ def wait_and_step(name: str, num_batches: int, num_warm: int = 3) -> tuple[list[
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         words = [str(MINI), "--dataset_name", name, "--output_dir", folder, "--use_cpu", "true"]
-        model_arguments, data, augmentation, *_, training, _ = parse_recipe(words, MINI)
-        model, processor = build_model(model_arguments, [])
-        stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+        recipe = parse_recipe(words, MINI)
+        training = recipe.training
+        model, processor = build_model(recipe.model, [])
+        stream = build_train_stream(Run(recipe, Speech(load_train_corpora(recipe.data)), model, processor))
         optimizer = torch.optim.AdamW(model.train().parameters(), lr=training.learning_rate)
         batches = iter(build_loader(stream, training.dataloader_num_workers))
         waits_s, steps_s, audio_s = [], [], 0.0

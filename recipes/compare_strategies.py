@@ -1,41 +1,34 @@
 """
-Runs ways of fine-tuning at one budget, with several seeds, and says which to take.
+Compares strategies of fine-tuning at one budget, with several seeds, and says which to take.
 
     python recipes/adaptation/prepare.py LIBRISPEECH_MINI
-    python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --processes 2
+    python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --num_workers 2
 
 Writes the runs, strategies.md, plots and index.html into `--output_dir`. The same command goes on where it was stopped:
 finished runs are not done again, one that failed is tried again. recipes/adaptation/README.md says how an experiment is
 declared.
 """
 
-import argparse
 import shlex
 import signal
 import sys
 import time
+from argparse import ArgumentParser
 from pathlib import Path
 
+from deepspeech2.config.options import add_output_option, new_parser
 from deepspeech2.evaluation.experiments import START, missing_folders, plan_runs, read_change, read_experiment
 from deepspeech2.evaluation.metrics import compare_over_seeds
 from deepspeech2.evaluation.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
 from deepspeech2.evaluation.strategies import carry_out, collect, recommend, time_left_s
-from deepspeech2.system.command_line import end_run
+from deepspeech2.system.command_line import run
 
 FINETUNE = Path(__file__).with_name("finetune.py")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/compare_strategies.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def make_parser() -> ArgumentParser:
+    parser = new_parser("recipes/compare_strategies.py", __doc__)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of an experiment")
-    parser.add_argument(
-        "--processes", type=int, default=1, help="trainings at a time, one thread each (default: %(default)s)"
-    )
-    parser.add_argument("--output_dir", type=Path, help="where to write (default: outputs/adaptation/NAME_OF_CONFIG)")
     parser.add_argument(
         "--only",
         action="append",
@@ -51,6 +44,14 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="a setting of all runs, which wins over the file's common ones; may be given again",
     )
+    parser.add_argument_group("compute").add_argument(
+        "--num_workers",
+        type=int,
+        default=1,
+        help="trainings at a time, each a process of one thread; 0: one a core (default: 1, for each takes the "
+        "memory of a whole training)",
+    )
+    add_output_option(parser, None, "folder to write into (default: outputs/adaptation/NAME_OF_CONFIG)")
     return parser
 
 
@@ -65,20 +66,20 @@ def main(argv: list[str]) -> int:
             f"compare_strategies.py: {Path.cwd()} has no {', '.join(missing)}; the head of {args.config} says what "
             "makes it: recipes/adaptation/prepare.py for the experiments beside it"
         )
-    num_done = sum(run.done for run in runs)
+    num_done = sum(one.done for one in runs)
     print(f"{len(runs)} runs in {folder}, {num_done} of them done already", flush=True)
     failed, started = [], time.monotonic()
-    for trained, (run, trouble) in enumerate(carry_out(runs, FINETUNE, args.processes), start=1):
+    for trained, (ended, trouble) in enumerate(carry_out(runs, FINETUNE, args.num_workers), start=1):
         left_min = time_left_s(trained, len(runs) - num_done - trained, started) / 60
         print(
-            f"{num_done + trained} of {len(runs)}: {run.strategy}, seed {run.seed}; about {left_min:.0f} min left",
+            f"{num_done + trained} of {len(runs)}: {ended.strategy}, seed {ended.seed}; about {left_min:.0f} min left",
             flush=True,
         )
         if trouble:
-            failed.append(run)
+            failed.append(ended)
             print(trouble, file=sys.stderr, flush=True)
     if failed:
-        names = "; ".join(f"{run.strategy} with seed {run.seed}" for run in failed)
+        names = "; ".join(f"{one.strategy} with seed {one.seed}" for one in failed)
         print(f"{len(failed)} of {len(runs)} runs failed: {names}; the same command runs them again", file=sys.stderr)
 
     outcomes = collect(experiment, runs)
@@ -114,9 +115,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit("compare_strategies.py: stopped by Ctrl-C; the same command goes on")
-    except (ValueError, OSError) as error:
-        end_run("compare_strategies.py", error)
+    run(main, stopped="stopped by Ctrl-C; the same command goes on")

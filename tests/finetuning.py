@@ -12,9 +12,11 @@ import torch
 import yaml
 
 import tiny
-from deepspeech2.config.arguments import AugmentationArguments
-from deepspeech2.data.splits import load_eval_splits, load_train_corpora
+from deepspeech2.config.arguments import Recipe
+from deepspeech2.config.method_arguments import AdaptationArguments
+from deepspeech2.data.splits import load_speech
 from deepspeech2.training.plan import plan_training
+from deepspeech2.training.start import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "finetune.py"
@@ -71,14 +73,14 @@ def results(run: Path) -> dict:
     return json.loads((run / "results.json").read_text())
 
 
-def arguments(folder: Path, output_dir: Path, **options):
+def arguments(folder: Path, output_dir: Path, adaptation: AdaptationArguments | None = None, **options):
     """What `train` takes."""
     data = tiny.data_arguments(folder / "train" / "train.csv", window_size=12)
     training = tiny.training_arguments(output_dir, **options)
     torch.manual_seed(1)
-    model, processor = tiny.new_model()
-    plan = plan_training(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
-    return [model, processor, plan, load_eval_splits(data)[0], data, training]
+    recipe = Recipe(data=data, training=training, adaptation=adaptation or AdaptationArguments())
+    run = Run(recipe, load_speech(data), *tiny.new_model())
+    return run, plan_training(run)
 
 
 def launch(*argv: str) -> subprocess.CompletedProcess:

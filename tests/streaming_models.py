@@ -4,7 +4,7 @@ import torch
 
 import tiny
 from deepspeech2.config.arguments import ModelArguments
-from deepspeech2.training.plan import build_model
+from deepspeech2.training.start import build_model
 
 SIZES = tiny.MODEL | {"bidirectional": False, "lookahead_context": 4}
 FIXED = tiny.FEATURES | {"normalization": "fixed", "feature_mean": [-6.0] * 20, "feature_std": [2.0] * 20}

@@ -10,10 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from deepspeech2.config.arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
-from deepspeech2.data.splits import load_eval_splits, load_train_corpora, load_unlabelled
+from deepspeech2.config.arguments import (
+    AugmentationArguments,
+    DataArguments,
+    ModelArguments,
+    Recipe,
+    RecipeTrainingArguments,
+)
+from deepspeech2.data.splits import Speech, load_eval_splits, load_train_corpora, load_unlabelled
 from deepspeech2.data.streams import SpeechStream
-from deepspeech2.training.plan import build_eval_stream, build_model, build_train_stream
+from deepspeech2.training.plan import build_eval_stream, build_train_stream
+from deepspeech2.training.start import Run, build_model
 
 # Arguments of synthesize_commands, for some 14 s of speech.
 COMMANDS: dict[str, Any] = {
@@ -98,20 +105,30 @@ def data_arguments(manifest: Path, validation: Path | None = None, **options) ->
     return DataArguments(**(defaults | {"batch_seconds": 0.0, "window_size": 8} | options))
 
 
+def new_run(data: DataArguments, training: RecipeTrainingArguments, built=None, **groups) -> Run:
+    """
+    A run of a model and processor, new ones unless `built` are given; what is scored is not opened.
+
+    Args:
+        groups: others of the recipe.
+    """
+    model, processor = built or new_model()
+    speech = Speech(load_train_corpora(data), unlabelled=load_unlabelled(data))
+    return Run(Recipe(data=data, training=training, **groups), speech, model, processor)
+
+
 def streams(manifest: Path, model, processor, training: RecipeTrainingArguments, **options):
     """The training stream, augmented, and the evaluation stream of the same recordings."""
     data = data_arguments(manifest, **options)
-    corpora = load_train_corpora(data)
     augmentation = AugmentationArguments(speed_perturbation=0.1, spec_augment=True)
-    train = build_train_stream(corpora, model, processor, data, augmentation, training)
-    return train, build_eval_stream(corpora[0], processor, data, training)
+    run = new_run(data, training, (model, processor), augmentation=augmentation)
+    return build_train_stream(run), build_eval_stream(run.speech.trained_on, processor, data, training)
 
 
 def unlabelled_stream(manifest: Path, model, processor, training: RecipeTrainingArguments) -> SpeechStream:
     """The recordings of a manifest as speech without transcripts."""
     data = data_arguments(manifest, unlabelled_dataset_name=str(manifest))
-    corpora = [load_unlabelled(data)]
-    return build_train_stream(corpora, model, processor, data, AugmentationArguments(), training, transcribed=False)
+    return build_train_stream(new_run(data, training, (model, processor)), transcribed=False)
 
 
 def batches(manifest: Path, model, processor, count: int, size: int, folder: Path) -> list[dict]:

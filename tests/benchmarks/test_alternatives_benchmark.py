@@ -17,9 +17,9 @@ def test_a_variant_is_a_recipe(name, tmp_path):
     plan = yaml.safe_load(RECIPE.read_text()) | {"output_dir": str(tmp_path / "run")}
     plan = alternatives.override(plan, alternatives.FIRST_PLAN | {"dataset_name": ["a", "a", "b"]})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(alternatives.override(plan, alternatives.VARIANTS[name])))
-    model, data, *_, training, _ = parse_recipe([], tmp_path / "config.yaml")
-    assert training.max_steps * data.batch_seconds == 900 * 60
-    assert model.model_config["num_hidden_layers"] == 3
+    recipe = parse_recipe([], tmp_path / "config.yaml")
+    assert recipe.training.max_steps * recipe.data.batch_seconds == 900 * 60
+    assert recipe.model.model_config["num_hidden_layers"] == 3
 
 
 def test_settings_are_overridden_key_by_key():

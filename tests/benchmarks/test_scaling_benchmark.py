@@ -10,7 +10,7 @@ from deepspeech2.config.parser import parse_recipe
 def test_both_ways_take_two_batches_a_step(way, tmp_path):
     words = scaling.make_command("some/where", way, 40, str(tmp_path))
     script = words.index("recipes/finetune.py")
-    *_, training, _ = parse_recipe([str(scaling.ROOT / words[script + 1]), *words[script + 2 :]], tmp_path)
+    training = parse_recipe([str(scaling.ROOT / words[script + 1]), *words[script + 2 :]], tmp_path).training
     processes = 2 if words[2].endswith("cpu_ddp.yaml") else 1
     assert processes * training.gradient_accumulation_steps == 2
     assert training.save_steps == training.max_steps == 40

@@ -96,9 +96,10 @@ def test_stages_of_launches():
 
 def test_a_launch_is_a_recipe(tmp_path):
     words = startup.of_corpus(tmp_path, str(tmp_path / "run"))
-    _, data, augmentation, *_, training, _ = parse_recipe(words, startup.MINI)
+    recipe = parse_recipe(words, startup.MINI)
+    data = recipe.data
     assert (data.dataset_name, data.train_split, data.eval_split) == ([str(tmp_path)], ["train"], "validation")
-    assert augmentation.spec_augment and training.output_dir == str(tmp_path / "run")
+    assert recipe.augmentation.spec_augment and recipe.training.output_dir == str(tmp_path / "run")
 
 
 def test_the_launcher_is_there():

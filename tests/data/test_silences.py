@@ -5,8 +5,8 @@ import pytest
 
 import tiny
 from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.config.validation import augmentation_faults
 from deepspeech2.data.augmentation import draw_silences_s, surround, trim
-from deepspeech2.data.splits import load_train_corpora
 from deepspeech2.training.plan import build_train_stream
 
 RATE = 8000
@@ -44,10 +44,9 @@ def test_none_is_asked_for_and_none_is_drawn() -> None:
 def test_batches_have_the_duration_that_is_heard(tmp_path) -> None:
     manifest = tiny.write_corpus(tmp_path, "tones", 12)
     data = tiny.data_arguments(manifest, batch_seconds=6.0, max_duration_s=3.0)
-    model, processor = tiny.new_model()
     training = tiny.training_arguments(tmp_path / "out")
     augmentation = AugmentationArguments(silence_s=1.0, speed_perturbation=0.1)
-    stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+    stream = build_train_stream(tiny.new_run(data, training, augmentation=augmentation))
     longest = 0.0
     for _, batch in zip(range(12), stream, strict=False):
         frames = batch["attention_mask"].sum(1)
@@ -58,7 +57,9 @@ def test_batches_have_the_duration_that_is_heard(tmp_path) -> None:
 
 
 def test_negative_silence_is_refused() -> None:
-    assert AugmentationArguments(silence_s=-1.0).faults() == ["silence_s is -1.0; expected 0 or more seconds"]
+    assert augmentation_faults(AugmentationArguments(silence_s=-1.0)) == [
+        "silence_s is -1.0; expected 0 or more seconds"
+    ]
 
 
 @pytest.mark.parametrize("noise_db", [-200, -60])

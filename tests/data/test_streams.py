@@ -4,6 +4,7 @@ import inspect
 import io
 import json
 from collections import Counter
+from dataclasses import fields
 from itertools import islice
 
 import numpy as np
@@ -18,10 +19,10 @@ from deepspeech2.config.arguments import AugmentationArguments
 from deepspeech2.data import batching
 from deepspeech2.data import preparation as examples
 from deepspeech2.data.augmentation import Augmentation
-from deepspeech2.data.batching import Position, RowSource, Shards, cut_batches
+from deepspeech2.data.batching import Batching, Position, RowSource, Shards, cut_batches, estimate_batches_per_epoch
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.preparation import needed_frames
-from deepspeech2.data.streams import EvaluationStream, SpeechStream, build_loader, estimate_batches_per_epoch
+from deepspeech2.data.preparation import Examples, Filters, needed_frames
+from deepspeech2.data.streams import EvaluationStream, SpeechStream, build_loader
 
 RATE = 8000
 NUM_ROWS = 60
@@ -82,8 +83,16 @@ def listed(tmp_path_factory):
 
 
 def stream_of(corpora, processor, **options) -> SpeechStream:
-    defaults = {"seed": 3, "batch_seconds": 4.0, "window_size": 13}
-    return SpeechStream(corpora, options.pop("weights", None), processor, frames, **(defaults | options))
+    """`options`: of the stream, of its `Batching`, its `Filters` and its `Examples`, over some defaults."""
+    options = {"seed": 3, "batch_seconds": 4.0, "window_size": 13, "weights": None} | options
+
+    def given(cls) -> dict:
+        return {one.name: options.pop(one.name) for one in fields(cls) if one.name in options}
+
+    filters, cut = Filters(frames, **given(Filters)), Batching(**given(Batching))
+    changes = {name: options.pop(name) for name in ("augmentation", "transcribed") if name in options}
+    examples = Examples(processor, filters, **changes)
+    return SpeechStream(corpora, options.pop("weights"), examples, cut, **options)
 
 
 def ids(batches) -> list[list[str]]:
@@ -453,11 +462,12 @@ def test_estimate(parquet, processor):
             break
         counted += 1
         seen |= set(batch["ids"])
-    estimate = estimate_batches_per_epoch(parquet, batch_seconds=4.0, window_size=60)
+    estimate = estimate_batches_per_epoch(parquet, Batching(batch_seconds=4.0, window_size=60))
     assert estimate == pytest.approx(counted, rel=0.1)
-    assert estimate_batches_per_epoch(parquet, batch_size=20, window_size=60) == pytest.approx(60 / 20)
+    by_count = estimate_batches_per_epoch(parquet, Batching(batch_size=20, window_size=60))
+    assert by_count == pytest.approx(60 / 20)
     unknown = [type(parquet[0])(parquet[0].name, parquet[0].stream, None)]
-    assert estimate_batches_per_epoch(unknown, batch_seconds=4.0) is None
+    assert estimate_batches_per_epoch(unknown, Batching(batch_seconds=4.0)) is None
 
 
 def test_real_librispeech(librispeech_root, processor):

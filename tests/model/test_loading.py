@@ -11,8 +11,9 @@ import tiny
 from deepspeech2.config.arguments import AugmentationArguments, ModelArguments
 from deepspeech2.data.splits import load_train_corpora
 from deepspeech2.model.loading import load_model
-from deepspeech2.training.plan import build_eval_stream, build_model, build_train_stream, estimate_epoch
-from tiny import hub, names, one_split, write_hub
+from deepspeech2.training.plan import build_eval_stream, build_train_stream, estimate_epoch
+from deepspeech2.training.start import build_model
+from tiny import hub, names, new_run, one_split, write_hub
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,7 @@ def test_a_mixture_keeps_its_weights(root, tmp_path):
     """Weights 3 to 1; train and dev share the 3 as 12 to 4: windows of 16 hold 9, 3 and 4."""
     data = hub(root, train_split=["train+dev", "train"], mixture_weights=[3.0, 1.0], window_size=16)
     training = tiny.training_arguments(tmp_path, per_device_train_batch_size=4)
-    model, processor = tiny.new_model()
-    stream = build_train_stream(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
+    stream = build_train_stream(new_run(data, training))
     found = [name for batch in islice(stream, 4) for name in batch["ids"]]
     counts = [sum(name.startswith(prefix) for name in found) for prefix in ("clean-train", "clean-dev", "other-train")]
     assert counts == [9, 3, 4]
@@ -131,8 +131,7 @@ def test_a_mixture_keeps_its_weights(root, tmp_path):
 def test_without_weights_an_epoch_has_everything_once(root, tmp_path):
     data = hub(root, window_size=18)
     training = tiny.training_arguments(tmp_path)
-    model, processor = tiny.new_model()
-    stream = build_train_stream(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
+    stream = build_train_stream(new_run(data, training))
     found = [name for batch in islice(stream, 6) for name in batch["ids"]]
     assert sorted(found) == sorted(names("clean-train", 12) + names("other-train", 6))
 
@@ -140,13 +139,13 @@ def test_without_weights_an_epoch_has_everything_once(root, tmp_path):
 def test_training_speech_is_augmented_and_evaluation_speech_is_not(root, tmp_path):
     data = hub(root, dataset_name=[str(root / "hub")], dataset_config=["clean"], train_split=["dev"], window_size=4)
     training = tiny.training_arguments(tmp_path, per_device_train_batch_size=1)
-    model, processor = tiny.new_model()
+    built = tiny.new_model()
     clips = {}
     for gain_db in (0.0, 30.0):
         augmentation = AugmentationArguments(noise_probability=gain_db / 30)
-        stream = build_train_stream(load_train_corpora(data), model, processor, data, augmentation, training)
+        stream = build_train_stream(new_run(data, training, built, augmentation=augmentation))
         clips[gain_db] = {batch["ids"][0]: batch["input_features"] for batch in islice(stream, 4)}
-    evaluation = build_eval_stream(one_split(data, "dev"), processor, data, training)
+    evaluation = build_eval_stream(one_split(data, "dev"), built[1], data, training)
     for batch in evaluation:
         (name,) = batch["ids"]
         assert batch["input_features"].equal(clips[0.0][name])
@@ -159,7 +158,7 @@ def test_each_process_scores_its_part(root, tmp_path):
     _, processor = tiny.new_model()
 
     class Second:
-        per_device_train_batch_size, output_dir = training.per_device_train_batch_size, training.output_dir
+        per_device_train_batch_size, folder = training.per_device_train_batch_size, training.folder
         process_index, world_size = 1, 2
 
     corpora = one_split(data, "train")
@@ -174,25 +173,24 @@ def test_the_batches_of_an_epoch(root, tmp_path, given, expected):
     """18 clips by threes in whole windows of 6; by seconds, what the stream of one epoch has, about."""
     data = hub(root, max_duration_s=3.0, **given)
     training = tiny.training_arguments(tmp_path)
-    model, processor = tiny.new_model()
-    corpora = load_train_corpora(data)
+    run = new_run(data, training)
     if expected is None:
-        stream = build_train_stream(corpora, model, processor, data, AugmentationArguments(), training)
+        stream = build_train_stream(run)
         seen, expected = 0, 0
         for batch in stream:
             seen, expected = seen + len(batch["ids"]), expected + 1
             if seen == 18:
                 break
-    assert estimate_epoch(corpora, data, training) == pytest.approx(expected, rel=0.2)
+    assert estimate_epoch(run.speech.trained_on, data, training) == pytest.approx(expected, rel=0.2)
 
 
 def test_streams_travel_to_workers_that_are_started_afresh(root, tmp_path):
     """As on macOS, and on Linux from Python 3.14 on; the weights stay behind."""
     data = hub(root, held_out_share=0.4)
     training = tiny.training_arguments(tmp_path)
-    model, processor = tiny.new_model()
-    train = build_train_stream(load_train_corpora(data), model, processor, data, AugmentationArguments(), training)
-    evaluation = build_eval_stream(one_split(data, "held-out"), processor, data, training)
+    run = new_run(data, training)
+    train = build_train_stream(run)
+    evaluation = build_eval_stream(one_split(data, "held-out"), run.processor, data, training)
     for stream in (train, evaluation):
         content = pickle.dumps(stream)
         copy = pickle.loads(content)

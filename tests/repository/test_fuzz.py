@@ -377,8 +377,8 @@ def yaml_cases(folder: Path) -> Iterator[Case]:
 
 
 def parse(path: Path) -> None:
-    _, data, *_, training, _ = parse_recipe([str(path), "--use_cpu", "true", "--bf16", "false"], path)
-    assert data.dataset_name and training.output_dir
+    recipe = parse_recipe([str(path), "--use_cpu", "true", "--bf16", "false"], path)
+    assert recipe.data.dataset_name and recipe.training.output_dir
 
 
 def test_yaml(tmp_path, monkeypatch):

@@ -114,11 +114,10 @@ def test_throughput_table(capsys: pytest.CaptureFixture, monkeypatch: pytest.Mon
 
 
 def test_all_that_can_be_learnt_from_in_bf16(tones: Path, tmp_path: Path) -> None:
-    """The change of perturbation.py needs a gradient of cuDNN with dropout and batch norm as in evaluation."""
-    asked = ("--mwer_weight", "0.5", "--domain_adversarial_weight", "0.3", "--adversarial_epsilon", "0.01")
+    asked = ("--mwer_weight", "0.5", "--domain_adversarial_weight", "0.3")
     asked += ("--entropy_weight", "0.1", "--unlabelled_dataset_name", str(tones))
     results = finetune(tones, tmp_path / "all", *asked, launch=("--num_processes", "1"))
     assert results["results"]["after training"]["train"]["cer"] < 1
     log = json.loads((tmp_path / "all" / "trainer_state.json").read_text())["log_history"]
-    parts = [line for line in log if "adversarial_divergence" in line]
-    assert len(parts) == 6 and all(line["adversarial_divergence"] > 0 for line in parts)
+    parts = [line for line in log if "domain_loss" in line]
+    assert len(parts) == 6 and all(line["domain_loss"] > 0 for line in parts)

@@ -28,11 +28,7 @@ from killed_runs import wait_for, write_run
             {"eval_strategy": "steps", "eval_steps": 5, "load_best_model_at_end": True, "early_stopping_patience": 9},
         ),
         (2, False, {"dataloader_num_workers": 2, "ema_decay": 0.9, "gradient_accumulation_steps": 2}),
-        (
-            2,
-            False,
-            {"domain_adversarial_weight": 0.5, "mwer_weight": 0.5, "adversarial_epsilon": 0.1, "entropy_weight": 0.1},
-        ),
+        (2, False, {"domain_adversarial_weight": 0.5, "mwer_weight": 0.5, "entropy_weight": 0.1}),
     ],
 )
 def test_a_killed_run_is_the_uninterrupted_one(tmp_path, processes, stream, settings):

@@ -16,18 +16,18 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
 import tiny
-from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.config.arguments import AugmentationArguments, Recipe
 from deepspeech2.config.method_arguments import AdaptationArguments
-from deepspeech2.data.splits import load_eval_splits, load_train_corpora
+from deepspeech2.data.splits import load_speech
 from deepspeech2.evaluation import scoring
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.scoring import say_what_it_brought
-from deepspeech2.system.command_line import end_run
+from deepspeech2.system.command_line import end_run, run
 from deepspeech2.training import results as write_up
 from deepspeech2.training import run as runs
-from deepspeech2.training.methods.adaptation import Adaptation
 from deepspeech2.training.plan import plan_training
 from deepspeech2.training.run import hold_to_recipe, set_up_process, train
+from deepspeech2.training.start import Run
 from finetuning import (
     RECIPE,
     ROOT,
@@ -222,8 +222,7 @@ def test_a_run_that_was_moved_is_finished(folder, tmp_path, given):
     options = {"max_steps": 2, "load_best_model_at_end": True, **every_step}
 
     def train_in(name: str) -> None:
-        prepared = arguments(folder, tmp_path / name, **options)
-        train(*prepared, adaptation=Adaptation(AdaptationArguments(**given), prepared[0], 2))
+        train(*arguments(folder, tmp_path / name, AdaptationArguments(**given), **options))
 
     train_in("a")
     (tmp_path / "a" / "model.safetensors").unlink()  # as if killed before the end
@@ -246,11 +245,11 @@ def test_statistics_are_found_anew_on_what_is_trained_on(folder, tmp_path, monke
     names = [str(folder / name / f"{name}.csv") for name in ("test", "train")]
     data = tiny.data_arguments(folder / "train" / "train.csv", dataset_name=names, mixture_weights=[0.25, 0.75])
     training = tiny.training_arguments(tmp_path, max_steps=1)
-    model, processor = tiny.new_model()
     louder = AugmentationArguments(gain_db=12.0, speed_perturbation=0.3)
-    plan = plan_training(load_train_corpora(data), model, processor, data, louder, training)
-    adaptation = Adaptation(AdaptationArguments(norm_statistics="reestimate"), model, 1)
-    train(model, processor, plan, load_eval_splits(data)[0], data, training, adaptation=adaptation)
+    adaptation = AdaptationArguments(norm_statistics="reestimate")
+    recipe = Recipe(data=data, training=training, augmentation=louder, adaptation=adaptation)
+    run = Run(recipe, load_speech(data), *tiny.new_model())
+    train(run, plan_training(run))
     ids = [one for batch in heard for one in batch["ids"]]
     assert 5 <= len(heard) <= 8 and ids != sorted(ids)  # one pass over 17 clips
     assert sum(one.startswith("test") for one in ids) / len(ids) == pytest.approx(0.25, abs=0.1)
@@ -261,10 +260,10 @@ def test_statistics_are_found_anew_on_what_is_trained_on(folder, tmp_path, monke
 
 
 def test_what_is_left_out_is_said_while_training_goes_on(folder, tmp_path, caplog):
-    prepared = arguments(folder, tmp_path)
-    filters = prepared[2].stream._examples.filters
-    prepared[2].stream._examples.filters = dataclasses.replace(filters, max_duration_s=0.9)
-    train(*prepared)
+    run, plan = arguments(folder, tmp_path)
+    examples = plan.stream.examples
+    examples.filters = dataclasses.replace(examples.filters, max_duration_s=0.9)
+    train(run, plan)
     said = [record for record in caplog.records if record.name == "deepspeech2.training.callbacks"]
     assert said and said[0].levelname == "WARNING" and "too_long" in said[0].message
 
@@ -390,22 +389,26 @@ def test_two_processes_without_use_cpu_are_refused(folder, tmp_path):
 
 def test_a_started_run_is_held_to_its_settings(tmp_path):
     training = tiny.training_arguments(tmp_path)
-    hold_to_recipe(training, {"seed": 1, "dataset_name": ["mistyped"]})
+
+    def hold(**settings) -> None:
+        hold_to_recipe(Recipe(training=training, settings=settings))
+
+    hold(seed=1, dataset_name=["mistyped"])
     (tmp_path / "drops").mkdir()
-    hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"]})  # nothing was trained: the note is replaced
+    hold(seed=1, dataset_name=["speech"])  # nothing was trained: the note is replaced
     assert not (tmp_path / "drops").exists()
     (tmp_path / "checkpoint-2").mkdir()
-    hold_to_recipe(training, {"seed": 1, "dataset_name": ["speech"], "logging_steps": 7})
+    hold(seed=1, dataset_name=["speech"], logging_steps=7)
     with pytest.raises(ValueError, match=r"learning_rate was 0\.001 and is 0\.1; seed was 1 and is 2"):
-        hold_to_recipe(training, {"seed": 2, "dataset_name": ["speech"], "learning_rate": 0.1})
+        hold(seed=2, dataset_name=["speech"], learning_rate=0.1)
 
 
 def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     """Two machines, each with a folder of its own by the same name."""
-    training = SimpleNamespace(output_dir=str(tmp_path), process_index=0, world_size=2)
+    training = SimpleNamespace(folder=tmp_path, process_index=0, world_size=2)
     monkeypatch.setattr(runs, "gather_object", lambda own: [*own, ("nothing", [])])
     with pytest.raises(ValueError, match=r"process\(es\) 1 find another content.*file system that they share"):
-        hold_to_recipe(training, {"seed": 1})
+        hold_to_recipe(Recipe(training=training, settings={"seed": 1}))
     monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
     hold_to_recipe(training, {"seed": 1})
 
@@ -429,9 +432,13 @@ def test_a_folder_that_takes_nothing_is_a_message(error):
         end_run("score.py", error)
 
 
-def test_ctrl_c_is_a_message():
-    with pytest.raises(SystemExit, match=r"score.py: stopped by Ctrl-C"):
-        end_run("score.py", KeyboardInterrupt())
+def test_ctrl_c_is_a_message(monkeypatch):
+    def interrupted(words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["recipes/score.py"])
+    with pytest.raises(SystemExit, match=r"^score\.py: stopped by Ctrl-C$"):
+        run(interrupted)
 
 
 def test_an_error_of_ours_is_a_message_and_another_a_traceback():

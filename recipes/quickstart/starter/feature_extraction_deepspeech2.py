@@ -210,7 +210,7 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         if self.normalization == "fixed" and self.feature_mean is None:
             raise ValueError(
                 "normalization is 'fixed', but feature_mean and feature_std have not been measured: "
-                "deepspeech2.training.plan does it, and recipes/finetune.py before it trains"
+                "deepspeech2.training.start does it, and recipes/finetune.py before it trains"
             )
         window = self._window() * self.audio_scale
         filters = self._mel_filters() if self.features == "mel" else None

@@ -1,8 +1,12 @@
 """What a recipe can be told: typed dataclasses, each field with its help."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from transformers import TrainingArguments
+
+from .method_arguments import AdaptationArguments, ObjectiveArguments
 
 
 @dataclass
@@ -32,7 +36,7 @@ class ModelArguments:
     )
     language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
     license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
-    credit: str = field(default="", metadata={"help": "Whom the training data is owed to, for the model card."})
+    credit: str = field(default="", metadata={"help": "Attribution of the training data, for the model card."})
     warm_start: str = field(
         default="",
         metadata={
@@ -93,8 +97,8 @@ class DataArguments:
     unlabelled_dataset_name: str = field(
         default="",
         metadata={
-            "help": "Corpus without transcripts, also a bare folder of recordings, of which a batch comes along in "
-            "each step, for what learns from such speech."
+            "help": "Corpus without transcripts, or a bare folder of recordings; each step has a batch of it, for what "
+            "learns from such speech."
         },
     )
     unlabelled_dataset_config: str = field(default="", metadata={"help": "Config of unlabelled_dataset_name."})
@@ -139,7 +143,7 @@ class AugmentationArguments:
     noise_folder: str = field(default="", metadata={"help": "Folder of noise recordings; empty: generated noise."})
     noise_snr_db_min: float = field(default=5.0, metadata={"help": "Lowest signal-to-noise ratio, dB."})
     noise_snr_db_max: float = field(default=30.0, metadata={"help": "Highest signal-to-noise ratio, dB."})
-    reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with a room's echo."})
+    reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with reverberation."})
     vocal_tract_perturbation: float = field(
         default=0.0, metadata={"help": "Largest relative change of the vocal tract's resonances."}
     )
@@ -149,24 +153,6 @@ class AugmentationArguments:
     time_mask_max_ratio: float = field(default=0.1, metadata={"help": "Longest time mask, share of the clip."})
     num_frequency_masks: int = field(default=2, metadata={"help": "Frequency masks a clip."})
     frequency_mask_max_bins: int = field(default=27, metadata={"help": "Widest frequency mask, bins."})
-
-    def faults(self) -> list[str]:
-        """What is out of its range, a sentence each."""
-        changes = ("speed_perturbation", "vocal_tract_perturbation")
-        shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
-        faults = [
-            f"{name} is {getattr(self, name)}; expected a share between 0 and {most}"
-            for name, most in (*((name, 0.5) for name in changes), *((name, 1.0) for name in shares))
-            if not 0 <= getattr(self, name) <= most
-        ]
-        counts = ("num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins")
-        faults += [f"{name} is {getattr(self, name)}; expected 0 or more" for name in counts if getattr(self, name) < 0]
-        if self.silence_s < 0:
-            faults.append(f"silence_s is {self.silence_s}; expected 0 or more seconds")
-        lowest, highest = self.noise_snr_db_min, self.noise_snr_db_max
-        if lowest > highest:
-            faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
-        return faults
 
 
 @dataclass
@@ -218,3 +204,31 @@ class RecipeTrainingArguments(TrainingArguments):
     compare_with_scratch: bool = field(
         default=False, metadata={"help": "Also train random weights with the same budget, and report both."}
     )
+
+    @property
+    def folder(self) -> Path:
+        """Of the run: `output_dir`."""
+        return Path(self.output_dir or ".")
+
+    @property
+    def stream_seed(self) -> int:
+        """Of the order of the speech and its augmentation."""
+        return self.seed if self.data_seed is None else self.data_seed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """
+    A whole run, as a YAML file and the command line declare it.
+
+    Args:
+        settings: what was given or is no default, by key, without tokens.
+    """
+
+    model: ModelArguments = field(default_factory=ModelArguments)
+    data: DataArguments = field(default_factory=DataArguments)
+    augmentation: AugmentationArguments = field(default_factory=AugmentationArguments)
+    adaptation: AdaptationArguments = field(default_factory=AdaptationArguments)
+    objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    training: RecipeTrainingArguments = field(default_factory=RecipeTrainingArguments)
+    settings: dict[str, Any] = field(default_factory=dict)

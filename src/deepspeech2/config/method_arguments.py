@@ -49,23 +49,6 @@ class AdaptationArguments:
         },
     )
 
-    def faults(self) -> list[str]:
-        """What is out of its range, a sentence each."""
-        faults = [
-            f"{name} is {getattr(self, name)}; expected 0 or more"
-            for name in ("unfreeze_every", "adapter_size", "low_rank", "l2_sp")
-            if getattr(self, name) < 0
-        ]
-        if self.unfreeze_every > 1 and self.unfreeze_every % 1:
-            faults.append(f"unfreeze_every is {self.unfreeze_every}; expected whole steps, or a share below 1")
-        if not 0 < self.layer_lr_decay <= 1:
-            faults.append(f"layer_lr_decay is {self.layer_lr_decay}; expected a share above 0, up to 1 for no decay")
-        if self.norm_statistics not in ("update", "frozen", "reestimate"):
-            faults.append(f"norm_statistics is {self.norm_statistics!r}; expected update, frozen or reestimate")
-        if self.low_rank and self.low_rank_scale <= 0:
-            faults.append(f"low_rank_scale is {self.low_rank_scale}; expected a number above 0")
-        return faults
-
 
 @dataclass
 class ObjectiveArguments:
@@ -96,21 +79,14 @@ class ObjectiveArguments:
         default=-1,
         metadata={"help": "What that classifier sees: 0 the convolutions, 1.. the recurrent layers, -1 the last one."},
     )
-    adversarial_epsilon: float = field(
-        default=0.0,
-        metadata={
-            "help": "Size (root mean square, such as 0.01) of a change to the features not to be heard; 0: none."
-        },
-    )
-    adversarial_weight: float = field(default=1.0, metadata={"help": "Weight of what the model hears of that change."})
     distillation_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the divergence from what the starting model hears."}
+        default=0.0, metadata={"help": "Weight of the divergence from the starting model's posteriors."}
     )
     distillation_temperature: float = field(
         default=1.0, metadata={"help": "Temperature of both models in the distillation."}
     )
     distillation_speech: str = field(
-        default="all", metadata={"help": "On which speech the starting model is followed: all, labelled or unlabelled."}
+        default="all", metadata={"help": "Speech on which this model is followed: all, labelled or unlabelled."}
     )
 
     @property
@@ -119,36 +95,7 @@ class ObjectiveArguments:
         return self == ObjectiveArguments()
 
     @property
-    def hears_unlabelled(self) -> bool:
+    def takes_unlabelled(self) -> bool:
         """Whether anything learns from speech without transcripts."""
         distilled = self.distillation_weight > 0 and self.distillation_speech != "labelled"
-        return self.domain_adversarial_weight > 0 or self.adversarial_epsilon > 0 or distilled
-
-    def faults(self) -> list[str]:
-        """What is out of its range, a sentence each."""
-        weights = (
-            "ctc_weight", "entropy_weight", "mwer_weight", "domain_adversarial_weight", "adversarial_epsilon",
-            "adversarial_weight", "distillation_weight",
-        )  # fmt: skip
-        faults = [f"{name} is {getattr(self, name)}; expected 0 or more" for name in weights if getattr(self, name) < 0]
-        if not 0 <= self.label_smoothing < 1:
-            faults.append(f"label_smoothing is {self.label_smoothing}; expected a share in [0, 1)")
-        if self.distillation_temperature <= 0:
-            faults.append(f"distillation_temperature is {self.distillation_temperature}; expected a number above 0")
-        choices = {
-            "mwer_hypotheses": ("samples", "n_best"),
-            "mwer_unit": ("word", "character"),
-            "distillation_speech": ("all", "labelled", "unlabelled"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                faults.append(f"{name} is {getattr(self, name)!r}; expected {', '.join(known[:-1])} or {known[-1]}")
-        if self.mwer_count < 2:
-            faults.append(f"mwer_count is {self.mwer_count}; expected at least 2, which are compared with each other")
-        if not (self.ctc_weight or self.mwer_weight or self.distillation_weight):
-            faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: nothing would be learnt")
-        if self.adversarial_epsilon and not self.adversarial_weight:
-            faults.append("adversarial_epsilon has no effect with adversarial_weight 0")
-        if self.label_smoothing and not self.ctc_weight:
-            faults.append("label_smoothing has no effect with ctc_weight 0: it is a share of the CTC loss")
-        return faults
+        return self.domain_adversarial_weight > 0 or distilled

@@ -1,7 +1,6 @@
 """The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults come at once."""
 
 import argparse
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,19 +11,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
-from .method_arguments import AdaptationArguments, ObjectiveArguments
+from .arguments import Recipe
+from .suggestions import did_you_mean
 from .validation import contradictions, without_effect
 from .yaml_loader import read_yaml
 
-RECIPE_ARGUMENTS = (
-    ModelArguments,
-    DataArguments,
-    AugmentationArguments,
-    AdaptationArguments,
-    ObjectiveArguments,
-    RecipeTrainingArguments,
-)
+RECIPE_ARGUMENTS: dict[str, Any] = {one.name: one.type for one in fields(Recipe) if one.name != "settings"}
 
 
 class RecipeError(ValueError):
@@ -58,7 +50,7 @@ class _Parser(HfArgumentParser):
         raise RecipeError([*self.faults, f"the command line: {message}", *unknown])
 
 
-def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> tuple[Any, ...]:
+def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> Recipe:
     """
     Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins, in objects key by key.
 
@@ -67,12 +59,14 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         default_config: the YAML file that is read when none is named.
 
     Returns:
-        One instance of each of `RECIPE_ARGUMENTS`, then what was given or is no default, as one dict without tokens.
+        The recipe.
 
     Raises:
         RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
     """
-    parser = _Parser(RECIPE_ARGUMENTS, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = _Parser(
+        RECIPE_ARGUMENTS.values(), description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("config", nargs="?", help="YAML file with the run's settings, the first word")
     parser.set_defaults(config=None)
     actions: dict[str, argparse.Action] = {}
@@ -111,13 +105,13 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
             for word in [namespace.config, *unknown]
             if word is not None
         ]
-    groups: list[Any] = []
-    for dataclass_type in RECIPE_ARGUMENTS:
+    groups: dict[str, Any] = {}
+    for name, dataclass_type in RECIPE_ARGUMENTS.items():
         values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
         try:
-            groups.append(dataclass_type(**values))
+            groups[name] = dataclass_type(**values)
         except (ValueError, TypeError, ImportError, OSError) as error:
-            groups.append(None)
+            groups[name] = None
             parser.faults.append(str(error))
     given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
     settings = {
@@ -126,15 +120,16 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         if not name.endswith("token") and (name in given or getattr(namespace, name) != defaults[name])
     }
     parser.faults += without_effect({name: value for name, value in settings.items() if value != defaults[name]})
-    parser.faults += contradictions(*groups)
+    recipe = Recipe(**groups, settings=settings)
+    parser.faults += contradictions(recipe)
     if parser.faults:
         raise RecipeError(parser.faults)
-    return (*groups, settings)
+    return recipe
 
 
 def default_settings() -> dict[str, Any]:
     """Every key of a recipe with its default."""
-    return vars(_Parser(RECIPE_ARGUMENTS).parse_known_args([])[0])
+    return vars(_Parser(RECIPE_ARGUMENTS.values()).parse_known_args([])[0])
 
 
 def _json_object(text: str) -> dict | None:
@@ -149,7 +144,7 @@ def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) ->
         content = read_yaml(path)
     except ValueError as error:
         raise RecipeError([str(error)]) from error
-    hints = {name: hint for group in RECIPE_ARGUMENTS for name, hint in get_type_hints(group).items()}
+    hints = {name: hint for group in RECIPE_ARGUMENTS.values() for name, hint in get_type_hints(group).items()}
     values = {}
     for key, value in content.items():
         if key not in known:
@@ -193,5 +188,4 @@ def _scalar(value: Any, action: argparse.Action) -> Any:
 
 
 def _unknown_key(key: str, known: set[str], where: str) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"{where}: unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else "")
+    return f"{where}: unknown key {key!r}{did_you_mean(key, known)}"

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe as a whole: keys without effect, values that contradict each other."""
+"""What is wrong with a recipe: keys without effect, values out of their range, values that contradict each other."""
 
 import os
 import re
@@ -6,11 +6,11 @@ from typing import Any
 
 from transformers.trainer_utils import HubStrategy
 
-from .arguments import AugmentationArguments, DataArguments, ModelArguments, RecipeTrainingArguments
+from .arguments import AugmentationArguments, DataArguments, Recipe
 from .method_arguments import AdaptationArguments, ObjectiveArguments
 
-# Keys of TrainingArguments that this recipe answers in its own way.
 SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
+# Keys of TrainingArguments that this recipe answers in its own way.
 ANSWERED_ELSEWHERE = {
     "resume_from_checkpoint": "a run goes on from the last checkpoint in its output_dir by itself",
     "per_device_eval_batch_size": "evaluation is cut into batches as training is",
@@ -22,13 +22,10 @@ ANSWERED_ELSEWHERE = {
     "dataloader_prefetch_factor": "a worker holds two batches",
     "dataloader_persistent_workers": "the training workers live as long as the run",
 }
-
-
 # Keys that say how, by the key that says whether.
 SWITCHED_BY = {
     "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
     "domain_adversarial_weight": ("domain_layer",),
-    "adversarial_epsilon": ("adversarial_weight",),
     "distillation_weight": ("distillation_temperature", "distillation_speech"),
     "unlabelled_dataset_name": ("unlabelled_dataset_config", "unlabelled_split"),
     "low_rank": ("low_rank_scale",),
@@ -65,17 +62,16 @@ def without_effect(settings: dict[str, Any]) -> list[str]:
     ]
 
 
-def contradictions(
-    model: ModelArguments,
-    data: DataArguments,
-    augmentation: AugmentationArguments,
-    adaptation: AdaptationArguments,
-    objective: ObjectiveArguments,
-    training: RecipeTrainingArguments | None,
-) -> list[str]:
-    """What does not go together, a sentence each; `training` is None where it is at fault itself."""
-    faults = [*_of_data(data), *augmentation.faults(), *adaptation.faults(), *objective.faults()]
-    faults += _of_objective(objective, model, data)
+def contradictions(recipe: Recipe) -> list[str]:
+    """
+    What is out of its range or does not go together, a sentence each.
+
+    Args:
+        recipe: its `training` is None where that is at fault itself.
+    """
+    model, data, adaptation, objective = recipe.model, recipe.data, recipe.adaptation, recipe.objective
+    faults = [*_data_faults(data), *augmentation_faults(recipe.augmentation)]
+    faults += [*adaptation_faults(adaptation), *objective_faults(objective), *_missing_speech(recipe)]
     if objective.distillation_weight and adaptation.new_characters:
         faults.append("distillation_weight with new_characters: the starting model does not know that alphabet")
     if model.text_case not in ("lower", "upper", "keep"):
@@ -93,8 +89,14 @@ def contradictions(
     head_learns = "head" in adaptation.trained_groups or not (adaptation.trained_groups or adaptation.adapter_size)
     if adaptation.new_characters and not (head_learns or adaptation.low_rank):
         faults.append("new_characters needs a head that learns them: add head to trained_groups")
-    if training is None:
-        return faults
+    return faults + (_training_faults(recipe) if recipe.training is not None else [])
+
+
+def _training_faults(recipe: Recipe) -> list[str]:
+    """What does not go with how it is trained."""
+    model, data, adaptation = recipe.model, recipe.data, recipe.adaptation
+    objective, training = recipe.objective, recipe.training
+    faults = []
     sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
     if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
         faults.append(
@@ -104,11 +106,6 @@ def contradictions(
     for name in ("low_rank", "l2_sp"):
         if getattr(adaptation, name) and training.fp16:
             faults.append(f"{name} does not go with fp16, whose gradients are scaled; use bf16, or neither")
-    if objective.adversarial_epsilon and training.gradient_checkpointing:
-        faults.append(
-            "adversarial_epsilon does not go with gradient_checkpointing, which computes again with dropout what was "
-            "heard without; turn one of them off"
-        )
     if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
         faults.append(
             f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "
@@ -129,7 +126,9 @@ def contradictions(
     return faults
 
 
-def _of_objective(objective: ObjectiveArguments, model: ModelArguments, data: DataArguments) -> list[str]:
+def _missing_speech(recipe: Recipe) -> list[str]:
+    """What learns from a start or from speech that there is not, and speech that nothing learns from."""
+    model, data, objective = recipe.model, recipe.data, recipe.objective
     faults = []
     if objective.distillation_weight and not model.model_name_or_path:
         faults.append("distillation_weight needs model_name_or_path: random weights are nothing to stay close to")
@@ -146,15 +145,81 @@ def _of_objective(objective: ObjectiveArguments, model: ModelArguments, data: Da
             )
             if asked
         ]
-    elif not objective.hears_unlabelled:
+    elif not objective.takes_unlabelled:
         faults.append(
             f"unlabelled_dataset_name {data.unlabelled_dataset_name!r} has no effect: nothing learns from it without "
-            "domain_adversarial_weight, adversarial_epsilon or distillation_weight"
+            "domain_adversarial_weight or distillation_weight"
         )
     return faults
 
 
-def _of_data(data: DataArguments) -> list[str]:
+def augmentation_faults(augmentation: AugmentationArguments) -> list[str]:
+    """What is out of its range, a sentence each."""
+    changes = ("speed_perturbation", "vocal_tract_perturbation")
+    shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
+    faults = [
+        f"{name} is {getattr(augmentation, name)}; expected a share between 0 and {most}"
+        for name, most in (*((name, 0.5) for name in changes), *((name, 1.0) for name in shares))
+        if not 0 <= getattr(augmentation, name) <= most
+    ]
+    faults += _negative(
+        augmentation, "num_time_masks", "time_mask_max_frames", "num_frequency_masks", "frequency_mask_max_bins"
+    )
+    if augmentation.silence_s < 0:
+        faults.append(f"silence_s is {augmentation.silence_s}; expected 0 or more seconds")
+    lowest, highest = augmentation.noise_snr_db_min, augmentation.noise_snr_db_max
+    if lowest > highest:
+        faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
+    return faults
+
+
+def adaptation_faults(adaptation: AdaptationArguments) -> list[str]:
+    """What is out of its range, a sentence each."""
+    faults = _negative(adaptation, "unfreeze_every", "adapter_size", "low_rank", "l2_sp")
+    if adaptation.unfreeze_every > 1 and adaptation.unfreeze_every % 1:
+        faults.append(f"unfreeze_every is {adaptation.unfreeze_every}; expected whole steps, or a share below 1")
+    if not 0 < adaptation.layer_lr_decay <= 1:
+        faults.append(f"layer_lr_decay is {adaptation.layer_lr_decay}; expected a share above 0, up to 1 for no decay")
+    if adaptation.norm_statistics not in ("update", "frozen", "reestimate"):
+        faults.append(f"norm_statistics is {adaptation.norm_statistics!r}; expected update, frozen or reestimate")
+    if adaptation.low_rank and adaptation.low_rank_scale <= 0:
+        faults.append(f"low_rank_scale is {adaptation.low_rank_scale}; expected a number above 0")
+    return faults
+
+
+def objective_faults(objective: ObjectiveArguments) -> list[str]:
+    """What is out of its range, a sentence each."""
+    faults = _negative(
+        objective, "ctc_weight", "entropy_weight", "mwer_weight", "domain_adversarial_weight", "distillation_weight"
+    )
+    if not 0 <= objective.label_smoothing < 1:
+        faults.append(f"label_smoothing is {objective.label_smoothing}; expected a share in [0, 1)")
+    if objective.distillation_temperature <= 0:
+        faults.append(f"distillation_temperature is {objective.distillation_temperature}; expected a number above 0")
+    choices = {
+        "mwer_hypotheses": ("samples", "n_best"),
+        "mwer_unit": ("word", "character"),
+        "distillation_speech": ("all", "labelled", "unlabelled"),
+    }
+    for name, known in choices.items():
+        if getattr(objective, name) not in known:
+            faults.append(f"{name} is {getattr(objective, name)!r}; expected {', '.join(known[:-1])} or {known[-1]}")
+    if objective.mwer_count < 2:
+        faults.append(f"mwer_count is {objective.mwer_count}; expected at least 2, which are compared with each other")
+    if not (objective.ctc_weight or objective.mwer_weight or objective.distillation_weight):
+        faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: nothing would be learnt")
+    if objective.label_smoothing and not objective.ctc_weight:
+        faults.append("label_smoothing has no effect with ctc_weight 0: it is a share of the CTC loss")
+    return faults
+
+
+def _negative(arguments: object, *names: str) -> list[str]:
+    return [
+        f"{name} is {getattr(arguments, name)}; expected 0 or more" for name in names if getattr(arguments, name) < 0
+    ]
+
+
+def _data_faults(data: DataArguments) -> list[str]:
     faults = []
     if not data.dataset_name:
         faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")

@@ -45,7 +45,9 @@ class Augmentation:
     def __init__(
         self, args: AugmentationArguments, sampling_rate: int, bin_frequencies_hz: np.ndarray | None = None
     ) -> None:
-        if faults := args.faults():
+        from ..config.validation import augmentation_faults  # transformers' arguments, which no inference needs
+
+        if faults := augmentation_faults(args):
             raise ValueError("; ".join(faults))
         self.args = args
         if args.vocal_tract_perturbation and bin_frequencies_hz is None:

@@ -24,6 +24,36 @@ MAX_EMPTY_EPOCHS = 3
 SHARD_ORDER, WINDOW_ORDER, EXAMPLE = 1, 2, 3
 
 
+@dataclass(frozen=True)
+class Batching:
+    """
+    How a stream is cut into batches, and which of them are a process's own.
+
+    Args:
+        batch_seconds: largest padded duration of a batch; a longer clip is a batch by itself; None: no such limit.
+        batch_size: largest count of a batch; None: no such limit.
+        window_size: rows shuffled and sorted by length together; also what a resumed run reads again.
+        num_readers: a multiple of world_size times the number of workers. It fixes the order of training.
+        rank, world_size: of this process.
+
+    Raises:
+        ValueError: neither limit, or numbers that contradict.
+    """
+
+    batch_seconds: float | None = None
+    batch_size: int | None = None
+    window_size: int = 512
+    num_readers: int = 1
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.batch_seconds and not self.batch_size:
+            raise ValueError("neither batch_seconds nor batch_size was given; expected one of them")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank is {self.rank}; expected 0 to {self.world_size - 1}, one less than world_size")
+
+
 class Row(NamedTuple):
     """One raw example of the corpus it came from."""
 
@@ -272,10 +302,7 @@ class Reader:
 
 def estimate_batches_per_epoch(
     corpora: Sequence[Corpus],
-    *,
-    batch_seconds: float | None = None,
-    batch_size: int | None = None,
-    window_size: int = 512,
+    batching: Batching,
     min_duration_s: float = 0.0,
     max_duration_s: float | None = None,
     sample_size: int = 128,
@@ -295,9 +322,9 @@ def estimate_batches_per_epoch(
         kept_s = [length for length in lengths_s if min_duration_s < length <= (max_duration_s or length)]
         if not kept_s:
             continue
-        drawn = rng.choice(kept_s, window_size).tolist()
-        batches = cut_batches(drawn, batch_seconds=batch_seconds or None, batch_size=batch_size or None)
-        total += corpus.num_examples * len(kept_s) / len(rows) * len(batches) / window_size
+        drawn = rng.choice(kept_s, batching.window_size).tolist()
+        batches = cut_batches(drawn, batch_seconds=batching.batch_seconds, batch_size=batching.batch_size)
+        total += corpus.num_examples * len(kept_s) / len(rows) * len(batches) / batching.window_size
     return total
 
 

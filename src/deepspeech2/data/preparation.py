@@ -158,7 +158,7 @@ class DroppedError(Exception):
 
 @dataclass
 class Item:
-    """An example that passed the filters, its audio still encoded. `duration_s` is as the model hears it."""
+    """An example that passed the filters, its audio still encoded. `duration_s` is that after augmentation."""
 
     row: Row
     text: str
@@ -175,7 +175,7 @@ def needed_frames(labels: Sequence[int]) -> int:
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """Whether there is nothing to hear in (samples,)."""
+    """Whether (samples,) hold no sound."""
     return bool(np.ptp(samples) < SILENT_RANGE)
 
 
@@ -204,7 +204,7 @@ class Filters:
             raise DroppedError("unknown_characters", text[:MAX_SHOWN], unknown)
 
     def check_sound(self, samples: np.ndarray) -> None:
-        """A transcript of nothing would teach the model to hear words in silence."""
+        """A transcript of nothing would teach the model to write words in silence."""
         if is_silent(samples):
             raise DroppedError("silent", f"samples from {samples.min():.1e} to {samples.max():.1e}")
 
@@ -317,8 +317,8 @@ class Examples:
 
         Returns:
             `input_features` (B, T, F) float32, `attention_mask` (B, T) int64, `labels` (B, U) int64 padded
-            with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (as the model
-            hears them); `columns` (the kept columns of each). None where nothing could be decoded.
+            with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (after
+            augmentation); `columns` (the kept columns of each). None where nothing could be decoded.
         """
         kept, clips = [], []
         for item in items:

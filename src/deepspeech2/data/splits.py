@@ -2,8 +2,8 @@
 
 import logging
 import zlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,36 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = "held-out"
 OF_CORPUS = "::"  # between the name of another corpus and its split
+
+
+@dataclass(frozen=True)
+class Speech:
+    """
+    The speech of a run.
+
+    Args:
+        train: a list for each `dataset_name`, with an entry for each of its joined splits.
+        validation: what is scored during training, the `eval_split`.
+        test: what is scored before and after, by the name of the split.
+        unlabelled: speech without transcripts, of which each step has a batch.
+    """
+
+    train: Sequence[Sequence[Corpus]]
+    validation: Sequence[Corpus] = ()
+    test: Mapping[str, Sequence[Corpus]] = field(default_factory=dict)
+    unlabelled: Sequence[Corpus] = ()
+
+    @property
+    def trained_on(self) -> list[Corpus]:
+        """All of `train`, flat."""
+        return [corpus for joined in self.train for corpus in joined]
+
+
+def load_speech(data: DataArguments) -> Speech:
+    """All that a run reads; see the functions below."""
+    train = load_train_corpora(data)
+    validation, test = load_eval_splits(data)
+    return Speech(train, validation, test, load_unlabelled(data))
 
 
 def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
@@ -154,16 +184,16 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
                 "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
-                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
-                "0.1 with eval_split %s",
+                "not how well it transcribes. Give another corpus as eval_dataset_name, another split, or "
+                "held_out_share 0.1 with eval_split %s",
                 name,
                 split,
                 HELD_OUT,
             )
-    heard = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
-    if (name, config) == heard and (one_split or split in data.unlabelled_split.split("+")):
+    unlabelled = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
+    if (name, config) == unlabelled and (one_split or split in data.unlabelled_split.split("+")):
         logger.warning(
-            "%s / %s is scored, and the model hears it in training, without its transcripts: the error rates will be "
+            "%s / %s is scored, and the model is trained on it, without its transcripts: the error rates will be "
             "those of speech that it could adapt to, not of new speech",
             name,
             split,

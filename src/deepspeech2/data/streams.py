@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -17,49 +17,29 @@ from .batching import (
     EXAMPLE,
     MAX_EMPTY_EPOCHS,
     WINDOW_ORDER,
+    Batching,
     Position,
     Reader,
     Row,
     RowSource,
     Shards,
     cut_batches,
-    estimate_batches_per_epoch,
 )
 from .corpora import Corpus
-from .preparation import Batch, DropLog, Examples, Filters, Item, count_drops, summarize_drops
-
-if TYPE_CHECKING:
-    from .augmentation import Augmentation
+from .preparation import Batch, DropLog, Examples, Item, count_drops, summarize_drops
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["EvaluationStream", "SpeechStream", "build_loader", "estimate_batches_per_epoch"]
 INPUTS = ("input_features", "attention_mask")
 
 
 class _Stream(IterableDataset):
     """What training and evaluation share: the part of one process and worker, and the record of drops."""
 
-    def __init__(
-        self,
-        corpora: Sequence[Corpus],
-        batch_seconds: float | None,
-        batch_size: int | None,
-        window_size: int,
-        rank: int,
-        world_size: int,
-        drops_dir: str | Path | None,
-    ) -> None:
+    def __init__(self, corpora: Sequence[Corpus], batching: Batching, drops_dir: str | Path | None) -> None:
         if not corpora:
             raise ValueError("no corpus was given; expected at least one")
-        if not batch_seconds and not batch_size:
-            raise ValueError("neither batch_seconds nor batch_size was given; expected one of them")
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank is {rank}; expected 0 to {world_size - 1}, one less than world_size")
-        self.corpora = list(corpora)
-        self.batch_seconds, self.batch_size = batch_seconds or None, batch_size or None
-        self.window_size = window_size
-        self.rank, self.world_size = rank, world_size
+        self.corpora, self.batching = list(corpora), batching
         self.drops_dir = Path(drops_dir) if drops_dir is not None else None
         self._logs: list[DropLog] = []
 
@@ -76,14 +56,16 @@ class _Stream(IterableDataset):
 
     def _share(self) -> tuple[int, int]:
         """First and stride of what this worker yields; workers in turn make the sequence of their rank."""
+        rank, world_size = self.batching.rank, self.batching.world_size
         worker = get_worker_info()
         if worker is None:
-            return self.rank, self.world_size
-        return self.rank + self.world_size * worker.id, self.world_size * worker.num_workers
+            return rank, world_size
+        return rank + world_size * worker.id, world_size * worker.num_workers
 
     def _cut(self, items: Sequence[Item], rng: np.random.Generator | None = None) -> list[list[Item]]:
         durations_s = [item.duration_s for item in items]
-        places = cut_batches(durations_s, batch_seconds=self.batch_seconds, batch_size=self.batch_size, rng=rng)
+        batch_seconds, batch_size = self.batching.batch_seconds, self.batching.batch_size
+        places = cut_batches(durations_s, batch_seconds=batch_seconds, batch_size=batch_size, rng=rng)
         return [[items[place] for place in batch] for batch in places]
 
 
@@ -97,19 +79,11 @@ class SpeechStream(_Stream):
     Args:
         corpora: read as one, each example once an epoch, or mixed by `weights`, each with its own epochs.
         weights: share of each corpus in a window; None joins them.
-        processor: normalises and encodes text, extracts features.
-        frames: output frames of the model for a number of samples; what CTC has to spell the labels with.
+        examples: prepares them, with the filters of training.
+        batching: how batches are cut, and the part of this process.
         seed: of shard order, windows and augmentation.
-        batch_seconds: largest padded duration of a batch; a longer clip is a batch by itself.
-        batch_size: largest count of a batch.
-        window_size: rows shuffled and sorted by length together; also what a resumed run reads again.
-        num_readers: a multiple of world_size times the number of workers. It fixes the order.
-        rank, world_size: of this process.
-        min_duration_s, max_duration_s: others are dropped.
-        augmentation: changes to audio and features.
         max_dropped_share: of what a reader has read; where more cannot be used, iterating stops.
         drops_dir: folder for the records of dropped examples, one file for each reader.
-        transcribed: False: transcripts are neither needed nor looked at, and the labels are all -100.
 
     Raises:
         ValueError: arguments that contradict; while iterating, a stream in which nothing can be used.
@@ -119,36 +93,27 @@ class SpeechStream(_Stream):
         self,
         corpora: Sequence[Corpus],
         weights: Sequence[float] | None,
-        processor: Any,
-        frames: Callable[[int], int],
+        examples: Examples,
+        batching: Batching,
         *,
         seed: int,
-        batch_seconds: float | None = None,
-        batch_size: int | None = None,
-        window_size: int = 512,
-        num_readers: int = 1,
-        rank: int = 0,
-        world_size: int = 1,
-        min_duration_s: float = 0.0,
-        max_duration_s: float | None = None,
-        augmentation: "Augmentation | None" = None,
         max_dropped_share: float = 1.0,
         drops_dir: str | Path | None = None,
-        transcribed: bool = True,
     ) -> None:
-        super().__init__(corpora, batch_seconds, batch_size, window_size, rank, world_size, drops_dir)
-        if num_readers < 1 or num_readers % world_size:
-            raise ValueError(f"num_readers is {num_readers}; expected a multiple of world_size {world_size}")
+        super().__init__(corpora, batching, drops_dir)
+        self.num_readers = batching.num_readers
+        if self.num_readers < 1 or self.num_readers % batching.world_size:
+            raise ValueError(
+                f"num_readers is {self.num_readers}; expected a multiple of world_size {batching.world_size}"
+            )
         if weights and (len(weights) != len(corpora) or min(weights) <= 0):
             raise ValueError(f"weights are {list(weights)}; expected {len(corpora)} positive numbers")
         groups = [[corpus] for corpus in corpora] if weights else [list(corpora)]
         self._groups = groups
         self._weights = [weight / sum(weights) for weight in weights] if weights else [1.0]
         self.seed, self._restart = seed, 0
-        self.num_readers = num_readers
         self.max_dropped_share = max_dropped_share
-        self.filters = Filters(frames, min_duration_s, max_duration_s)
-        self._examples = Examples(processor, self.filters, augmentation, transcribed)
+        self.examples = examples
         self._readers: dict[int, Reader] = {}
         self._turn = 0
         self._loaded: dict[str, Any] | None = None
@@ -157,8 +122,8 @@ class SpeechStream(_Stream):
         first, stride = self._share()
         if self.num_readers % stride:
             raise ValueError(
-                f"num_readers is {self.num_readers}; expected a multiple of {stride}, the {self.world_size} "
-                f"processes times their {stride // self.world_size} workers"
+                f"num_readers is {self.num_readers}; expected a multiple of {stride}, the "
+                f"{self.batching.world_size} processes times their {stride // self.batching.world_size} workers"
             )
         state, self._loaded = self._loaded, None
         shards = [Shards(group, self.num_readers, source) for source, group in enumerate(self._groups)]
@@ -177,7 +142,7 @@ class SpeechStream(_Stream):
             self._readers[index] = Reader(
                 [RowSource(part, index, self.seed + self._restart, Position()) for part in shards],
                 self._weights,
-                self.window_size,
+                self.batching.window_size,
                 self._planner(index, log),
                 state["readers"][str(index)] if state else None,
             )
@@ -212,7 +177,7 @@ class SpeechStream(_Stream):
     def order(self) -> dict[str, float | None]:
         """What the order of the batches depends on, beside the seed."""
         names = ("num_readers", "world_size", "window_size", "batch_seconds", "batch_size")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self.batching, name) for name in names}
 
     def start_anew(self, restart: int) -> None:
         """From the beginning of an epoch on, in another order for each `restart`."""
@@ -224,7 +189,7 @@ class SpeechStream(_Stream):
             reader, log = readers[self._turn]
             self._turn = (self._turn + 1) % len(readers)
             started = reader.epoch
-            while (batch := self._examples.batch(reader.next_batch(), log)) is None:
+            while (batch := self.examples.batch(reader.next_batch(), log)) is None:
                 if reader.epoch - started >= MAX_EMPTY_EPOCHS:
                     names = ", ".join(self._names())
                     raise ValueError(f"nothing in {names} can be used for training: {self.drop_summary()}")
@@ -233,7 +198,7 @@ class SpeechStream(_Stream):
     def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
         def plan(rows: list[Row], window: int) -> list[list[Item]]:
             before = dict(log.tally)
-            items = self._examples.items(rows, [self.seed + self._restart, EXAMPLE, reader, window], log)
+            items = self.examples.items(rows, [self.seed + self._restart, EXAMPLE, reader, window], log)
             log.end_window(window, len(rows), before, self.max_dropped_share)
             return self._cut(items, np.random.default_rng([self.seed + self._restart, WINDOW_ORDER, reader, window]))
 
@@ -249,8 +214,9 @@ class EvaluationStream(_Stream):
     `texts` has them. Each rank, and each worker, reads everything and yields its part.
 
     Args:
-        corpora, processor, batch_seconds, batch_size, window_size, rank, world_size, drops_dir: as there.
-        transcribed, trimmed: see `Examples`.
+        corpora, drops_dir: as of `SpeechStream`.
+        processor, transcribed, trimmed: see `Examples`.
+        batch_seconds, batch_size, window_size, rank, world_size: see `Batching`.
 
     Raises:
         ValueError: corpora without any row.
@@ -270,8 +236,9 @@ class EvaluationStream(_Stream):
         transcribed: bool = True,
         trimmed: bool = False,
     ) -> None:
-        super().__init__(corpora, batch_seconds, batch_size, window_size, rank, world_size, drops_dir)
-        self._examples = Examples(processor, transcribed=transcribed, trimmed=trimmed)
+        batching = Batching(batch_seconds or None, batch_size or None, window_size, rank=rank, world_size=world_size)
+        super().__init__(corpora, batching, drops_dir)
+        self.examples = Examples(processor, transcribed=transcribed, trimmed=trimmed)
 
     def __iter__(self) -> Iterator[Batch]:
         first, stride = self._share()
@@ -280,15 +247,15 @@ class EvaluationStream(_Stream):
         self._logs = [log]
         rows = RowSource(Shards(self.corpora, 1), 0, None, Position()).rest_of_epoch()
         count = num_rows = 0
-        while window := list(islice(rows, self.window_size)):
+        while window := list(islice(rows, self.batching.window_size)):
             num_rows += len(window)
-            for items in self._cut(self._examples.items(window, [0], log)):
+            for items in self._cut(self.examples.items(window, [0], log)):
                 count += 1
-                if (count - 1) % stride == first and (batch := self._examples.batch(items, log)) is not None:
+                if (count - 1) % stride == first and (batch := self.examples.batch(items, log)) is not None:
                     yield batch
         if log.counts:
             logger.warning("evaluation left out what has no transcript or cannot be decoded: %s", self.drop_summary())
-        self._examples.warn_of_unknown_characters()
+        self.examples.warn_of_unknown_characters()
         if not num_rows:
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
 

@@ -1,11 +1,11 @@
 """decoder.json: how logits become text, and how sure its words are."""
 
-import difflib
 import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from ..config.suggestions import did_you_mean
 from ..system.files import write_whole
 from .calibration import Calibration
 
@@ -70,8 +70,7 @@ def read_options(path: Path) -> DecoderOptions:
         )
     for name, value in given.items():
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(f"{path}: unknown key {name!r}{f'; did you mean {nearest[0]!r}?' if nearest else ''}")
+            raise ValueError(f"{path}: unknown key {name!r}{did_you_mean(name, known)}")
         wanted = {tuple: list, float: (float, int), type(None): (dict, type(None))}.get(
             type(known[name]), type(known[name])
         )

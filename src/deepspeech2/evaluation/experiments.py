@@ -1,6 +1,5 @@
-"""What is compared, declared in one YAML: ways of fine-tuning at one budget, and the runs that they make."""
+"""What is compared, declared in one YAML: strategies of fine-tuning at one budget, and the runs that they make."""
 
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -10,6 +9,7 @@ from typing import Any
 import yaml
 
 from ..config.parser import RecipeError, parse_recipe
+from ..config.suggestions import did_you_mean
 from ..config.yaml_loader import read_yaml
 from ..system.files import write_whole
 
@@ -110,8 +110,7 @@ def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: 
     known = {one.name: one for one in fields(Experiment)}
     faults = []
     for key in content.keys() - known.keys():
-        nearest = difflib.get_close_matches(str(key), known, n=1)
-        faults.append(f"unknown key {key!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+        faults.append(f"unknown key {key!r}{did_you_mean(key, known)}")
     required = {name for name, one in known.items() if one.default is MISSING and one.default_factory is MISSING}
     faults += [f"{name} is missing" for name in sorted(required - content.keys())]
     types: dict[str, Any] = {"common": dict, "strategies": dict, "seeds": list, "max_source_loss": (int, float)}
@@ -144,8 +143,7 @@ def _keep(strategies: dict[str, Any], wanted: Collection[str]) -> list[str]:
     """Leaves the wanted strategies alone; gives those that there are not."""
     faults = []
     for name in sorted(wanted - strategies.keys()):
-        nearest = difflib.get_close_matches(name, map(str, strategies), n=1)
-        faults.append(f"there is no strategy {name!r}" + (f"; did you mean {nearest[0]!r}?" if nearest else ""))
+        faults.append(f"there is no strategy {name!r}{did_you_mean(name, strategies)}")
     for name in strategies.keys() - wanted:
         del strategies[name]
     return faults

@@ -1,4 +1,4 @@
-"""Ways of fine-tuning against each other: the runs carried out, read back as scores, and which one to take."""
+"""Strategies of fine-tuning compared: the runs carried out, read back as scores, and which one to take."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..system.devices import available_cpus
 from .experiments import CONFIG, START, Experiment, Run, with_seed
 from .metrics import SeededScores, compare_over_seeds, over_seeds
 from .metrics.bootstrap import BOOTSTRAP_SAMPLES
@@ -37,7 +38,7 @@ class Outcome:
     own_budget: bool = False
 
 
-def carry_out(runs: Sequence[Run], recipe: Path, processes: int) -> Iterator[tuple[Run, str]]:
+def carry_out(runs: Sequence[Run], recipe: Path, num_workers: int) -> Iterator[tuple[Run, str]]:
     """
     Trains what is not done yet; a run that was stopped goes on from its last checkpoint.
 
@@ -46,15 +47,15 @@ def carry_out(runs: Sequence[Run], recipe: Path, processes: int) -> Iterator[tup
     Args:
         runs: of `plan_runs`.
         recipe: recipes/finetune.py.
-        processes: so many at a time, one thread each.
+        num_workers: so many at a time, one thread each; 0: one a core.
 
     Yields:
         Each run as it ends, with the end of its log where it failed, else "".
     """
-    if processes < 1:
-        raise ValueError(f"processes is {processes}; expected 1 or more trainings at a time")
+    if num_workers < 0:
+        raise ValueError(f"num_workers is {num_workers}; expected trainings at a time, or 0 for one a core")
     started: list[subprocess.Popen] = []
-    with ThreadPoolExecutor(processes) as pool:
+    with ThreadPoolExecutor(num_workers or available_cpus()) as pool:
         waiting = {pool.submit(_train, run, recipe, started): run for run in runs if not run.done}
         try:
             for ended in as_completed(waiting):

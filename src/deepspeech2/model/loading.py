@@ -1,4 +1,4 @@
-"""From arguments to things: the model and its processor, the streams of speech."""
+"""A checkpoint, from a folder or the Hub: its model and processor, checked and loaded without running anything."""
 
 import json
 import logging
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -115,41 +114,3 @@ def load_models(names: Sequence[str]) -> dict[str, tuple[DeepSpeech2ForCTC, Deep
             + "; ".join(f"{name} has text_case {way[0]!r}, removed_characters {way[1]!r}" for name, way in ways.items())
         )
     return loaded
-
-
-@torch.no_grad()
-def take_weights(model: DeepSpeech2ForCTC, source: DeepSpeech2ForCTC) -> int:
-    """
-    Copies into `model` whatever `source` has of the same name and shape; how many weights came stands in the log.
-
-    Of a bidirectional checkpoint a unidirectional model takes the convolutions, the forward direction of each recurrent
-    layer, the norms and the head; its lookahead then begins by passing on the present frame alone.
-
-    Returns:
-        The number of weights taken.
-
-    Raises:
-        ValueError: not one fits.
-    """
-    theirs = dict(source.named_parameters()) | dict(source.named_buffers())
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
-    taken = [name for name in own if name in theirs and theirs[name].shape == own[name].shape]
-    for name in taken:
-        own[name].copy_(theirs[name])
-    lookahead = model.model.lookahead
-    if lookahead is not None and source.model.lookahead is None:
-        lookahead.conv.weight.zero_()
-        lookahead.conv.weight[:, :, 0] = 1.0
-    count = sum(own[name].numel() for name in taken if name in dict(model.named_parameters()))
-    if not count:
-        raise ValueError(
-            "warm_start: no weight of that checkpoint has the name and shape of one of this model; give model_config "
-            "and feature_config its sizes, as its config.json and processor_config.json name them"
-        )
-    logger.info(
-        "warm start: %s of %s weights are the checkpoint's; not %s",
-        f"{count:,}",
-        f"{model.num_parameters():,}",
-        ", ".join(name for name in own if name not in taken) or "one is new",
-    )
-    return count

@@ -92,7 +92,7 @@ class BlankWatch(TrainerCallback):
             self.wrote = True
         elif self.wrote:
             logger.warning(
-                "step %d: the model wrote letters before and now nothing but blanks: the training has come apart. Go "
+                "step %d: the model wrote letters before and now nothing but blanks: the training has diverged. Go "
                 "back to an earlier checkpoint, with a learning_rate of a third and max_grad_norm 1",
                 state.global_step,
             )
@@ -195,7 +195,7 @@ class SkippedSteps:
         if self.in_a_row() > self.most_in_a_row:
             raise ValueError(
                 f"the gradients of {self.in_a_row()} steps in a row were not finite, up to step {step}, more than "
-                f"max_skipped_steps {self.most_in_a_row}: the weights have gone astray, or the numbers have no room. "
+                f"max_skipped_steps {self.most_in_a_row}: the training has diverged, or the numbers overflow. "
                 "Try a learning_rate of a third, a longer warmup_steps, max_grad_norm 1, bf16 or neither instead of "
                 f"fp16; recipes/check_data.py looks at the recordings. {self.path} lists the utterances"
             )

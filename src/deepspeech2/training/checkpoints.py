@@ -25,7 +25,7 @@ MB = 1024 * 1024
 FAILED_WRITES = ("os error", "failed writing", "unexpected pos")  # safetensors' and torch's own errors
 ANOTHER_ORDER = (
     "%s: weights, optimizer and schedule go on from step %d, but not the order of the samples: it begins anew, another "
-    "one, so that some utterances of the epoch under way are heard again before others are heard once. Set as before, "
+    "one, so that some utterances of the epoch under way are trained on again before others were once. Set as before, "
     "the run would go on exactly"
 )
 

@@ -12,6 +12,8 @@ from huggingface_hub import CommitInfo, HfApi, ModelCard, ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from yaml import YAMLError
 
+from ..config.arguments import Recipe
+from ..evaluation.reports import card_metadata
 from ..model.loading import CHECKPOINT_FILES
 from ..system.network import FAILURES, advice, ask
 
@@ -54,7 +56,7 @@ def open_repository(
     if token:
         logger.warning(
             "hub_token stands in the command or the configuration, where others may read it, and accelerate prints the "
-            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of sight"
+            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of both"
         )
     api = HfApi(token=token)
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n")
@@ -72,6 +74,32 @@ def open_repository(
             f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}{advice(error)}\n"
             "Nothing was trained. Without --push_to_hub the training starts, and `hf upload` pushes it later"
         ) from error
+
+
+def prepare_push(recipe: Recipe) -> list[TrainerCallback]:
+    """
+    Opens the repository of a run that is to be pushed, and writes its full id into the recipe; by the main process.
+
+    Returns:
+        The callbacks that push along the way, where the recipe asks for that.
+
+    Raises:
+        ConnectionError: as of `open_repository`.
+    """
+    training, model = recipe.training, recipe.model
+    if not training.push_to_hub or training.process_index:
+        return []
+    corpora = list(dict.fromkeys(recipe.data.dataset_name))
+    metadata = card_metadata(model.model_name_or_path or None, model.language, model.license, corpora)
+    training.hub_model_id = open_repository(
+        training.folder,
+        training.hub_model_id,
+        metadata,
+        token=training.hub_token,
+        private=training.hub_private_repo,
+    )
+    every_save = training.hub_strategy == "every_save"
+    return [PushCheckpoints(training.hub_model_id, token=training.hub_token)] if every_save else []
 
 
 class PushCheckpoints(TrainerCallback):

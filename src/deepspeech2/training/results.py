@@ -3,60 +3,44 @@
 import json
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
 
-from ..config.arguments import DataArguments, ModelArguments, RecipeTrainingArguments
+from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..data.corpora import Corpus
 from ..evaluation.metrics import Scores
 from ..evaluation.reports import EvaluatedSplit, results_table, write_model_card, write_run_report
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.devices import describe_device
 from ..system.files import write_whole
 from ..system.launch import launcher
 from .callbacks import skipped_steps
 from .hub import without_token
+from .start import Run
 
 Results = dict[str, dict[str, Scores]]
 
 
-def write_up(
-    results: Results,
-    splits: Mapping[str, Sequence[Corpus]],
-    model: DeepSpeech2ForCTC,
-    processor: DeepSpeech2Processor,
-    settings: dict[str, Any],
-    command: Sequence[str],
-    arguments: ModelArguments,
-    data: DataArguments,
-    training: RecipeTrainingArguments,
-    more_facts: Mapping[str, str],
-) -> None:
+def write_up(run: Run, results: Results, command: Sequence[str], more_facts: Mapping[str, str]) -> None:
     """
     Leaves the results as JSON, an HTML report and the model card in `output_dir`, and prints the table.
 
     Args:
+        run: with the model as it was saved.
         results: by stage ("before fine-tuning", ...), then by split.
-        splits: what was scored, by name.
-        model: as it was saved.
-        processor: the model's.
-        settings: what differs from the defaults, without tokens.
         command: the script and its arguments; how it was launched is found out.
-        arguments, data, training: of the run.
         more_facts: name -> text, for the report and the card.
     """
-    folder = Path(training.output_dir or ".")
+    recipe, folder = run.recipe, run.recipe.training.folder
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
     noted = folder / "run.json"  # of the training, not of a later repetition that only scores
     if noted.is_file():
         facts = json.loads(noted.read_text(encoding="utf-8"))
     else:
-        facts = {**_facts(command, model, training, state), **more_facts}
+        facts = {**_facts(command, run.model, recipe.training, state), **more_facts}
         write_whole(noted, json.dumps(facts, indent=2, ensure_ascii=False))
     stages = {stage: {split: scores.to_dict() for split, scores in splits.items()} for stage, splits in results.items()}
     write_whole(folder / "results.json", json.dumps({"results": stages, "run": facts}, indent=2, ensure_ascii=False))
@@ -66,35 +50,38 @@ def write_up(
         command=facts["command"],
         log_history=state["log_history"],
         results=results,
-        config=settings,
+        config=recipe.settings,
         facts=facts,
     )
-    after = list(results.values())[1 if arguments.model_name_or_path else 0]
+    after = list(results.values())[1 if recipe.model.model_name_or_path else 0]
     write_model_card(
         folder,
         model_name=folder.name,
-        base_model=arguments.model_name_or_path or None,
-        language=arguments.language,
-        license=arguments.license,
-        datasets=list(dict.fromkeys(data.dataset_name)),
-        results=[(_evaluated(splits[name]), scores) for name, scores in after.items()],
-        training=facts | {"config": yaml.safe_dump(settings, allow_unicode=True)},
-        repo_id=training.hub_model_id,
+        base_model=recipe.model.model_name_or_path or None,
+        language=recipe.model.language,
+        license=recipe.model.license,
+        datasets=list(dict.fromkeys(recipe.data.dataset_name)),
+        results=[(_evaluated(run.speech.test[name]), scores) for name, scores in after.items()],
+        training=facts | {"config": yaml.safe_dump(recipe.settings, allow_unicode=True)},
+        repo_id=recipe.training.hub_model_id,
         plots=sorted((folder / "report").glob("*.png")),
-        sampling_rate=processor.feature_extractor.sampling_rate,
-        limits=[
-            "Greedy decoding without a language model; the text has no punctuation and one case.",
-            "Rates hold for speech like that of the splits above. Other microphones, accents, languages, overlapping "
-            "speakers and long recordings were not measured.",
-            *(
-                [f"{data.eval_split} also picked the checkpoint: its rate is lower than new speech would give."]
-                if training.load_best_model_at_end and data.eval_split in after
-                else []
-            ),
-            *([arguments.credit] if arguments.credit else []),
-        ],
+        sampling_rate=run.processor.feature_extractor.sampling_rate,
+        limits=_limits(recipe, after),
     )
     print(f"\n{results_table(results)}\nModel:  {folder}\nReport: {report}")
+
+
+def _limits(recipe: Recipe, scored: Container[str]) -> list[str]:
+    """For the card: what the rates do not tell."""
+    limits = [
+        "Greedy decoding without a language model; the text has no punctuation and one case.",
+        "Rates hold for speech like that of the splits above. Other microphones, accents, languages, overlapping "
+        "speakers and long recordings were not measured.",
+    ]
+    eval_split = recipe.data.eval_split
+    if recipe.training.load_best_model_at_end and eval_split in scored:
+        limits.append(f"{eval_split} also picked the checkpoint: its rate is lower than new speech would give.")
+    return limits + ([recipe.model.credit] if recipe.model.credit else [])
 
 
 def _evaluated(corpora: Sequence[Corpus]) -> EvaluatedSplit:
@@ -110,7 +97,7 @@ def _facts(
 ) -> dict[str, str]:
     """What a reader needs to judge and repeat the run."""
     seconds = max(line["elapsed_s"] for line in state["log_history"])
-    skipped = skipped_steps(Path(training.output_dir or "."))
+    skipped = skipped_steps(training.folder)
     kept = state["best_global_step"] if training.load_best_model_at_end else None
     return {
         "command": without_token(shlex.join([*launcher(command[0]), *command]), training.hub_token),

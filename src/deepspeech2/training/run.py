@@ -1,13 +1,14 @@
 """A run around its training: process set-up, training or resuming, scores on the splits."""
 
+import copy
 import json
 import logging
 import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,13 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers import TrainerCallback, TrainerState, set_seed
 
-from ..config.arguments import DataArguments, RecipeTrainingArguments
-from ..config.method_arguments import ObjectiveArguments
+from ..config.arguments import Recipe, RecipeTrainingArguments
+from ..config.method_arguments import AdaptationArguments
 from ..config.parser import default_settings
-from ..data.corpora import Corpus
-from ..data.streams import PairedStream, SpeechStream
 from ..evaluation.metrics import Scores
 from ..evaluation.scoring import score_model, utterances_name, write_utterances
 from ..model.loading import load_model
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.command_line import set_up_log
 from ..system.devices import describe_device, set_up_cpu
 from ..system.files import hold_folder, write_whole
@@ -35,9 +33,10 @@ from ..system.launch import asked_processes, launcher
 from ..system.signals import StopOnSignal, die_with_launcher
 from .callbacks import DropReport
 from .checkpoints import STATE_NAME, disk_errors, last_whole_checkpoint, refused_pickles, remove_unfinished
-from .methods.adaptation import Adaptation, reestimate_norms
+from .methods.adaptation import reestimate_norms
 from .methods.objective import Objective
-from .plan import Plan, build_eval_stream
+from .plan import Plan, build_eval_stream, build_train_stream, plan_training
+from .start import Run
 from .trainer import CTCTrainer
 
 logger = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ def set_up_process(training: RecipeTrainingArguments) -> None:
     )
 
 
-def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) -> None:
+def hold_to_recipe(recipe: Recipe) -> None:
     """
     Notes the settings of a new run, by the main process; refuses to go on with an old one under others.
 
@@ -98,11 +97,11 @@ def hold_to_recipe(training: RecipeTrainingArguments, settings: dict[str, Any]) 
         ValueError: the folder holds a run with other settings, each named with both values, or one that is still going
             on; or the processes do not see one and the same folder.
     """
-    output_dir = Path(training.output_dir or ".")
+    output_dir = recipe.training.folder
     path = output_dir / "recipe.json"
-    if training.process_index == 0:
-        _note_settings(path, settings)
-    if training.world_size > 1:
+    if recipe.training.process_index == 0:
+        _note_settings(path, recipe.settings)
+    if recipe.training.world_size > 1:
         PartialState().wait_for_everyone()
         checkpoints = sorted(folder.name for folder in output_dir.glob("checkpoint-*"))
         seen = gather_object([(path.read_text(encoding="utf-8") if path.is_file() else "nothing", checkpoints)])
@@ -143,28 +142,14 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def train(
-    model: DeepSpeech2ForCTC,
-    processor: DeepSpeech2Processor,
-    plan: Plan,
-    eval_corpora: Sequence[Corpus],
-    data: DataArguments,
-    training: RecipeTrainingArguments,
-    callbacks: Iterable[TrainerCallback] = (),
-    objective: ObjectiveArguments | None = None,
-    adaptation: Adaptation | None = None,
-) -> DeepSpeech2ForCTC:
+def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> DeepSpeech2ForCTC:
     """
     Trains the model, from the last checkpoint in `output_dir` if there is one, and saves it there.
 
     Args:
-        model, processor: as loaded or built.
-        plan: what to train on.
-        eval_corpora: the split that is scored along the way and picks the best checkpoint.
-        data, training: of the run.
+        run: what it starts from.
+        plan: of this run.
         callbacks: more of them.
-        objective: what is learnt from; None: CTC.
-        adaptation: what of the model learns; None: all of it.
 
     Returns:
         The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
@@ -174,7 +159,7 @@ def train(
         ConnectionError: another process of the run is gone.
         ValueError: no room for a checkpoint, or one that is not of a run.
     """
-    output_dir = Path(training.output_dir or ".")
+    training, output_dir = run.recipe.training, run.recipe.training.folder
     # The log beside the model is written last: it tells a finished run, also one that stopped early.
     done = _state(output_dir) if (output_dir / "model.safetensors").is_file() else {}
     if done:
@@ -191,33 +176,55 @@ def train(
         logger.info("resuming from %s, of %d steps", checkpoint, training.max_steps)
     if training.process_index == 0:
         remove_unfinished(output_dir)
-    eval_stream = build_eval_stream(eval_corpora, processor, data, training)
-    stream: SpeechStream | PairedStream = (
-        plan.stream if plan.unlabelled is None else PairedStream(plan.stream, plan.unlabelled)
-    )
-    learnt = Objective(objective, model, processor) if objective else None
-    if adaptation and adaptation.arguments.norm_statistics == "reestimate" and not checkpoint:
-        model.to(training.device)  # type: ignore[arg-type]
-        plain = plan.plain()
-        plain.drops_dir = None  # the other one keeps the record
-        one_pass = (plan.steps_per_epoch or NORM_BATCHES) * training.gradient_accumulation_steps
-        count = reestimate_norms(model, islice(plain, min(NORM_BATCHES, math.ceil(one_pass))))
-        logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
-    trainer = CTCTrainer(model, training, processor, stream, eval_stream, plan.steps_per_epoch, learnt, adaptation)
-    if adaptation and adaptation.low_rank:
-        trainer.add_callback(adaptation.low_rank)
+    trainer = _new_trainer(run, plan, new=checkpoint is None)
     watch = naming_the_lost(training.process_index, training.world_size)
     with StopOnSignal() as stop, refused_pickles(checkpoint), watch:
-        for callback in (DropReport(stream), stop, *callbacks):
+        for callback in (DropReport(plan.batches), stop, *callbacks):
             trainer.add_callback(callback)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         if stop.stopped_at is None:
             with disk_errors(output_dir, "the model"):
-                _save_result(trainer, output_dir, stream.drop_summary())
+                _save_result(trainer, output_dir, plan.batches.drop_summary())
             trainer.accelerator.wait_for_everyone()
     stop.end_run()
     # What is scored is what was saved: averaged, best, unwrapped, in float32.
     return load_model(str(output_dir))[0]
+
+
+def _new_trainer(run: Run, plan: Plan, new: bool) -> CTCTrainer:
+    """Of a `new` training, also with the statistics of batch norm found anew, where the recipe asks for that."""
+    recipe, model, adaptation = run.recipe, run.model, plan.adaptation
+    evaluation = build_eval_stream(run.speech.validation, run.processor, recipe.data, recipe.training)
+    objective = Objective(recipe.objective, model, run.processor)
+    if new and recipe.adaptation.norm_statistics == "reestimate":
+        model.to(recipe.training.device)  # type: ignore[arg-type]
+        plain = build_train_stream(run, augmented=False)
+        plain.drops_dir = None  # the other one keeps the record
+        one_pass = (plan.steps_per_epoch or NORM_BATCHES) * recipe.training.gradient_accumulation_steps
+        count = reestimate_norms(model, islice(plain, min(NORM_BATCHES, math.ceil(one_pass))))
+        logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
+    trainer = CTCTrainer(
+        model, recipe.training, run.processor, plan.batches, evaluation, plan.steps_per_epoch, objective, adaptation
+    )
+    if adaptation.low_rank:
+        trainer.add_callback(adaptation.low_rank)
+    return trainer
+
+
+def train_from_random_weights(run: Run) -> dict[str, Scores]:
+    """
+    Trains random weights with the budget of a run that is over, into `from-random-weights` of its folder.
+
+    Returns:
+        Their scores on the splits of the run.
+    """
+    training = copy.deepcopy(run.recipe.training)
+    training.output_dir = str(run.recipe.training.folder / "from-random-weights")
+    set_seed(training.seed)
+    recipe = replace(run.recipe, training=training, adaptation=AdaptationArguments())
+    rival = replace(run, recipe=recipe, model=DeepSpeech2ForCTC(run.model.config))  # type: ignore[arg-type]
+    rival = replace(rival, model=train(rival, plan_training(rival)))
+    return score_splits(rival, run.recipe.training.folder / "scores-from-random-weights")
 
 
 def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
@@ -245,24 +252,19 @@ def _state(folder: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def score_splits(
-    model: DeepSpeech2ForCTC,
-    processor: DeepSpeech2Processor,
-    splits: Mapping[str, Sequence[Corpus]],
-    data: DataArguments,
-    training: RecipeTrainingArguments,
-    folder: Path,
-) -> dict[str, Scores]:
+def score_splits(run: Run, folder: Path) -> dict[str, Scores]:
     """
     Scores on each split; every process takes its part of the batches, and all return the scores of the whole.
 
     Each utterance with its hypothesis goes to `folder/<split>.jsonl`.
     """
-    model.to(training.device)  # type: ignore[arg-type]
+    training = run.recipe.training
+    run.model.to(training.device)  # type: ignore[arg-type]
     results = {}
-    for split, corpora in splits.items():
+    for split, corpora in run.speech.test.items():
         with naming_the_lost(training.process_index, training.world_size):
-            scores, rtfx = score_model(model, processor, build_eval_stream(corpora, processor, data, training))
+            stream = build_eval_stream(corpora, run.processor, run.recipe.data, training)
+            scores, rtfx = score_model(run.model, run.processor, stream)
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:

@@ -15,17 +15,18 @@ import torch
 import yaml
 
 import tiny
-from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.config.arguments import Recipe
 from deepspeech2.data.batching import Position, RowSource, Shards
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.preparation import MIN_DROPS, Examples
-from deepspeech2.data.splits import load_eval_splits, load_train_corpora, load_unlabelled
-from deepspeech2.data.streams import build_loader
+from deepspeech2.data.splits import load_speech
+from deepspeech2.data.streams import SpeechStream, build_loader
 from deepspeech2.model.loading import load_model
 from deepspeech2.training.data_check import check as preflight
 from deepspeech2.training.data_check.check import CheckStream, check_before_training, judge, read_splits
 from deepspeech2.training.data_check.problems import TRAINING, UNLABELLED
 from deepspeech2.training.plan import build_train_stream
+from deepspeech2.training.start import Run
 from finetuning import CONFIG, SIZES, launch
 from html_pages import page
 
@@ -136,21 +137,29 @@ def built():
     return tiny.new_model()
 
 
-def stream_of(manifest: Path, validation: Path, built, training, **options):
+def run_of(manifest: Path, validation: Path | None, built, training, **options) -> Run:
     options = {"max_duration_s": 3.0, "max_dropped_share": 1.0} | options
     data = tiny.data_arguments(manifest, validation, **options)
-    stream = build_train_stream(load_train_corpora(data), *built, data, AugmentationArguments(), training)
-    return stream, load_eval_splits(data)[1], data
+    return Run(Recipe(data=data, training=training), load_speech(data), *built)
+
+
+def stream_of(*given, **options) -> SpeechStream:
+    """That of training; `given` and `options` as for `run_of`."""
+    return build_train_stream(run_of(*given, **options))
+
+
+def check(run: Run) -> None:
+    check_before_training(run, build_train_stream(run))
 
 
 def problems_of(manifest: Path, validation: Path, built, folder: Path, **options):
-    stream, scored, data = stream_of(manifest, validation, built, tiny.training_arguments(folder), **options)
-    splits = read_splits(stream, scored, built[1], None, num_workers=0)
-    return splits, judge(splits, built[1], data, sampled=False)
+    run = run_of(manifest, validation, built, tiny.training_arguments(folder), **options)
+    splits = read_splits(run, build_train_stream(run), None)
+    return splits, judge(run, splits, sampled=False)
 
 
 def test_training_leaves_out_every_kind_and_says_why(bad, validation, built, tmp_path):
-    stream, _, _ = stream_of(bad, validation, built, tiny.training_arguments(tmp_path))
+    stream = stream_of(bad, validation, built, tiny.training_arguments(tmp_path))
     heard = {id_ for batch in islice(stream, 12) for id_ in batch["ids"]}
     assert heard == set(GOOD)
     lines = [line for path in (tmp_path / "drops").glob("*.jsonl") for line in path.open(encoding="utf-8")]
@@ -161,12 +170,13 @@ def test_training_leaves_out_every_kind_and_says_why(bad, validation, built, tmp
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_the_check_finds_what_training_leaves_out(bad, validation, built, tmp_path, num_workers):
-    stream, scored, data = stream_of(bad, validation, built, tiny.training_arguments(tmp_path))
-    splits = read_splits(stream, scored, built[1], None, num_workers)
+    training = tiny.training_arguments(tmp_path, dataloader_num_workers=num_workers)
+    run = run_of(bad, validation, built, training)
+    splits = read_splits(run, build_train_stream(run), None)
     assert len(splits[TRAINING]) == len(GOOD) + len(bad_recordings()) and len(splits["validation"]) == 4
     found = {one.id: one.reason for one in splits[TRAINING]}
     assert found == {id_: one[2] for id_, one in bad_recordings().items()} | dict.fromkeys(GOOD, "")
-    problems = judge(splits, built[1], data, sampled=False)
+    problems = judge(run, splits, sampled=False)
     by_name = {problem.name: [id_ for id_, _ in problem.entries] for problem in problems if problem.split == TRAINING}
     for id_, (_, _, reason) in bad_recordings().items():
         assert id_ in by_name[reason]
@@ -214,11 +224,11 @@ def test_unlabelled_speech_is_looked_at_and_may_not_be_what_is_scored(validation
     spoken = {f"u{i}": (encoded(sound("ab c", 60 + i)), "") for i in range(3)}
     same, broken = (validation.parent / "v2.audio").read_bytes(), b"no sound"
     speech = write_manifest(tmp_path, spoken | {"u3": (same, ""), "u4": (broken, "")}, "speech")
-    stream, scored, data = stream_of(manifest, validation, built, tiny.training_arguments(tmp_path / "run"))
-    data.unlabelled_dataset_name = str(speech)
-    splits = read_splits(stream, scored, built[1], None, 0, load_unlabelled(data))
+    training = tiny.training_arguments(tmp_path / "run")
+    run = run_of(manifest, validation, built, training, unlabelled_dataset_name=str(speech))
+    splits = read_splits(run, build_train_stream(run), None)
     assert sorted(one.id for one in splits[UNLABELLED]) == ["u0", "u1", "u2", "u3", "u4"]
-    found = {(one.split, one.name): one for one in judge(splits, built[1], data, sampled=False)}
+    found = {(one.split, one.name): one for one in judge(run, splits, sampled=False)}
     assert [id_ for id_, _ in found[UNLABELLED, "undecodable"].entries] == ["u4"]
     heard = found["validation", "heard_unlabelled"]
     assert heard.severity == "warning" and heard.entries == [("v2", "the samples of u3")]
@@ -228,9 +238,9 @@ def test_unlabelled_speech_is_looked_at_and_may_not_be_what_is_scored(validation
 def test_speakers_are_shared_by_design_where_utterances_are_held_out(built, tmp_path):
     manifest = tiny.write_corpus(tmp_path, "u", 12)
     data = {"held_out_share": 0.3, "eval_split": "held-out"}
-    stream, scored, arguments = stream_of(manifest, None, built, tiny.training_arguments(tmp_path), **data)
-    splits = read_splits(stream, scored, built[1], None, num_workers=0)
-    problems = judge(splits, built[1], arguments, sampled=False)
+    run = run_of(manifest, None, built, tiny.training_arguments(tmp_path), **data)
+    splits = read_splits(run, build_train_stream(run), None)
+    problems = judge(run, splits, sampled=False)
     assert {problem.severity for problem in problems if problem.name == "speakers_in_training"} == {"note"}
     assert not [problem for problem in problems if problem.severity == "fatal"]
 
@@ -265,7 +275,7 @@ def half_bad(folder: Path, count: int = 40, bad: int = 20) -> Path:
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_run_stops_above_the_share_with_the_list(validation, built, tmp_path, num_workers):
     training = tiny.training_arguments(tmp_path, dataloader_num_workers=num_workers)
-    stream, _, _ = stream_of(half_bad(tmp_path), validation, built, training, max_dropped_share=0.4)
+    stream = stream_of(half_bad(tmp_path), validation, built, training, max_dropped_share=0.4)
     with pytest.raises(ValueError, match=r"cannot be used, more than max_dropped_share 0.4") as stopped:
         list(islice(build_loader(stream, num_workers), 100))
     listed = [line for line in str(stopped.value).splitlines() if line.startswith("  x")]
@@ -279,11 +289,11 @@ def test_a_few_bad_files_do_not_stop_a_run(validation, built, tmp_path):
         (half_bad(tmp_path / "few", 12, MIN_DROPS - 1), {"max_dropped_share": 0.1}),
         (half_bad(tmp_path / "half"), {"max_dropped_share": 0.6}),
     ]:
-        stream, _, _ = stream_of(manifest, validation, built, training, window_size=64, **options)
+        stream = stream_of(manifest, validation, built, training, window_size=64, **options)
         assert len(list(islice(stream, 3))) == 3
     long = {f"l{i}": (encoded(sound("ab c" * 3, i)), "ab c") for i in range(30)} | {"u": (encoded(sound()), "ab c")}
     manifest = write_manifest(tmp_path / "long", long)
-    stream, _, _ = stream_of(manifest, validation, built, training, max_dropped_share=0.1, max_duration_s=1.0)
+    stream = stream_of(manifest, validation, built, training, max_dropped_share=0.1, max_duration_s=1.0)
     assert len(list(islice(stream, 2))) == 2
 
 
@@ -298,7 +308,7 @@ def test_a_resumed_run_stops_where_the_uninterrupted_one_does(validation, built,
 
     def stream(folder: str, share: float):
         training = tiny.training_arguments(tmp_path / folder)
-        return stream_of(manifest, validation, built, training, max_dropped_share=share, window_size=12)[0]
+        return stream_of(manifest, validation, built, training, max_dropped_share=share, window_size=12)
 
     whole, states, tallies = stream("whole", 1.0), [], []
     for _ in islice(whole, 16):
@@ -399,8 +409,8 @@ def test_the_short_check_says_nothing_much_of_good_data(validation, built, tmp_p
     manifest = tiny.write_corpus(tmp_path, "u", 12)
     state = torch.get_rng_state()
     training = tiny.training_arguments(tmp_path / "run")
-    stream, scored, data = stream_of(manifest, validation, built, training)
-    check_before_training(stream, scored, built[1], data, training)
+    run = run_of(manifest, validation, built, training)
+    check(run)
     assert [record.getMessage() for record in caplog.records] == [
         "the data looked at (12 of training, 4 of validation) has no problems"
     ]
@@ -411,35 +421,35 @@ def test_the_short_check_says_nothing_much_of_good_data(validation, built, tmp_p
 def test_the_short_check_stops_or_warns_and_can_be_switched_off(bad, validation, built, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(preflight, "SHORT_CHECK_S", 60)
     training = tiny.training_arguments(tmp_path / "run")
-    stream, scored, data = stream_of(bad, validation, built, training)
-    check_before_training(stream, scored, built[1], data, training)
+    run = run_of(bad, validation, built, training)
+    check(run)
     assert "has problems" in caplog.text and "undecodable" in caplog.text
-    data.max_dropped_share = 0.2
+    run.recipe.data.max_dropped_share = 0.2
     with pytest.raises(ValueError, match=r"(?s)fatal problems; check_utterances 0 trains.*too_many_left_out +training"):
-        check_before_training(stream, scored, built[1], data, training)
+        check(run)
     (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
-    check_before_training(stream, scored, built[1], data, training)  # it was checked when it began
+    check(run)  # it was checked when it began
     (tmp_path / "run" / "checkpoint-2").rmdir()
-    data.check_utterances = 0
-    check_before_training(stream, scored, built[1], data, training)
+    run.recipe.data.check_utterances = 0
+    check(run)
 
 
 def test_the_short_check_fetches_nothing(validation, built, tmp_path, monkeypatch):
     manifest = tmp_path / "m.jsonl"
     manifest.write_text(json.dumps({"audio": "http://127.0.0.1:9/a.wav", "text": "a", "id": "a"}) + "\n")
     training = tiny.training_arguments(tmp_path / "run")
-    stream, scored, data = stream_of(manifest, validation, built, training)
+    run = run_of(manifest, validation, built, training)
     monkeypatch.setattr("deepspeech2.data.preparation.fetch_audio", lambda audio: pytest.fail("fetched"))
-    check_before_training(stream, scored, built[1], data, training)
+    check(run)
 
 
 def test_the_short_check_is_short(librispeech_root, tmp_path, caplog, monkeypatch):
     """Where its time is over, at once here, it ends after the window that it is in."""
     monkeypatch.setattr(preflight, "SHORT_CHECK_S", 0)
     caplog.set_level(logging.INFO)
-    model, processor = load_model(str(ROOT / "recipes" / "quickstart" / "starter"))
+    built = load_model(str(ROOT / "recipes" / "quickstart" / "starter"))
     training = tiny.training_arguments(tmp_path)
     options = {"dataset_config": ["clean"], "train_split": ["train.100"], "max_duration_s": 20.0}
-    stream, scored, data = stream_of(librispeech_root, None, (model, processor), training, **options)
-    check_before_training(stream, scored, processor, data, training)
+    run = run_of(librispeech_root, None, built, training, **options)
+    check(run)
     assert f"{preflight.ROWS_AT_ONCE} of training" in caplog.text

@@ -10,6 +10,7 @@ import torch
 
 import tiny
 from deepspeech2.config.method_arguments import AdaptationArguments
+from deepspeech2.config.validation import adaptation_faults
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.training.methods.adaptation import Adaptation, parameter_groups, place_of, reestimate_norms
 from deepspeech2.training.methods.alphabet import change_alphabet
@@ -113,8 +114,8 @@ def test_unfreezing_goes_from_the_head_downward(tmp_path, batches, every, steps)
 
 
 def test_a_schedule_that_is_no_number_of_steps_or_too_slow_is_refused():
-    assert [AdaptationArguments(unfreeze_every=every).faults() for every in (0.5, 3.0)] == [[], []]
-    (fault,) = AdaptationArguments(unfreeze_every=2.5).faults()
+    assert [adaptation_faults(AdaptationArguments(unfreeze_every=every)) for every in (0.5, 3.0)] == [[], []]
+    (fault,) = adaptation_faults(AdaptationArguments(unfreeze_every=2.5))
     assert fault == "unfreeze_every is 2.5; expected whole steps, or a share below 1"
     with pytest.raises(
         ValueError, match="unfreezes the last of 4 parts at step 12, but the training has 10 steps; give less"

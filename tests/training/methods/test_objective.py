@@ -10,7 +10,7 @@ import tiny
 from deepspeech2.config.method_arguments import ObjectiveArguments
 from deepspeech2.data.streams import INPUTS
 from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
-from deepspeech2.training.methods.objective import Objective, joined
+from deepspeech2.training.methods.objective import Objective, divergence, frame_mean, joined
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,19 @@ def clips(manifest, tmp_path_factory):
     first, second = tiny.batches(manifest, model, processor, 2, 3, tmp_path_factory.mktemp("clips"))
     inputs = {name: first[name] for name in (*INPUTS, "labels")}
     return inputs | {"unlabelled": {name: second[name] for name in INPUTS}}
+
+
+def test_a_mean_over_real_frames():
+    values = torch.tensor([[1.0, 3.0, 50.0], [2.0, 4.0, 6.0]])
+    assert frame_mean(values, torch.tensor([2, 3])).tolist() == [2, 4]
+
+
+def test_divergence_by_hand():
+    """KL((1/2, 1/2) || (1/4, 3/4)) = 1/2 log 2 + 1/2 log 2/3; the second frame is padding."""
+    half, quarter = (torch.tensor([[[p, 1 - p], [0.9, 0.1]]]).log() for p in (0.5, 0.25))
+    expected = 0.5 * torch.tensor(2.0).log() + 0.5 * torch.tensor(2 / 3).log()
+    torch.testing.assert_close(divergence(half, quarter, torch.tensor([1])), expected[None])
+    assert divergence(half, half, torch.tensor([1])).tolist() == [0]
 
 
 def labelled(clips: dict) -> dict:

@@ -4,13 +4,13 @@
 >>> grammar.commands["timer"], grammar.slots["minutes"]["twenty five"]
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...config.suggestions import did_you_mean
 from ...config.yaml_loader import read_yaml
 
 MAX_NUMBERS = 20_000  # of a slot; their spoken forms are written out
@@ -88,7 +88,7 @@ def read_grammar(path: Path) -> Grammar:
         raise ValueError(f"there is no grammar {str(path)!r}; expected a YAML file of commands")
     content = read_yaml(path)
     faults = [
-        f"unknown key {key!r}; expected {', '.join(KEYS)}{_nearest(str(key), KEYS)}"
+        f"unknown key {key!r}; expected {', '.join(KEYS)}{did_you_mean(key, KEYS)}"
         for key in content
         if key not in KEYS
     ]
@@ -112,11 +112,6 @@ def read_grammar(path: Path) -> Grammar:
     if faults:
         raise ValueError(f"{path} is no grammar:" + "".join(f"\n  {fault}" for fault in faults))
     return Grammar(commands, slots)
-
-
-def _nearest(name: str, known: Any) -> str:
-    nearest = difflib.get_close_matches(name, map(str, known), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _text_fault(where: str, value: Any, expected: str = "words, as they are said") -> str:
@@ -220,7 +215,7 @@ def _parse(phrase: str, slots: Slots, faults: list[str]) -> Part:
             faults.append(f"{found!r} touches what is before it; expected a space: a part is one word or more")
         apart = bracket in (*OPEN, "|") or bool(stray)
         if slot and slot not in slots:
-            faults.append(f"there is no slot {slot!r}{_nearest(slot, slots)}")
+            faults.append(f"there is no slot {slot!r}{did_you_mean(slot, slots)}")
         elif stray:
             faults.append(f"{stray!r} is not expected here; a slot is written as {{name}}")
         elif bracket in OPEN:

@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
-from ...config.arguments import DataArguments, RecipeTrainingArguments
 from ...data.batching import Position, Row, RowSource, Shards
 from ...data.corpora import Corpus
 from ...data.preparation import DroppedError, Examples, is_silent
@@ -23,6 +21,7 @@ from ...data.recordings import AudioError, is_remote, read_header
 from ...data.streams import SpeechStream, build_loader
 from ...evaluation.reports import Problem, problems_table, write_check_report
 from ..run import has_started
+from ..start import Run
 from .costs import GIB, measure_costs
 from .problems import CLIPPED_SHARE, TRAINING, UNLABELLED, Checked, Splits, count_unknown, find_problems
 
@@ -100,32 +99,22 @@ def _duration_s(audio: dict[str, Any]) -> float:
         return 0.0
 
 
-def read_splits(
-    stream: SpeechStream,
-    scored: Mapping[str, Sequence[Corpus]],
-    processor: Any,
-    limit: int | None,
-    num_workers: int,
-    unlabelled: Sequence[Corpus] = (),
-) -> dict[str, list[Checked]]:
+def read_splits(run: Run, stream: SpeechStream, limit: int | None) -> dict[str, list[Checked]]:
     """
     What is to be known of every split, read as training and scoring read it.
 
     Args:
+        run: whose speech it is.
         stream: what is trained on.
-        scored: the splits that are scored, by name.
-        processor: the model's.
         limit: utterances of a split; None: all, or 1,000 of a corpus on the Hub.
-        num_workers: processes that decode.
-        unlabelled: speech that is heard in training without its transcripts.
     """
     splits: dict[str, list[Checked]] = {}
-    for split, (corpora, examples) in _sources(stream, scored, processor, unlabelled).items():
+    for split, (corpora, examples) in _sources(run, stream).items():
         count = limit or (REMOTE_UTTERANCES if any(corpus.revision for corpus in corpora) else None)
         sizes = [corpus.num_examples for corpus in corpora]
         known = None if None in sizes else sum(size or 0 for size in sizes)
         total = min(filter(None, (known, count)), default=None)
-        loader = build_loader(CheckStream(corpora, examples, count), num_workers)
+        loader = build_loader(CheckStream(corpora, examples, count), run.recipe.training.dataloader_num_workers)
         splits[split] = []
         with tqdm(desc=split, total=total, unit=" utterances") as bar:
             for some in loader:
@@ -134,38 +123,29 @@ def read_splits(
     return splits
 
 
-def _sources(
-    stream: SpeechStream,
-    scored: Mapping[str, Sequence[Corpus]],
-    processor: Any,
-    unlabelled: Sequence[Corpus],
-) -> dict[str, tuple[Sequence[Corpus], Examples]]:
+def _sources(run: Run, stream: SpeechStream) -> dict[str, tuple[Sequence[Corpus], Examples]]:
     """Of each split, where it comes from and how it is prepared."""
-    heard = {UNLABELLED: (unlabelled, Examples(processor, stream.filters, transcribed=False))} if unlabelled else {}
-    return {
-        TRAINING: (stream.corpora, Examples(processor, stream.filters)),
-        **heard,
-        **{split: (corpora, Examples(processor)) for split, corpora in scored.items()},
+    speech, filters, processor = run.speech, stream.examples.filters, run.processor
+    sources: dict[str, tuple[Sequence[Corpus], Examples]] = {
+        TRAINING: (speech.trained_on, Examples(processor, filters))
     }
+    if speech.unlabelled:
+        sources[UNLABELLED] = (speech.unlabelled, Examples(processor, filters, transcribed=False))
+    scored = {run.recipe.data.eval_split: speech.validation, **speech.test}
+    return sources | {split: (corpora, Examples(processor)) for split, corpora in scored.items()}
 
 
-def judge(splits: Splits, processor: Any, data: DataArguments, *, sampled: bool) -> list[Problem]:
+def judge(run: Run, splits: Splits, *, sampled: bool) -> list[Problem]:
     """The problems of what was read, or `sampled` only, the worst first."""
-    vocabulary = sorted(set(processor.tokenizer.get_vocab()) - {processor.tokenizer.pad_token})
-    rate = processor.feature_extractor.sampling_rate
+    tokenizer, data = run.processor.tokenizer, run.recipe.data
+    vocabulary = sorted(set(tokenizer.get_vocab()) - {tokenizer.pad_token})
+    rate = run.processor.feature_extractor.sampling_rate
     return find_problems(
         splits, vocabulary, rate, data.max_dropped_share, held_out_by_id=bool(data.held_out_share), sampled=sampled
     )
 
 
-def check_before_training(
-    stream: SpeechStream,
-    scored: Mapping[str, Sequence[Corpus]],
-    processor: Any,
-    data: DataArguments,
-    training: RecipeTrainingArguments,
-    unlabelled: Sequence[Corpus] = (),
-) -> None:
+def check_before_training(run: Run, stream: SpeechStream) -> None:
     """
     The short check of a new run, by its main process: the first utterances of each local split, for about a second in
     all; recordings on servers are not fetched for it.
@@ -173,9 +153,10 @@ def check_before_training(
     Raises:
         ValueError: a problem that is fatal, with the table of all.
     """
-    if training.process_index or not data.check_utterances or has_started(Path(training.output_dir or ".")):
+    data, training = run.recipe.data, run.recipe.training
+    if training.process_index or not data.check_utterances or has_started(training.folder):
         return
-    sources = _sources(stream, scored, processor, unlabelled)
+    sources = _sources(run, stream)
     splits = {}
     for split, (corpora, examples) in sources.items():
         begun, splits[split] = time.perf_counter(), list[Checked]()
@@ -185,7 +166,7 @@ def check_before_training(
             if time.perf_counter() - begun > SHORT_CHECK_S / len(sources):
                 break
     splits = {split: utterances for split, utterances in splits.items() if utterances}
-    problems = [one for one in judge(splits, processor, data, sampled=True) if one.severity != "note"]
+    problems = [one for one in judge(run, splits, sampled=True) if one.severity != "note"]
     counts = ", ".join(f"{len(utterances)} of {split}" for split, utterances in splits.items()) or "none of it is local"
     table = f"\n{problems_table(problems)}\nrecipes/check_data.py with the same arguments looks at all of it"
     if any(problem.severity == "fatal" for problem in problems):
@@ -208,31 +189,23 @@ def describe(splits: Splits) -> dict[str, str]:
     return facts
 
 
-def estimate_costs(
-    model: torch.nn.Module,
-    stream: SpeechStream,
-    utterances: Sequence[Checked],
-    processor: Any,
-    training: RecipeTrainingArguments,
-) -> dict[str, str]:
+def estimate_costs(run: Run, stream: SpeechStream, utterances: Sequence[Checked]) -> dict[str, str]:
     """
     What an epoch costs on the device at hand, in words, without data loading, optimizer and evaluation.
 
     Args:
-        model: on any device; its gradients are used.
+        run: whose model's gradients are used.
         stream: of training; its first batch is timed.
         utterances: those of training that were read.
-        processor: the model's.
-        training: of the run.
     """
-    extractor = processor.feature_extractor
+    extractor, training = run.processor.feature_extractor, run.recipe.training
     usable_s = [one.duration_s for one in utterances if not one.reason]
     if not usable_s:
         return {"an epoch": "not estimated: none of the training utterances looked at can be used"}
-    size = stream.batch_size or max(1, int((stream.batch_seconds or 0) / max(usable_s)))
+    size = stream.batching.batch_size or max(1, int((stream.batching.batch_seconds or 0) / max(usable_s)))
     longest = (size, extractor.get_num_frames(round(max(usable_s) * extractor.sampling_rate)))
     batch = next(iter(stream))
-    costs = measure_costs(model, training.device, batch, sum(batch["durations_s"]), longest)
+    costs = measure_costs(run.model, training.device, batch, sum(batch["durations_s"]), longest)
     counts = [corpus.num_examples for corpus in stream.corpora]
     facts = {
         "speed": f"{costs.audio_s_per_s:,.0f} audio seconds a second, forward and backward of one batch",

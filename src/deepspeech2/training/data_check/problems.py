@@ -17,7 +17,7 @@ ADVICE = {
     "nothing_usable": "mend what is listed below for this split; nothing is left of it",
     "too_many_left_out": "more than max_dropped_share of the split: mend what is listed below, or raise it",
     "trained_on": "scores on these tell how well the model remembers: take them out of one of the two splits",
-    "heard_unlabelled": "training hears these without their transcripts: rates on them are lower than on new speech",
+    "heard_unlabelled": "these are trained on without their transcripts: rates on them are lower than on new speech",
     "outside_corpus": "a dataset or an audio folder names files of its own; for others, give a manifest",
     "missing_file": "no such recording: mend the path; relative ones start at the manifest",
     "undecodable": "no audio that libsndfile reads (WAV, FLAC, Ogg, MP3): convert or fetch it again",
@@ -25,7 +25,7 @@ ADVICE = {
     "empty_audio": "no samples: record it again or take it out",
     "absurd_header": "a damaged header, or a recording that is to be cut into utterances",
     "not_finite": "NaN or infinite samples: write it again from its source",
-    "silent": "nothing is heard: a wrong channel or a failed recording; training leaves it out",
+    "silent": "there is no sound: a wrong channel or a failed recording; training leaves it out",
     "missing_text": "no transcript: give one, or take it out",
     "empty_text": "nothing is left of the transcript after normalisation",
     "unknown_characters": "the vocabulary lacks characters: spell them out, or give a checkpoint those of the "
@@ -36,7 +36,7 @@ ADVICE = {
     "same_id": "ids tell utterances apart in the records: give each its own",
     "same_audio": "the same recording again counts twice in training, or in a score",
     "same_id_in_training": "an id of the training data with other audio and text: are they really two utterances?",
-    "speakers_in_training": "rates on speakers that training heard are lower than on new ones: hold speakers out",
+    "speakers_in_training": "rates on speakers of the training speech are lower than on new ones: hold speakers out",
     "speaking_rate": "far more or fewer letters a second than the others: a transcript of another recording, a "
     "recording cut off, or a wrong rate in the header",
     "low_rate": "recorded at a lower rate than the model's: upsampling does not bring back what is missing",
@@ -97,9 +97,9 @@ def find_problems(
             found["unused_characters"] = _unused(utterances, vocabulary)
         elif split != UNLABELLED:
             found |= _shared(utterances, splits.get(TRAINING, ()))
-            heard = {one.digest: one for one in splits.get(UNLABELLED, ()) if one.digest}
+            taken = {one.digest: one for one in splits.get(UNLABELLED, ()) if one.digest}
             found["heard_unlabelled"] = [
-                (one.id, f"the samples of {heard[one.digest].id}") for one in utterances if one.digest in heard
+                (one.id, f"the samples of {taken[one.digest].id}") for one in utterances if one.digest in taken
             ]
         notes = (*NOTES, *(["speakers_in_training"] if held_out_by_id and split == "held-out" else []))
         problems += [

@@ -14,7 +14,6 @@ from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from .domain_adversarial import DomainClassifier, domain_loss, reversal_weight, reverse_gradient
 from .minimum_wer import expected_errors
-from .perturbation import divergence, frame_mean, smoothness_loss
 
 HEADS_NAME = "objective_heads.safetensors"
 
@@ -32,12 +31,10 @@ class Objective:
       Pereyra et al., 2017 (https://arxiv.org/abs/1701.06548).
     - `mwer_weight` x the expected error rate, of minimum_wer.py.
     - the cross-entropy of a classifier of domains, which learns with the weight 1 while the encoder gets the gradient
-      times -`domain_adversarial_weight` x the schedule of domains.py.
-    - `adversarial_weight` x the divergence under the worst change of the size `adversarial_epsilon`, of
-      perturbation.py.
+      times -`domain_adversarial_weight` x the schedule of domain_adversarial.py.
     - `distillation_weight` x T^2 KL(start || model), frame by frame, at the temperature T: Hinton et al., 2015
       (https://arxiv.org/abs/1503.02531), from the model as the run found it, as in Li and Hoiem, 2016
-      (https://arxiv.org/abs/1606.09282). Its copy hears the same augmented features, and is never saved.
+      (https://arxiv.org/abs/1606.09282). Its copy takes the same augmented features, and is never saved.
 
     All are means over the utterances, of what is a mean over the frames of each; of CTC it is a mean over the labels,
     of the error rate over the words. Labelled and unlabelled speech pass the model as one batch, with common statistics
@@ -117,7 +114,7 @@ class Objective:
         """
         Args:
             model: called once, for the pass that all processes share; DDP's wrapper or `bare`.
-            bare: the `DeepSpeech2ForCTC` itself, for passes of this process alone.
+            bare: the `DeepSpeech2ForCTC` itself, with its configuration.
             inputs: `input_features`, `attention_mask`, `labels`; `unlabelled`, a batch too, of which the labels are
                 not looked at.
             progress: share of the training that is over.
@@ -165,9 +162,6 @@ class Objective:
                 self.heads["domain"](states, lengths), len(labels)
             )
             loss = loss + parts["domain_loss"]
-        if asked.adversarial_epsilon:
-            parts["adversarial_divergence"] = smoothness_loss(bare, features, mask, asked.adversarial_epsilon).mean()
-            loss = loss + asked.adversarial_weight * parts["adversarial_divergence"]
         if self.start is not None:
             chosen = {"all": slice(None), "labelled": some, "unlabelled": slice(len(labels), None)}
             parts["distillation"] = self._distillation(
@@ -186,8 +180,28 @@ class Objective:
         temperature = self.arguments.distillation_temperature
         with torch.no_grad():
             taught = self.start(features[chosen], mask[chosen]).logits
-        wanted, heard = ((one.float() / temperature).log_softmax(-1) for one in (taught, logits[chosen]))
-        return temperature**2 * divergence(wanted, heard, lengths[chosen]).mean()
+        wanted, given = ((one.float() / temperature).log_softmax(-1) for one in (taught, logits[chosen]))
+        return temperature**2 * divergence(wanted, given, lengths[chosen]).mean()
+
+
+def divergence(reference: torch.Tensor, log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """
+    KL(reference || other) of a frame, the mean over the real frames of each utterance.
+
+    Args:
+        reference, log_probs: (B, T, V) log-probabilities.
+        lengths: (B,) frames.
+
+    Returns:
+        (B,), nats.
+    """
+    return frame_mean((reference.exp() * (reference - log_probs)).sum(-1), lengths)
+
+
+def frame_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """(B, T), (B,) frames -> (B,): the mean over the real frames of each utterance."""
+    mask = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
+    return values.where(mask, 0.0).sum(1) / lengths.clamp(min=1)
 
 
 def joined(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Fixed normalisation: measured once over training speech, stored, kept by runs that go on."""
+"""What a run starts from: statistics of the features, measured once and kept; weights that fit of a trained model."""
 
 import json
 import logging
@@ -11,10 +11,10 @@ from transformers import AutoFeatureExtractor, AutoProcessor
 
 import tiny
 from deepspeech2 import DeepSpeech2FeatureExtractor
-from deepspeech2.config.arguments import ModelArguments
+from deepspeech2.config.arguments import ModelArguments, Recipe
 from deepspeech2.data.recordings import open_audio
-from deepspeech2.data.splits import load_train_corpora
-from deepspeech2.training.plan import build_model, fix_statistics, measure_statistics
+from deepspeech2.data.splits import Speech, load_train_corpora
+from deepspeech2.training.start import build_model, fix_statistics, load_or_build, measure_statistics, take_weights
 from finetuning import finetune, write_inputs
 
 UNMEASURED = tiny.FEATURES | {"normalization": "fixed"}
@@ -43,7 +43,8 @@ def manifest(tmp_path_factory):
 def test_a_run_measures_its_training_speech(manifest, tmp_path) -> None:
     data = tiny.data_arguments(manifest)
     processor, again = processor_with(UNMEASURED), processor_with(UNMEASURED)
-    fix_statistics(processor, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    speech = Speech(load_train_corpora(data))
+    fix_statistics(processor, speech, data, tiny.training_arguments(tmp_path))
     plain = DeepSpeech2FeatureExtractor(**FIXED | {"feature_mean": [0.0] * 20, "feature_std": [1.0] * 20})
     clips = [open_audio({"bytes": None, "path": str(path)}, tiny.RATE) for path in manifest.parent.glob("*.wav")]
     frames = np.concatenate([plain(clip, sampling_rate=tiny.RATE)["input_features"][0] for clip in clips])
@@ -52,10 +53,10 @@ def test_a_run_measures_its_training_speech(manifest, tmp_path) -> None:
     np.testing.assert_allclose(extractor.feature_std, frames.std(0, ddof=1), atol=2e-5)
     normalised = np.concatenate([extractor(clip, sampling_rate=tiny.RATE)["input_features"][0] for clip in clips])
     np.testing.assert_allclose(normalised.mean(0), 0.0, atol=1e-4)
-    fix_statistics(again, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    fix_statistics(again, speech, data, tiny.training_arguments(tmp_path))
     assert again.to_dict() == processor.to_dict()
     kept = processor_with(FIXED)
-    fix_statistics(kept, load_train_corpora(data), data, tiny.training_arguments(tmp_path))
+    fix_statistics(kept, speech, data, tiny.training_arguments(tmp_path))
     assert kept.feature_extractor.feature_mean == FIXED["feature_mean"]
 
 
@@ -116,3 +117,44 @@ def test_a_run_that_goes_on_keeps_them(tmp_path, caplog) -> None:
     after = json.loads((out / "processor_config.json").read_text())["feature_extractor"]
     assert after["feature_mean"] == [7.0] * 20
     assert after["feature_std"] == content["feature_extractor"]["feature_std"]
+
+
+# Warm start --------------------------------------------------------------------------------------------------------
+
+
+def test_a_unidirectional_model_takes_the_forward_direction(tmp_path, caplog) -> None:
+    source, processor = tiny.new_model()
+    source.model.norms[0].running_mean.fill_(3.0)
+    source.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    sizes = tiny.MODEL | {"bidirectional": False, "lookahead_context": 3}
+    arguments = ModelArguments(
+        model_config=sizes, feature_config=tiny.FEATURES, characters=" abc", warm_start=str(tmp_path)
+    )
+    with caplog.at_level(logging.INFO):
+        model, _ = load_or_build(Recipe(model=arguments), [])
+    theirs = source.state_dict()
+    for name, own in model.state_dict().items():
+        if name != "model.lookahead.conv.weight":
+            assert torch.equal(own, theirs[name]), name
+    lookahead = model.model.lookahead.conv.weight
+    assert torch.equal(lookahead, torch.tensor([1.0, 0.0, 0.0]).expand(16, 1, 3))
+    total = model.num_parameters()
+    assert f"{total - 16 * 3:,} of {total:,} weights are the checkpoint's; not model.lookahead" in caplog.text
+
+
+def test_other_sizes_keep_their_random_weights(caplog) -> None:
+    model, source = tiny.new_model(hidden_size=8)[0], tiny.new_model()[0]
+    before = model.ctc_head.weight.clone()
+    convs = sum(parameter.numel() for parameter in model.model.convs.parameters())
+    with caplog.at_level(logging.INFO):
+        take_weights(model, source)
+    assert f"warm start: {convs:,} of " in caplog.text
+    assert torch.equal(model.ctc_head.weight, before)
+    assert torch.equal(model.model.convs[1].conv.weight, source.model.convs[1].conv.weight)
+
+
+def test_nothing_that_fits_is_refused() -> None:
+    wide = tiny.new_model(conv_channels=[3, 3], hidden_size=8)[0]
+    with pytest.raises(ValueError, match="no weight of that checkpoint has the name and shape"):
+        take_weights(wide, tiny.new_model()[0])
