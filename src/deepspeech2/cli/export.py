@@ -1,69 +1,69 @@
 """
-Exports a checkpoint to ONNX, in fp32 and int8, and keeps the export if it hears as well as PyTorch does.
+Exports a model to ONNX, in fp32 and int8, and keeps the export if its word error rate (WER) is that of PyTorch.
 
-    python recipes/export_onnx.py outputs/quickstart outputs/quickstart_onnx --dataset_name synthetic --split test
-    python recipes/export_onnx.py USER/MODEL outputs/onnx --dataset_name openslr/librispeech_asr \
+    deepspeech2 export outputs/quickstart --output_dir outputs/quickstart_onnx --dataset_name synthetic
+    deepspeech2 export USER/MODEL --output_dir outputs/onnx --dataset_name openslr/librispeech_asr \\
         --dataset_config clean --split validation --max_wer_difference 0.2
 
-All three transcribe the split, one after the other: decoding of the audio, features, model and text in one process. OUT
-is there only when the gate was passed. Until then, and after a refusal, the export lies in OUT.unverified, which the
-next run replaces. export.md and export.json have the table. `recipes/onnx_example.py` transcribes with such a folder.
+PyTorch and each export transcribe the split, one after the other, on the CPU threads that are given: decoding of the
+audio, features, model and text in one process. --output_dir appears when the export has passed. Until then, and after a
+refusal, the export is in a folder of that name with `.unverified` behind it, which the next run replaces. export.md and
+export.json have the table. recipes/onnx_example.py transcribes with such a folder.
 """
 
-import argparse
-import shlex
 import shutil
-import sys
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
-from pathlib import Path
 
-from deepspeech2.config.options import add_split_options, split_arguments
-from deepspeech2.data.splits import load_split
-from deepspeech2.data.streams import EvaluationStream
-from deepspeech2.evaluation.onnx_gate import refuse_worse, write_comparison
-from deepspeech2.evaluation.scoring import score_model
-from deepspeech2.model.loading import load_model
-from deepspeech2.model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from ..config.options import (
+    add_compute_options,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    split_arguments,
+)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/export_onnx.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
-    parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the export")
-    add_split_options(parser)
+def configure(parser: ArgumentParser) -> None:
+    add_model_argument(parser)
     parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
     parser.add_argument(
         "--max_wer_difference",
         type=float,
         default=0.3,
         metavar="POINTS",
-        help="by how many per cent points the WER may be above that of PyTorch (default: %(default)s)",
+        help="by how many percentage points the WER may be above that of PyTorch (default: %(default)s)",
     )
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument("--cpu_threads", type=int, default=1, help="of each model (default: %(default)s)")
-    return parser
+    add_split_options(parser)
+    add_compute_options(parser)
+    add_output_option(parser, "outputs/export", "new folder for the export")
 
 
-def main(argv: list[str]) -> None:
-    args = make_parser().parse_args(argv)
+def main(args: Namespace) -> None:
+    from ..data.splits import load_split
+    from ..data.streams import EvaluationStream
+    from ..evaluation.onnx_gate import refuse_worse, write_comparison
+    from ..evaluation.scoring import score_model
+    from ..model.loading import load_model
+    from ..model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
+    from ..system.command_line import set_up_log
+    from ..system.devices import choose_device, set_up_cpu
+
+    if args.output_dir.exists():
+        raise ValueError(f"--output_dir {str(args.output_dir)!r} is already there; name a new folder, or remove it")
     set_up_log()
-    if args.folder.exists():
-        make_parser().error(f"OUT {str(args.folder)!r} is already there; name a new folder, or remove it")
+    threads = set_up_cpu(args.cpu_threads)
+    device = choose_device(args.device)
     corpora = load_split(split_arguments(args), args.split)
     if args.num_utterances:
         corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
-    set_up_cpu(args.cpu_threads)
     model, processor = load_model(args.model)
 
-    unverified = args.folder.with_name(f"{args.folder.name}.unverified")
+    unverified = args.output_dir.with_name(f"{args.output_dir.name}.unverified")
     if unverified.exists():
         shutil.rmtree(unverified)
     ways = export_onnx(model, processor, unverified)
-    models = {PYTORCH: model} | {way: OnnxModel(unverified / FILES[way], args.cpu_threads) for way in ways}
+    models = {PYTORCH: model.to(device)} | {way: OnnxModel(unverified / FILES[way], threads) for way in ways}
     scored = {}
     for way, one in models.items():
         scored[way] = score_model(
@@ -71,18 +71,12 @@ def main(argv: list[str]) -> None:
         )
         print(f"{way}: {scored[way][0].summary()} · RTFx {scored[way][1]:.1f}", flush=True)
     facts = {
-        "command": shlex.join(["python", "recipes/export_onnx.py", *argv]),
+        "command": args.command_line,
         "max_wer_difference": args.max_wer_difference,
-        "cpu_threads": args.cpu_threads,
+        "device": str(device),
+        "cpu_threads": threads,
     }
     print(f"\n{write_comparison(unverified, scored, facts)}")
     refuse_worse(scored, args.max_wer_difference)
-    unverified.rename(args.folder)
-    print(f"Verified: {args.folder}")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (KeyboardInterrupt, ImportError, ValueError, OSError) as error:
-        end_run("export_onnx.py", error)
+    unverified.rename(args.output_dir)
+    print(f"Verified: {args.output_dir}")

@@ -1,51 +1,59 @@
 """
 Recognises voice commands in recordings: which one, with which values, how sure, and how long it took.
 
-    python recipes/commands/recognise.py MODEL recipes/commands/home.yaml command.wav other.flac
-    python recipes/commands/recognise.py MODEL recipes/commands/home.yaml *.wav --json \
-        --acceptance outputs/commands/commands.json
+    deepspeech2 recognise MODEL home.yaml command.wav other.flac
+    deepspeech2 recognise MODEL home.yaml *.wav --json --acceptance outputs/commands/commands.json
 
-Each file is one utterance of up to a minute; listen.py finds those of a longer recording. One that cannot be read is
-named and skipped, and the status is 1 at the end.
+Each file is one utterance of up to a minute; `deepspeech2 listen` finds those of a longer recording. A file that cannot
+be read is named and skipped; the exit status is then 1.
 """
 
-import argparse
 import json
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from statistics import median
 
-from deepspeech2.data.recordings import AudioError
-from deepspeech2.inference.long_form import Listener
-from deepspeech2.inference.voice_commands.listening import recognise_recording
-from deepspeech2.inference.voice_commands.recognition import load_recogniser
-from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from ..config.options import add_compute_options, add_model_argument
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/commands/recognise.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+def configure(parser: ArgumentParser) -> None:
+    add_model_argument(parser)
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="anything with sound that FFmpeg reads")
     parser.add_argument(
-        "--acceptance", type=Path, metavar="commands.json", help="of calibrate.py (default: a rough threshold)"
+        "files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg or MP3; with PyAV all that FFmpeg reads"
     )
+    add_acceptance_option(parser)
     parser.add_argument("--json", action="store_true", help="a JSON object for each file instead of a line")
-    return parser
+    add_compute_options(parser, batches=False)
 
 
-def main(argv: list[str]) -> int:
-    args = make_parser().parse_args(argv)
+def add_acceptance_option(parser: ArgumentParser) -> None:
+    """When a sentence of the grammar is taken for what was said."""
+    parser.add_argument(
+        "--acceptance",
+        type=Path,
+        metavar="FILE",
+        help="commands.json, as recipes/commands/calibrate.py writes it (default: a rough threshold)",
+    )
+
+
+def main(args: Namespace) -> int:
+    from ..data.recordings import AudioError
+    from ..inference.long_form import Listener
+    from ..inference.voice_commands.listening import recognise_recording
+    from ..inference.voice_commands.recognition import load_recogniser
+    from ..model.loading import load_model
+    from ..system.command_line import set_up_log
+    from ..system.devices import choose_device, set_up_cpu
+
     set_up_log()
-    set_up_cpu(1)
+    set_up_cpu(args.cpu_threads)
+    device = choose_device(args.device)
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
-    listener = Listener(model.eval(), processor)
+    listener = Listener(model.eval().to(device), processor)
     latencies_ms, failed = [], False
     for file in args.files:
         started = time.perf_counter()
@@ -63,10 +71,3 @@ def main(argv: list[str]) -> int:
     if len(latencies_ms) > 1 and not args.json:
         print(f"{len(latencies_ms)} files, median {median(latencies_ms):.0f} ms, longest {max(latencies_ms):.0f} ms")
     return int(failed)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("recognise.py", error)
