@@ -16,7 +16,7 @@ import soundfile
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="model.onnx or model_int8.onnx, where export_onnx.py wrote it")
+    parser.add_argument("model", type=Path, help="model.onnx or model_int8.onnx, where `deepspeech2 export` wrote it")
     parser.add_argument("recordings", nargs="+", help="WAV, FLAC, Ogg or MP3, at the rate of the model")
     return parser
 

@@ -8,7 +8,7 @@ Finds when a command is one: recognises commands and speech that is none, and se
 
 What is a command is told by the transcripts: those that the grammar has. The others of the split are outside, as is all
 of `--outside`. Near misses are the commands again, each without one of its slots' values in the grammar. Writes
-commands.json, which recognise.py and listen.py take, rejection.png and utterances.jsonl into `--output_dir`. With
+commands.json, for `deepspeech2 recognise` and `listen`, rejection.png and utterances.jsonl into `--output_dir`. With
 --acceptance nothing is set: it says how a commands.json does on other speech.
 """
 

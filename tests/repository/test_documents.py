@@ -20,7 +20,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "reci
 
 
 CONSOLE = sorted((ROOT / "src" / "deepspeech2" / "cli").glob("*.py"))
-CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)})\b")
+CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)}) ")
 
 
 def commands(text: str) -> list[str]:
