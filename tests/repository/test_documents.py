@@ -15,7 +15,7 @@ from deepspeech2.cli.main import COMMANDS, make_parser
 from deepspeech2.config.parser import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts)
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "recipes").rglob("*.md"))]
 
 
