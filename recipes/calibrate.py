@@ -1,21 +1,28 @@
 """
-Fits the confidences of a decoder's words to real speech, and checks them on other speech.
+Calibrates the confidences of a decoder's words on real speech, and checks them on other speech.
 
     python recipes/calibrate.py MODEL --dataset_name FOLDER --dataset_config clean --split validation \
         --check other/test
     python recipes/calibrate.py MODEL --decoder outputs/decoder/decoder.json --dataset_name FOLDER --split validation
 
-Writes reliability.png and calibration.json into `--output_dir`, and the two fitted numbers into the decoder.json that
-was given; without --decoder, for greedy decoding, into MODEL/decoder.json.
+Writes reliability.png and calibration.json into `--output_dir`, and the calibration's two numbers into the decoder.json
+that was given; without --decoder, for greedy decoding, into MODEL/decoder.json.
 """
 
 import argparse
 import json
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from deepspeech2.config.options import add_split_options, split_arguments
+from deepspeech2.config.options import (
+    add_compute_options,
+    add_decoder_option,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    new_parser,
+    split_arguments,
+)
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
 from deepspeech2.decoding.decoder import Decoder, frame_times
@@ -23,30 +30,27 @@ from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, read_opti
 from deepspeech2.decoding.tuning import judge_words, stored_split
 from deepspeech2.evaluation.reports import reliability_diagram, save_png
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.system.command_line import run
+from deepspeech2.system.devices import set_up_process
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/calibrate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
-    parser.add_argument("--decoder", type=Path, metavar="FILE", help="decoder.json (default: greedy)")
-    add_split_options(parser)
+    parser = new_parser("recipes/calibrate.py", __doc__)
+    add_model_argument(parser)
     parser.add_argument(
         "--check", nargs="+", default=[], metavar="SPLIT", help="splits to check on: SPLIT, CONFIG/SPLIT"
     )
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/calibration"), help="default: %(default)s")
+    add_split_options(parser)
+    add_decoder_option(parser)
+    add_compute_options(parser)
+    add_output_option(parser, "outputs/calibration")
     return parser
 
 
 def main(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
-    set_up_log()
-    set_up_cpu(1)
+    device = set_up_process(args)
     if not args.decoder and not Path(args.model).is_dir():
         parser.error(
             f"{args.model} is no folder to write {DECODER_NAME} into: give --decoder, a file which may hold {{}}"
@@ -58,6 +62,7 @@ def main(argv: list[str]) -> int:
     options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
     model, processor = load_model(args.model)
     decoder = Decoder(processor, *frame_times(model, processor), options)
+    model.to(device)  # type: ignore[arg-type]
     judged = {}
     for split, of_split in corpora.items():
         with stored_split(model, processor, of_split, args.output_dir, args.batch_seconds) as stored:
@@ -83,7 +88,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("calibrate.py", error)
+    run(main)

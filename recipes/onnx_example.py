@@ -1,5 +1,5 @@
 """
-Transcribes recordings by an exported model, with onnxruntime, numpy and soundfile alone.
+Transcribes recordings by an exported model, with onnxruntime, numpy and soundfile alone: it needs no deepspeech2.
 
     python recipes/onnx_example.py outputs/quickstart_onnx/model_int8.onnx speech.flac more.wav
 """
@@ -15,9 +15,13 @@ import soundfile
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="model.onnx or model_int8.onnx, where `deepspeech2 export` wrote it")
-    parser.add_argument("recordings", nargs="+", help="WAV, FLAC, Ogg or MP3, at the rate of the model")
+    parser = argparse.ArgumentParser(
+        prog="recipes/onnx_example.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="model.onnx or model_int8.onnx, in the folder of the export"
+    )
+    parser.add_argument("recordings", nargs="+", metavar="FILE", help="WAV, FLAC, Ogg or MP3, at the rate of the model")
     return parser
 
 

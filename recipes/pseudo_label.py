@@ -1,84 +1,85 @@
 """
-Transcribes speech without transcripts by a checkpoint, and writes down what it is sure of, to be trained on.
+Transcribes speech without transcripts by a model, and keeps what it is sure of, as a table to train on.
 
-    python recipes/pseudo_label.py MODEL my_labels.csv --dataset_name my_recordings --min_confidence 0.7
+    python recipes/pseudo_label.py MODEL --output_file my_labels.csv --dataset_name my_recordings --min_confidence 0.7
     accelerate launch recipes/finetune.py recipes/own_recordings.yaml --model_name_or_path MODEL \
         --dataset_name my_recordings --transcripts my_labels.csv
 
 The corpus may be a bare folder of recordings; transcripts that are there are not read. The confidence of a text is the
-geometric mean of the probabilities of its letters, over the frames in which the model hears any.
+geometric mean of the probabilities of its letters, over the frames in which one is the likeliest symbol.
 """
 
 import argparse
 import sys
-from pathlib import Path
 from statistics import median
 
 from accelerate import PartialState
 
 from deepspeech2.config.arguments import DataArguments
+from deepspeech2.config.options import (
+    add_compute_options,
+    add_model_argument,
+    add_output_file_option,
+    add_split_options,
+    new_parser,
+)
 from deepspeech2.data.manifests import write_transcripts
 from deepspeech2.data.splits import load_unlabelled
-from deepspeech2.data.streams import EvaluationStream, build_loader
 from deepspeech2.decoding.pseudo_labels import pseudo_labels
+from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.system.command_line import run
+from deepspeech2.system.devices import set_up_process
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/pseudo_label.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
-    parser.add_argument("table", type=Path, metavar="OUT.csv", help="id,text,confidence")
-    parser.add_argument("--dataset_name", required=True, help="Hub id, folder or manifest file")
-    parser.add_argument("--dataset_config", default="", help="configuration of the dataset")
-    parser.add_argument("--split", default="train", help="split; a+b joins several (default: %(default)s)")
-    parser.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    parser = new_parser("recipes/pseudo_label.py", __doc__)
+    add_model_argument(parser)
     parser.add_argument(
         "--min_confidence", type=float, default=0.9, help="texts below it are left out (default: %(default)s)"
     )
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument("--cpu_threads", type=int, default=1, help="of the model on a CPU (default: %(default)s)")
+    add_split_options(parser, split="train", transcribed=False)
+    add_compute_options(parser)
+    add_output_file_option(parser, "outputs/pseudo_labels.csv", "table of id, text and confidence")
     return parser
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    set_up_log()
-    set_up_cpu(args.cpu_threads)
+    device = set_up_process(args, shared=True)
     data = DataArguments(
         unlabelled_dataset_name=args.dataset_name,
-        unlabelled_dataset_config=args.dataset_config,
+        unlabelled_dataset_config=args.dataset_config or "",
         unlabelled_split=args.split,
         audio_column=args.audio_column,
     )
     model, processor = load_model(args.model)
-    stream = EvaluationStream(load_unlabelled(data), processor, batch_seconds=args.batch_seconds, transcribed=False)
-    model.eval().to(PartialState().device)  # type: ignore[arg-type]
-    heard = list(pseudo_labels(model, processor, build_loader(stream, num_workers=1)))
-    if not heard:
-        sys.exit(f"pseudo_label.py: {args.dataset_name!r}, split {args.split!r}, has no recording that can be heard")
-    sure = [label for label in heard if label.text and label.confidence >= args.min_confidence]
+    model.eval().to(device)  # type: ignore[arg-type]
+    batches = split_batches(load_unlabelled(data), processor, args.batch_seconds, transcribed=False)
+    labels = pseudo_labels(model, processor, batches)
+    state = PartialState()
+    state.destroy_process_group()
+    if not state.is_main_process:
+        return 0
+    if not labels:
+        sys.exit(f"pseudo_label.py: {args.dataset_name!r}, split {args.split!r}, has no recording that can be read")
+    sure = [label for label in labels if label.text and label.confidence >= args.min_confidence]
     if not sure:
-        middle = median(label.confidence for label in heard)
+        middle = median(label.confidence for label in labels)
         sys.exit(
-            f"pseudo_label.py: none of {len(heard):,} utterances has a confidence of {args.min_confidence} or more, "
+            f"pseudo_label.py: none of {len(labels):,} utterances has a confidence of {args.min_confidence} or more, "
             f"and half of them have {middle:.2f} or less: lower --min_confidence"
         )
     rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
-    write_transcripts(args.table, ("id", "text", "confidence"), rows)
-    minutes = [sum(label.duration_s for label in some) / 60 for some in (sure, heard)]
+    write_transcripts(args.output_file, ("id", "text", "confidence"), rows)
+    minutes = [sum(label.duration_s for label in some) / 60 for some in (sure, labels)]
     print(
-        f"{args.table}: {len(sure):,} of {len(heard):,} utterances, {minutes[0]:.1f} of {minutes[1]:.1f} minutes, "
-        f"have a confidence of {args.min_confidence} or more; the median is "
-        f"{median(label.confidence for label in heard):.2f}"
+        f"{args.output_file}: {len(sure):,} of {len(labels):,} utterances, {minutes[0]:.1f} of {minutes[1]:.1f} "
+        f"minutes, have a confidence of {args.min_confidence} or more; the median is "
+        f"{median(label.confidence for label in labels):.2f}"
     )
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (KeyboardInterrupt, ValueError, OSError) as error:
-        end_run("pseudo_label.py", error)
+    run(main)

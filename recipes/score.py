@@ -1,5 +1,5 @@
 """
-Scores a checkpoint on a split: word and character error rate with intervals, speed, and a report of the errors.
+Scores a model on a split: word and character error rate with intervals, speed, and a report of the errors.
 
     python recipes/score.py outputs/quickstart --dataset_name synthetic --split test
     python recipes/score.py USER/MODEL --dataset_name openslr/librispeech_asr --dataset_config clean \
@@ -15,69 +15,61 @@ import argparse
 import contextlib
 import json
 import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.config.options import add_split_options, split_arguments
+from deepspeech2.config.options import (
+    add_compute_options,
+    add_decoder_option,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    new_parser,
+    split_arguments,
+)
 from deepspeech2.data.splits import load_split
-from deepspeech2.data.streams import EvaluationStream, build_loader
-from deepspeech2.decoding.decoder import DecodingProcesses, load_decoder
+from deepspeech2.decoding.decoder import DecoderWorkers, load_decoder
 from deepspeech2.evaluation.metrics import compare
+from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import write_score_report
 from deepspeech2.evaluation.scoring import score_model, write_utterances
 from deepspeech2.model.loading import load_models
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.system.command_line import run
+from deepspeech2.system.devices import count_workers, set_up_process
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/score.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser = new_parser("recipes/score.py", __doc__)
+    add_model_argument(parser)
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
-    add_split_options(parser)
+    parser.add_argument(
+        "--baseline_decoder",
+        type=Path,
+        metavar="FILE",
+        help="decoder.json of the baseline, which may be MODEL too (default: greedy)",
+    )
     parser.add_argument(
         "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
     )
     parser.add_argument(
         "--reestimate_norms",
         action="store_true",
-        help="first find the statistics of the batch norms anew, on the split itself and without its transcripts",
+        help="first estimate the statistics of the batch norms on the split itself, without its transcripts",
     )
-    parser.add_argument(
-        "--decoder", type=Path, metavar="FILE", help="decoder.json, of tune_decoder.py (default: greedy)"
-    )
-    parser.add_argument(
-        "--baseline_decoder",
-        type=Path,
-        metavar="FILE",
-        help="of the baseline, which may be MODEL too (default: greedy)",
-    )
-    parser.add_argument(
-        "--decode_processes", type=int, default=1, help="that decode beside the model (default: %(default)s)"
-    )
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument(
-        "--cpu_threads",
-        type=int,
-        default=1,
-        help="of the model on a CPU, beside one that decodes (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--output_dir", type=Path, help="where to write (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)"
-    )
+    add_split_options(parser)
+    add_decoder_option(parser)
+    add_compute_options(parser, workers="decode, where a decoder is given")
+    add_output_option(parser, None, "folder to write into (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)")
     return parser
 
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    set_up_log()
-    set_up_cpu(args.cpu_threads)
+    num_workers = count_workers(args.num_workers) if args.decoder or args.baseline_decoder else 0
+    device = set_up_process(args, 1 + num_workers, shared=True)
     corpora = load_split(split_arguments(args), args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
     tested, baseline = (
@@ -97,20 +89,12 @@ def main(argv: list[str]) -> int:
     for name, (model_name, _) in systems.items():
         model, processor = models[model_name]
         decoder = decoders[name]
-        stream = EvaluationStream(
-            corpora,
-            processor,
-            batch_seconds=args.batch_seconds,
-            rank=state.process_index,
-            world_size=state.num_processes,
-            drops_dir=folder / "drops",
-        )
-        model.to(state.device)
+        model.to(device)  # type: ignore[arg-type]
         if args.reestimate_norms:
-            reestimate_norms(model, build_loader(stream, num_workers=1))
-        loader = build_loader(stream, num_workers=1)
-        with DecodingProcesses(decoder, args.decode_processes) if decoder else contextlib.nullcontext() as decoding:
-            scored[name] = score_model(model, processor, loader, decoding)
+            reestimate_norms(model, split_batches(corpora, processor, args.batch_seconds, folder / "drops"))
+        batches = split_batches(corpora, processor, args.batch_seconds, folder / "drops")
+        with DecoderWorkers(decoder, num_workers) if decoder else contextlib.nullcontext() as decoding:
+            scored[name] = score_model(model, processor, batches, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
             kind = "utterances" if name == tested else "utterances-baseline"
@@ -150,7 +134,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("score.py", error)
+    run(main)

@@ -1,35 +1,52 @@
 """
-Says plain text by many synthetic speakers, in rooms and noise: a corpus of read speech to mix into training.
+Synthesizes a corpus of read speech from plain text, by many speakers, in rooms and noise, to mix into training.
 
-    python recipes/synthesize.py OUT TEXT_FILE... --hours 10 --speakers 400
+    python recipes/synthesize.py book.txt letters.txt --output_dir my_reading --hours 10 --speakers 400
 
-OUT is then a dataset_name of finetune.py, with the splits train, validation and test; no speaker and no sentence is in
-two of them. The same text and options give the same bytes.
+The folder is then a dataset_name of finetune.py, with the splits train, validation and test; no speaker and no sentence
+is in two of them. The same text and options give the same bytes.
 """
 
 import argparse
 import math
-import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from deepspeech2.config.options import add_output_option, new_parser
 from deepspeech2.data.synthesis import kokoro
 from deepspeech2.data.synthesis.reading_corpus import read_sentences, synthesize_reading
 from deepspeech2.data.synthesis.voices import CREDIT
-from deepspeech2.system.command_line import end_run
+from deepspeech2.system.command_line import run, set_up_log
+from deepspeech2.system.devices import count_workers
 
 
-def main(argv: list[str]) -> None:
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("recipes/synthesize.py", __doc__)
+    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="plain English text in UTF-8")
+    parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
+    parser.add_argument(
+        "--test_minutes", type=float, default=20, help="speech of others, a speaker a minute (default: %(default)s)"
+    )
+    parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
+    parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
+    parser.add_argument("--num_workers", type=int, default=0, help="processes; 0: one a core (default: 0)")
+    add_output_option(parser, "outputs/synthesize", "new folder for the corpus")
+    return parser
+
+
+def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
+    set_up_log()
     num_validation, num_test = math.ceil(args.test_minutes / 2), math.ceil(args.test_minutes)
     blend = partial(kokoro.blend_voices, args.kokoro, seed=args.seed, num_held_out=num_validation + num_test)
     if args.kokoro:
         kokoro.assemble_network()
-    sentences = read_sentences(args.text_files, np.random.default_rng([args.seed, 30]))
+    sentences = read_sentences(args.texts, np.random.default_rng([args.seed, 30]))
     folder = synthesize_reading(
-        args.folder,
+        args.output_dir,
         sentences,
         blend if args.kokoro else None,
         kokoro.CREDIT if args.kokoro else CREDIT,
@@ -40,30 +57,11 @@ def main(argv: list[str]) -> None:
         num_validation_speakers=num_validation,
         num_test_speakers=num_test,
         seed=args.seed,
-        num_proc=args.num_proc,
+        num_proc=count_workers(args.num_workers),
     )
     print((folder / "README.md").read_text(encoding="utf-8").split("\n\n", 1)[1])
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="OUT", help="new folder for the corpus")
-    parser.add_argument("text_files", type=Path, nargs="+", metavar="TEXT_FILE", help="plain English text, UTF-8")
-    parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
-    parser.add_argument(
-        "--test_minutes", type=float, default=20, help="speech of others, a speaker a minute (default: %(default)s)"
-    )
-    parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
-    parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
-    parser.add_argument("--num_proc", type=int, default=2, help="processes (default: %(default)s)")
-    return parser
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit("synthesize.py: stopped by Ctrl-C; nothing is left but OUT.partial, which the next run removes")
-    except (ImportError, ValueError, OSError) as error:
-        end_run("synthesize.py", error)
+    run(main, "stopped by Ctrl-C; nothing is left but the folder OUTPUT_DIR.partial, which the next run removes")

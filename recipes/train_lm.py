@@ -1,8 +1,8 @@
 """
-Builds a word n-gram from plain text, for beam search: the language model that tune_decoder.py and decoder.json take.
+Trains a word n-gram on plain text, for beam search: the language model that tune_decoder.py and decoder.json take.
 
-    python recipes/train_lm.py book.txt letters.txt lm.arpa
-    python recipes/train_lm.py book.txt lm.arpa --transcripts_of FOLDER::clean/train.100 --leave_out FOLDER::other/test
+    python recipes/train_lm.py book.txt letters.txt --output_file lm.arpa
+    python recipes/train_lm.py book.txt --transcripts_of FOLDER::clean/train.100 --leave_out FOLDER::other/test
 
 The text is normalised as MODEL's transcripts are. A file with empty lines between its paragraphs is read as sentences,
 another one as a sentence a line. --transcripts_of adds the transcripts of a split; a sentence that shares eight words
@@ -10,21 +10,18 @@ in a row with a transcript of a --leave_out split, or is one, is left out and co
 """
 
 import argparse
-import sys
 from itertools import chain
 from pathlib import Path
 
+from deepspeech2.config.options import add_output_file_option, new_parser
 from deepspeech2.decoding.language_model import HeldOut, keep, read_sentences, split_transcripts, train_language_model
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.system.command_line import run, set_up_log
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/train_lm.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser("recipes/train_lm.py", __doc__)
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="plain text in UTF-8")
-    parser.add_argument("out", type=Path, metavar="OUT", help="the ARPA file to write")
     parser.add_argument(
         "--order", type=int, default=3, help="words of the longest n-gram, 2 to 5 (default: %(default)s)"
     )
@@ -43,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--leave_out", nargs="+", default=[], metavar="DATASET::SPLIT", help="splits that will be scored: see above"
     )
+    add_output_file_option(parser, "outputs/lm.arpa", "ARPA file to write")
     return parser
 
 
@@ -54,18 +52,15 @@ def main(argv: list[str]) -> int:
     named |= {name: split_transcripts(name, processor) for name in args.transcripts_of}
     held_out = HeldOut(chain.from_iterable(split_transcripts(name, processor) for name in args.leave_out))
     left_out: dict[str, int] = {}
-    facts = train_language_model(keep(named, held_out, left_out), processor, args.order, args.out)
+    facts = train_language_model(keep(named, held_out, left_out), processor, args.order, args.output_file)
     for name, count in left_out.items():
         print(f"{name}: {count} sentences left out, which --leave_out splits have too")
     print(
-        f"{args.out}: {args.order}-gram of {facts.words:,} words in {facts.sentences:,} sentences, vocabulary "
+        f"{args.output_file}: {args.order}-gram of {facts.words:,} words in {facts.sentences:,} sentences, vocabulary "
         f"{facts.vocabulary:,}, unknown words {100 * facts.unknown_share:.2f} %"
     )
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("train_lm.py", error)
+    run(main)

@@ -1,72 +1,67 @@
 """
-Searches the weights of a language model, alpha and beta, for the lowest WER on a validation split.
+Searches the weight of a language model (alpha) and the word insertion bonus (beta) for the lowest WER on a split.
 
     python recipes/tune_decoder.py MODEL lm.arpa --dataset_name FOLDER --dataset_config clean --split validation
 
-The model goes through the split once, its output is kept on the disk, and each pair is decoded from there, in
-processes. Writes trials.md, heat_map.png and decoder.json, which score.py takes, into `--output_dir`.
+The model goes through the split once, its output is kept on the disk, and each pair is decoded from there by a worker.
+Writes trials.md, heat_map.png and decoder.json, which score.py takes, into `--output_dir`.
 """
 
 import argparse
 import itertools
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from deepspeech2.config.options import add_split_options, split_arguments
+from deepspeech2.config.options import (
+    add_compute_options,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    new_parser,
+    split_arguments,
+)
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import Decoder, frame_times
 from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, write_options
 from deepspeech2.decoding.tuning import best_trial, edges_of, stored_split, trials_table, try_options
 from deepspeech2.evaluation.reports import heat_map, save_png
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import available_cpus, set_up_cpu
+from deepspeech2.system.command_line import run
+from deepspeech2.system.devices import count_workers, set_up_process
 
 ALPHAS = [0.2, 0.4, 0.6, 0.8, 1.0]
 BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/tune_decoder.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser = new_parser("recipes/tune_decoder.py", __doc__)
+    add_model_argument(parser)
     parser.add_argument("language_model", metavar="LM", help="ARPA file, as train_lm.py writes")
-    add_split_options(parser)
     parser.add_argument("--alphas", nargs="+", type=float, default=ALPHAS, help="weights to try (default: %(default)s)")
     parser.add_argument("--betas", nargs="+", type=float, default=BETAS, help="nats for a word (default: %(default)s)")
     parser.add_argument("--beam_size", type=int, default=100, help="texts kept at each frame (default: %(default)s)")
-    parser.add_argument("--lexicon", default="", help="file of words, one a line: nothing else is written")
-    parser.add_argument("--hotwords", nargs="+", default=[], metavar="WORD", help="words to listen for")
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument(
-        "--processes", type=int, default=available_cpus(), help="that decode (default: the CPUs, here %(default)s)"
-    )
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/decoder"), help="default: %(default)s")
+    parser.add_argument("--hotwords", nargs="+", default=[], metavar="WORD", help="words that are preferred")
+    add_split_options(parser)
+    add_compute_options(parser, workers="decode")
+    add_output_option(parser, "outputs/decoder")
     return parser
 
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    set_up_log()
-    set_up_cpu(1)
+    num_workers = count_workers(args.num_workers)
+    device = set_up_process(args)
     corpora = load_split(split_arguments(args), args.split)
     model, processor = load_model(args.model)
-    start = DecoderOptions(
-        beam_size=args.beam_size,
-        language_model=args.language_model,
-        lexicon=args.lexicon,
-        hotwords=tuple(args.hotwords),
-    )
+    start = DecoderOptions(beam_size=args.beam_size, language_model=args.language_model, hotwords=tuple(args.hotwords))
     times = frame_times(model, processor)
     Decoder(processor, *times, start)  # its faults come before the work
     alphas, betas = sorted(set(args.alphas)), sorted(set(args.betas))
     options = [replace(start, alpha=alpha, beta=beta) for alpha, beta in itertools.product(alphas, betas)]
+    model.to(device)  # type: ignore[arg-type]
     with stored_split(model, processor, corpora, args.output_dir, args.batch_seconds) as stored:
-        trials = try_options(stored, Decoder(processor, *times), [DecoderOptions(), *options], args.processes)
+        trials = try_options(stored, Decoder(processor, *times), [DecoderOptions(), *options], num_workers)
 
     greedy, *tried = trials
     best = best_trial(tried)
@@ -83,7 +78,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("tune_decoder.py", error)
+    run(main)

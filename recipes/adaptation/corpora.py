@@ -1,4 +1,8 @@
-"""Corpora to adapt to, made of real speech: minutes of one speaker, a telephone line in noise, another spelling."""
+"""
+Corpora to adapt to, made of real speech: minutes of one speaker, a telephone line in noise, another spelling.
+
+For prepare.py, which lies beside it.
+"""
 
 import logging
 import shutil
@@ -39,7 +43,7 @@ def clips_of(dataset_name: str, config: str, split: str) -> Iterator[Clip]:
 
 
 def in_order_of(seed: int, clips: list[Clip]) -> list[Clip]:
-    """Shuffled."""
+    """Shuffled by a seed."""
     return [clips[place] for place in np.random.default_rng(seed).permutation(len(clips))]
 
 
@@ -61,7 +65,7 @@ def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes:
         clips: the speaker's.
         folder: for the corpus; a split that is there stays.
         minutes: in train, drawn by the seed from the pool.
-        pool_minutes: what all seeds draw from; the test is what lies outside, the same for all of them.
+        pool_minutes: what all seeds draw from; the rest is the test, the same for all of them.
 
     Raises:
         ValueError: the speaker has no more than the pool.
@@ -117,12 +121,12 @@ def write_respelt(splits: Mapping[str, Iterable[Clip]], folder: Path) -> None:
         write_split(folder, split, ((samples, row | {"text": respell(row["text"])}) for samples, row in clips))
 
 
-def write_fresh_head(checkpoint: str, characters: str, folder: Path, seed: int = 0) -> None:
-    """A copy of a checkpoint with a head for `characters` that knows nothing, to hold `change_alphabet` against."""
+def write_fresh_head(model_name: str, characters: str, folder: Path, seed: int = 0) -> None:
+    """A copy of a model with a random head for `characters`, to compare `change_alphabet` with."""
     if folder.is_dir():
         return
-    model = DeepSpeech2ForCTC.from_pretrained(checkpoint)
-    processor = change_alphabet(model, DeepSpeech2Processor.from_pretrained(checkpoint), characters)
+    model = DeepSpeech2ForCTC.from_pretrained(model_name)
+    processor = change_alphabet(model, DeepSpeech2Processor.from_pretrained(model_name), characters)
     torch.manual_seed(seed)
     model.ctc_head.reset_parameters()
     partial = folder.with_name(f"{folder.name}.partial")
@@ -134,7 +138,7 @@ def write_fresh_head(checkpoint: str, characters: str, folder: Path, seed: int =
 def write_split(
     folder: Path, split: str, clips: Iterable[Clip], rate: int = SAMPLING_RATE, subtype: str = "PCM_16"
 ) -> None:
-    """A part of an audio folder, whole or not there at all; one that is there stays as it is."""
+    """A split of an audio folder, written whole or not at all; one that is there stays as it is."""
     if (folder / split).is_dir():
         return
     partial = folder / f"{split}.partial"

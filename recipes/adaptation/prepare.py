@@ -3,13 +3,12 @@ Writes the corpora of the experiments in this folder, from real speech; what is 
 
     python recipes/adaptation/prepare.py LIBRISPEECH_MINI
 
-speaker-MINUTESmin-SEED: minutes of a speaker whom the starter never heard. telephone: the starter's own training speech
-and clean/validation, over a telephone line from a noisy place. respelt: English in another alphabet, of speakers never
-heard; starter-fresh-head, the starter with a head for it that knows nothing. librispeech_mini: a link to the folder.
+speaker-MINUTESmin-SEED: minutes of a speaker whom the starter was not trained on. telephone: the starter's own training
+speech and clean/validation, over a telephone line from a noisy place. respelt: English in another alphabet, of speakers
+not trained on; starter-fresh-head, the starter with a random head for it. librispeech_mini: a link to the folder.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from corpora import (
@@ -23,7 +22,8 @@ from corpora import (
     write_telephone,
 )
 
-from deepspeech2.system.command_line import end_run, set_up_log
+from deepspeech2.config.options import add_output_option, new_parser
+from deepspeech2.system.command_line import run, set_up_log
 
 SPEAKER, POOL_MINUTES = "460", 15  # of clean/validation, 19.7 minutes: 4.7 are the test
 HELD_OUT_SPEAKER = "3526"  # of train.100, kept out of the starter's training
@@ -31,22 +31,20 @@ TELEPHONE_MINUTES, SNR_DB = 60, 10
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/adaptation/prepare.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser("recipes/adaptation/prepare.py", __doc__)
     parser.add_argument("mini", type=Path, metavar="LIBRISPEECH_MINI", help="folder of librispeech_mini")
     parser.add_argument(
-        "--output_dir", type=Path, default=Path("outputs/adaptation/data"), help="(default: %(default)s)"
+        "--minutes", type=float, nargs="+", default=[1, 5, 15], help="of the speaker, to train on (default: 1 5 15)"
     )
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 15], help="(default: 1 5 15)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="(default: 1 2 3)")
-    parser.add_argument("--model", default="recipes/quickstart/starter", help="(default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the draws (default: 1 2 3)")
+    parser.add_argument(
+        "--model", default="recipes/quickstart/starter", help="that gets another head (default: %(default)s)"
+    )
+    add_output_option(parser, "outputs/adaptation/data")
     return parser
 
 
-def main(argv: list[str]) -> None:
+def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     set_up_log()
     folder = args.output_dir
@@ -63,18 +61,16 @@ def main(argv: list[str]) -> None:
         for seed in args.seeds:
             write_speaker(speaker, folder / f"speaker-{minutes:g}min-{seed}", minutes, POOL_MINUTES, seed)
 
-    heard = [clip for clip in train if clip[1]["speaker_id"] != HELD_OUT_SPEAKER]
-    lines = {"train": take(in_order_of(0, heard), TELEPHONE_MINUTES), "test": validation}
+    trained_on = [clip for clip in train if clip[1]["speaker_id"] != HELD_OUT_SPEAKER]
+    lines = {"train": take(in_order_of(0, trained_on), TELEPHONE_MINUTES), "test": validation}
     write_telephone(lines, folder / "telephone", SNR_DB)
 
-    unheard = [*speaker, *(clip for clip in train if clip[1]["speaker_id"] == HELD_OUT_SPEAKER)]
+    unseen = [*speaker, *(clip for clip in train if clip[1]["speaker_id"] == HELD_OUT_SPEAKER)]
     rest = [clip for clip in validation if clip[1]["speaker_id"] != SPEAKER]
-    write_respelt({"train": unheard, "test": rest, "other": other}, folder / "respelt")
+    write_respelt({"train": unseen, "test": rest, "other": other}, folder / "respelt")
     write_fresh_head(args.model, RESPELT_CHARACTERS, folder / "starter-fresh-head")
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (KeyboardInterrupt, ValueError, OSError) as error:
-        end_run("prepare.py", error)
+    run(main)

@@ -1,23 +1,29 @@
 """
-Finds when a command is one: recognises commands and speech that is none, and sets the threshold between them.
+Calibrates the rejection threshold between the commands of a grammar and out-of-grammar speech.
 
     python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name my_commands --split held-out \
         --held_out_share 0.2 --outside FOLDER::clean/validation
     python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name synthetic --split test \
         --outside FOLDER::clean/validation --acceptance outputs/commands/commands.json
 
-What is a command is told by the transcripts: those that the grammar has. The others of the split are outside, as is all
-of `--outside`. Near misses are the commands again, each without one of its slots' values in the grammar. Writes
-commands.json, for `deepspeech2 recognise` and `listen`, rejection.png and utterances.jsonl into `--output_dir`. With
---acceptance nothing is set: it says how a commands.json does on other speech.
+Commands are the utterances whose transcripts the grammar has. The others of the split are out-of-grammar speech, as is
+all of `--outside`. Near misses are the commands again, each without one of its slots' values in the grammar. Writes
+commands.json, which `deepspeech2 recognise` and `deepspeech2 listen` take, rejection.png and utterances.jsonl into
+`--output_dir`. With --acceptance nothing is calibrated: it measures a commands.json on other speech.
 """
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
-from deepspeech2.config.options import add_split_options, split_arguments
+from deepspeech2.config.options import (
+    add_compute_options,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    new_parser,
+    split_arguments,
+)
 from deepspeech2.data.splits import load_other_split, load_split
 from deepspeech2.decoding.tuning import stored_split
 from deepspeech2.evaluation.reports import rejection_curves, save_png
@@ -32,36 +38,37 @@ from deepspeech2.inference.voice_commands.rejection import (
     write_judged,
 )
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run, set_up_log
-from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.system.command_line import run
+from deepspeech2.system.devices import set_up_process
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="recipes/commands/calibrate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("model", metavar="MODEL", help="folder of a checkpoint, or its id on the Hub")
+    parser = new_parser("recipes/commands/calibrate.py", __doc__)
+    add_model_argument(parser)
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
-    add_split_options(parser)
     parser.add_argument(
         "--outside",
         nargs="+",
         default=[],
         metavar="DATASET::SPLIT",
-        help="speech that is no command; DATASET::CONFIG/SPLIT where there are configurations",
+        help="out-of-grammar speech; DATASET::CONFIG/SPLIT where there are configurations",
     )
     parser.add_argument(
         "--false_accepts",
         type=float,
         default=0.01,
-        help="share of what is outside that may be accepted (default: %(default)s)",
+        help="share of out-of-grammar speech that may be accepted (default: %(default)s)",
     )
     parser.add_argument(
-        "--hard_accepts", type=float, default=0.05, help="the same of near misses (default: %(default)s)"
+        "--hard_accepts",
+        type=float,
+        default=0.05,
+        help="share of near misses that may be accepted (default: %(default)s)",
     )
-    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="check this one, set nothing")
-    parser.add_argument("--batch_seconds", type=float, default=60.0, help="audio of a batch (default: %(default)s)")
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/commands"), help="(default: %(default)s)")
+    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="measure this one, calibrate nothing")
+    add_split_options(parser)
+    add_compute_options(parser)
+    add_output_option(parser, "outputs/commands")
     return parser
 
 
@@ -70,12 +77,12 @@ def main(argv: list[str]) -> int:
     shares = (args.false_accepts, args.hard_accepts)
     if not all(0 <= share < 1 for share in shares):
         make_parser().error(f"--false_accepts and --hard_accepts are {shares}; expected shares from 0 to below 1")
-    set_up_log()
-    set_up_cpu(1)
+    device = set_up_process(args)
     corpora = {args.split: load_split(split_arguments(args), args.split)}
     corpora |= {name: load_other_split(name) for name in args.outside}
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
+    model.to(device)  # type: ignore[arg-type]
     judged, hard = {}, []
     for name, of_split in corpora.items():
         with stored_split(
@@ -115,7 +122,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (KeyboardInterrupt, ValueError, OSError, ImportError) as error:
-        end_run("calibrate.py", error)
+    run(main)

@@ -1,5 +1,5 @@
 """
-Makes the starter of a finished run of config.yaml: float16 weights, scored as they are stored, and their model card.
+Makes the starter from a finished run of config.yaml: float16 weights, scored as stored, and their model card.
 
     python recipes/starter/publish.py
 
@@ -9,18 +9,18 @@ synthetic `reading`, on one thread.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import yaml
 
 from deepspeech2.config.arguments import DataArguments
+from deepspeech2.config.options import add_output_option, new_parser
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream
 from deepspeech2.evaluation.reports import EvaluatedSplit, write_model_card
 from deepspeech2.evaluation.scoring import score_model
 from deepspeech2.model.loading import load_model
-from deepspeech2.system.command_line import end_run
+from deepspeech2.system.command_line import run, set_up_log
 from deepspeech2.system.devices import set_up_cpu
 
 HERE = Path(__file__).parent
@@ -38,8 +38,16 @@ LIMITS = [
 ]
 
 
-def main(argv: list[str]) -> None:
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("recipes/starter/publish.py", __doc__)
+    parser.add_argument("--run", type=Path, default=Path("outputs/starter/run"), help="(default: %(default)s)")
+    add_output_option(parser, "recipes/quickstart/starter")
+    return parser
+
+
+def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
+    set_up_log()
     set_up_cpu(1)
     settings = yaml.safe_load((HERE / "config.yaml").read_text(encoding="utf-8"))
     mini, _, reading, _ = settings["dataset_name"]
@@ -50,10 +58,10 @@ def main(argv: list[str]) -> None:
         held_out_speakers=settings["held_out_speakers"],
     )
     model, processor = load_model(str(args.run))
-    model.half().save_pretrained(args.out)
-    processor.save_pretrained(args.out)
-    (args.out / "model.safetensors").chmod(0o644)
-    model, processor = load_model(str(args.out))
+    model.half().save_pretrained(args.output_dir)
+    processor.save_pretrained(args.output_dir)
+    (args.output_dir / "model.safetensors").chmod(0o644)
+    model, processor = load_model(str(args.output_dir))
     speaker = ", ".join(settings["held_out_speakers"])
     results, speeds = [], []
     for corpora, split in (
@@ -68,7 +76,7 @@ def main(argv: list[str]) -> None:
         speeds.append(f"{rtfx:.0f} on {split.label}")
     run = json.loads((args.run / "run.json").read_text(encoding="utf-8"))
     write_model_card(
-        args.out,
+        args.output_dir,
         model_name="starter",
         base_model=None,
         language="en",
@@ -86,17 +94,8 @@ def main(argv: list[str]) -> None:
         },
         limits=LIMITS,
     )
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("outputs/starter/run"), help="(default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("recipes/quickstart/starter"), help="(default: %(default)s)")
-    return parser
+    return 0
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (KeyboardInterrupt, ValueError, OSError) as error:
-        end_run("publish.py", error)
+    run(main)

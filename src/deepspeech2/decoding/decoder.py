@@ -18,7 +18,7 @@ import torch
 
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
-from .beam_search import Search, lexicon_search, open_search
+from .beam_search import Search, build_search
 from .forced_alignment import align
 from .options import DecoderOptions, read_options
 
@@ -150,45 +150,20 @@ def _runs(log_probs: np.ndarray, blank: int) -> tuple[np.ndarray, np.ndarray, np
 def _build_search(
     processor: DeepSpeech2Processor, tokens: Sequence[str], blank: int, options: DecoderOptions
 ) -> Search:
-    language_model = Path(options.language_model) if options.language_model else None
-    weights = {"language_model": language_model, "alpha": options.alpha, "beta": options.beta}
-    if options.lexicon:
-        words = read_lexicon(Path(options.lexicon), processor)
-        return lexicon_search(tokens, blank, words, beam_size=options.beam_size, **weights)  # type: ignore[arg-type]
     hotwords = [processor.normalize_text(word) for word in options.hotwords]
     for word in hotwords:
         processor.encode(word)
-    return open_search(
+    return build_search(
         tokens,
         blank,
+        language_model=Path(options.language_model) if options.language_model else None,
+        alpha=options.alpha,
+        beta=options.beta,
         unknown_score=options.unknown_score,
         beam_size=options.beam_size,
         hotwords=hotwords,
         hotword_weight=options.hotword_weight,
-        **weights,  # type: ignore[arg-type]
     )
-
-
-def read_lexicon(path: Path, processor: DeepSpeech2Processor) -> list[str]:
-    """
-    The distinct words of a text file, as the model spells them.
-
-    Raises:
-        ValueError: a file that cannot be read, is empty, or has words that the vocabulary cannot write.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the lexicon {str(path)!r} cannot be read as text in UTF-8: {error}") from error
-    words = list(dict.fromkeys(word for line in text.splitlines() for word in processor.normalize_text(line).split()))
-    if not words:
-        raise ValueError(f"the lexicon {str(path)!r} has no words; expected one a line")
-    if wrong := [word for word in words if processor.unknown_characters(word)]:
-        raise ValueError(
-            f"the lexicon {str(path)!r} has {len(wrong)} words that the vocabulary cannot write, such as {wrong[:5]}; "
-            "write them as they are said, or leave them out"
-        )
-    return words
 
 
 def load_decoder(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, path: Path | None = None) -> Decoder:
@@ -209,24 +184,24 @@ def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tu
     return config.inputs_to_logits_ratio / rate, first * config.hop_length / rate
 
 
-class DecodingProcesses:
+class DecoderWorkers:
     """
     A decoder in processes of its own, so that it does not hold up the model; they end with the `with` block.
 
     Args:
         decoder: what each of them makes anew.
-        processes: how many, at least one.
+        num_workers: how many, at least one.
     """
 
-    def __init__(self, decoder: Decoder, processes: int) -> None:
-        if processes < 1:
-            raise ValueError(f"{processes} processes to decode; expected one or more")
+    def __init__(self, decoder: Decoder, num_workers: int) -> None:
+        if num_workers < 1:
+            raise ValueError(f"{num_workers} decoder workers; expected one or more")
         given = (decoder.processor, decoder.frame_s, decoder.first_frame_s, decoder.options)
         # A fork of a process that has used torch's threads can hang.
-        self._pool = ProcessPoolExecutor(processes, get_context("spawn"), _start, given)
-        self.waiting = 2 * processes + 2  # batches that the model may be ahead
+        self._pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _start, given)
+        self.waiting = 2 * num_workers + 2  # batches that the model may be ahead
 
-    def __enter__(self) -> "DecodingProcesses":
+    def __enter__(self) -> "DecoderWorkers":
         self.submit(torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.long)).result()  # started before the clock is
         return self
 

@@ -23,9 +23,8 @@ class DecoderOptions:
         alpha: weight of the language model's log-probability.
         beta: nats for each word, against the language model's liking for few.
         unknown_score: added to the log10 probability of a word that the language model lacks.
-        hotwords: words and phrases to listen for.
+        hotwords: words and phrases that are preferred.
         hotword_weight: nats for each word of them.
-        lexicon: a file of words, one a line; nothing else is written then.
         calibration: of confidences, as calibrate.py finds it.
     """
 
@@ -36,26 +35,23 @@ class DecoderOptions:
     unknown_score: float = -10.0
     hotwords: tuple[str, ...] = ()
     hotword_weight: float = 10.0
-    lexicon: str = ""
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        given = [name for name in ("language_model", "hotwords", "lexicon") if getattr(self, name)]
+        given = [name for name in ("language_model", "hotwords") if getattr(self, name)]
         if self.beam_size < 0:
             raise ValueError(f"beam_size is {self.beam_size}; expected 0 for greedy decoding, or more, such as 100")
         if given and not self.beam_size:
             raise ValueError(
                 f"{', '.join(given)} given, but beam_size is 0: greedy decoding; give beam_size, such as 100"
             )
-        if self.hotwords and self.lexicon:
-            raise ValueError("hotwords and lexicon exclude each other: the search in a lexicon pays for no word more")
         if self.alpha < 0:
             raise ValueError(f"alpha is {self.alpha}; expected 0 or more")
 
 
 def read_options(path: Path) -> DecoderOptions:
     """
-    Options from a decoder.json; a file that it names lies beside it, unless the name is a whole path.
+    Options from a decoder.json; `language_model` is a path from its folder, or a whole one.
 
     Raises:
         ValueError: no such file, no JSON object, an unknown key, or values that do not go together.
@@ -67,6 +63,11 @@ def read_options(path: Path) -> DecoderOptions:
     known = {one.name: one.default for one in fields(DecoderOptions)}
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds a {type(given).__name__}; expected an object with some of {', '.join(known)}")
+    if given.pop("lexicon", ""):  # "" is what earlier versions wrote without one
+        raise ValueError(
+            f"{path}: lexicon: there is no search in a lexicon any more, its error rate was higher: take the line out, "
+            "and search weights for the language model again by tune_decoder.py"
+        )
     for name, value in given.items():
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1)
@@ -76,9 +77,8 @@ def read_options(path: Path) -> DecoderOptions:
         )
         if not isinstance(value, wanted) or isinstance(value, bool):  # type: ignore[arg-type]
             raise ValueError(f"{path}: {name} is {value!r}; expected a value such as {known[name]!r}")
-    for name in ("language_model", "lexicon"):
-        if given.get(name):
-            given[name] = str((path.parent / given[name]).resolve())
+    if given.get("language_model"):
+        given["language_model"] = str((path.parent / given["language_model"]).resolve())
     if given.get("calibration"):
         try:
             given["calibration"] = Calibration(**{name: float(one) for name, one in given["calibration"].items()})
@@ -91,10 +91,9 @@ def read_options(path: Path) -> DecoderOptions:
 
 
 def write_options(options: DecoderOptions, path: Path) -> None:
-    """A decoder.json that `read_options` reads, from wherever it is called; its files are named from its folder on."""
+    """A decoder.json that `read_options` reads from anywhere: `language_model` is a path from its folder."""
     made = asdict(options)
-    for name in ("language_model", "lexicon"):
-        if made[name]:
-            made[name] = os.path.relpath(Path(made[name]).resolve(), path.parent.resolve())
+    if options.language_model:
+        made["language_model"] = os.path.relpath(Path(options.language_model).resolve(), path.parent.resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(made, indent=2, ensure_ascii=False) + "\n")

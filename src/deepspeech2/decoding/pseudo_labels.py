@@ -1,10 +1,12 @@
-"""A model as its own teacher: what it hears in speech without transcripts, and how sure it is of it."""
+"""Pseudo-labels: a model's own transcripts of speech that has none, with their confidences."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
+from accelerate.utils import gather_object
 
+from ..evaluation.predictions import predict
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
@@ -40,17 +42,17 @@ def confidences(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torc
 
 def pseudo_labels(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, batches: Iterable[dict]
-) -> Iterator[PseudoLabel]:
+) -> list[PseudoLabel]:
     """
-    What the model hears in each clip, in the order of the batches; its mode and device are left as they are.
+    The model's transcript of each clip, sorted by id. Every process brings its part and gets the whole.
 
     Args:
-        model, processor: as loaded.
+        model, processor: as loaded; mode and device are left as they are.
         batches: of an `EvaluationStream` with `transcribed=False`.
     """
-    for batch in batches:
-        with torch.inference_mode():
-            outputs = model(batch["input_features"].to(model.device), batch["attention_mask"].to(model.device))
-            sure = confidences(outputs.logits, outputs.output_lengths, model.config.pad_token_id).tolist()
-            texts = processor.batch_decode(outputs.logits.argmax(-1).cpu())
-        yield from map(PseudoLabel, batch["ids"], texts, sure, batch["durations_s"])
+    own: list[PseudoLabel] = []
+    for batch, outputs in predict(model, batches):
+        sure = confidences(outputs.logits, outputs.output_lengths, model.config.pad_token_id).tolist()
+        texts = processor.batch_decode(outputs.logits.argmax(-1).cpu())
+        own += map(PseudoLabel, batch["ids"], texts, sure, batch["durations_s"])
+    return sorted(gather_object(own))

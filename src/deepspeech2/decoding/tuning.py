@@ -1,4 +1,4 @@
-"""What a decoder is set by: the model's output over a split, once, on the disk; then many ways to decode it."""
+"""Tuning a decoder: the model's output over a split is written to the disk once, and decoded from there many times."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +14,8 @@ from torch import nn
 from tqdm import tqdm
 
 from ..data.corpora import Corpus
-from ..data.streams import EvaluationStream, build_loader
 from ..evaluation.metrics import Scores, Utterance, score
+from ..evaluation.predictions import predict, split_batches
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from .decoder import Decoder
 from .options import DecoderOptions
@@ -61,22 +61,27 @@ def stored_split(
     trimmed: bool = False,
 ) -> Iterator[StoredLogits]:
     """
-    What a model makes of a split, in a file of `output_dir` that goes with the `with` block; drops are recorded there.
-    `trimmed`: of utterances without silence at their ends.
+    A model's log-probabilities over a split, in a file that lasts as long as the `with` block.
+
+    Args:
+        model: a `DeepSpeech2ForCTC`.
+        processor: its processor.
+        corpora, batch_seconds: the split, as for `EvaluationStream`.
+        output_dir: for the file, and for the records of dropped utterances.
+        trimmed: whether silence at the ends of utterances is cut off.
 
     Raises:
         ValueError: no utterance.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
-    drops_dir = output_dir / "drops"
-    stream = EvaluationStream(corpora, processor, batch_seconds=batch_seconds, drops_dir=drops_dir, trimmed=trimmed)
+    batches = split_batches(corpora, processor, batch_seconds, output_dir / "drops", trimmed=trimmed)
     with tempfile.TemporaryDirectory(dir=output_dir) as folder:
-        yield store_logits(model, build_loader(stream, num_workers=1), Path(folder, "logits"))
+        yield store_logits(model, batches, Path(folder, "logits"))
 
 
 def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> StoredLogits:
     """
-    Writes what a model makes of a split to `path`.
+    Writes a model's log-probabilities over a split to `path`.
 
     Args:
         model: a `DeepSpeech2ForCTC`; put in evaluation mode and back.
@@ -85,17 +90,14 @@ def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> Store
     Raises:
         ValueError: no utterance.
     """
-    device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     utterances: list[Utterance] = []
     lengths: list[int] = []
     vocab_size = 0
     with path.open("wb") as file:
-        for batch in batches:
-            with torch.inference_mode():
-                outputs = model(batch["input_features"].to(device), batch["attention_mask"].to(device))
-                log_probs = outputs.logits.float().log_softmax(-1).cpu().numpy()
+        for batch, outputs in predict(model, batches):
+            log_probs = outputs.logits.float().log_softmax(-1).cpu().numpy()
             vocab_size = log_probs.shape[-1]
             rows = zip(batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], strict=True)
             for row, of_clip, length in zip(rows, log_probs, outputs.output_lengths.tolist(), strict=True):
@@ -114,12 +116,14 @@ def judge_words(stored: StoredLogits, decoder: Decoder) -> tuple[np.ndarray, np.
     with the reference.
     """
     confidences: list[float] = []
-    heard: list[Utterance] = []
+    transcribed: list[Utterance] = []
     for utterance, log_probs in stored:
         (hypothesis,) = decoder.decode(log_probs, torch.tensor([log_probs.shape[1]]))
         confidences += [word.confidence for word in hypothesis.words]
-        heard.append(replace(utterance, hypothesis=hypothesis.text))
-    steps = [step for one in score(heard, bootstrap_samples=0).utterances for step in one.alignment if step.hypothesis]
+        transcribed.append(replace(utterance, hypothesis=hypothesis.text))
+    steps = [
+        step for one in score(transcribed, bootstrap_samples=0).utterances for step in one.alignment if step.hypothesis
+    ]
     return np.array(confidences), np.array([step.operation == "hit" for step in steps], bool)
 
 
@@ -130,18 +134,18 @@ class Trial:
 
 
 def try_options(
-    stored: StoredLogits, decoder: Decoder, options: Sequence[DecoderOptions], processes: int
+    stored: StoredLogits, decoder: Decoder, options: Sequence[DecoderOptions], num_workers: int
 ) -> list[Trial]:
     """
-    The split decoded in each way, in processes, with its error rates.
+    The error rates of a split by each decoder.
 
     Args:
-        decoder: whose model's processor and frame times they share.
-        options: the ways.
-        processes: how many ways are tried at a time.
+        decoder: whose processor and frame times they share.
+        options: of the decoders.
+        num_workers: decoders tried at a time, each in a process.
     """
     given = (stored, decoder.processor, decoder.frame_s, decoder.first_frame_s)
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start, given) as pool:
+    with ProcessPoolExecutor(num_workers, get_context("spawn"), _start, given) as pool:
         done = tqdm(pool.map(_try, options), total=len(options), unit="decoder", dynamic_ncols=True)
         return [Trial(one, scores) for one, scores in zip(options, done, strict=True)]
 

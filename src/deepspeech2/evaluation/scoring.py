@@ -17,12 +17,13 @@ from torch import nn
 from transformers import ProcessorMixin
 
 from .metrics import Scores, Utterance, score
+from .predictions import predict
 
 logger = logging.getLogger(__name__)
 
 
 class DecodesBeside(Protocol):
-    """A decoder that works while the model goes on, such as `deepspeech2.decoding.decoder.DecodingProcesses`."""
+    """A decoder that works while the model goes on, such as `deepspeech2.decoding.decoder.DecoderWorkers`."""
 
     waiting: int  # batches that the model may be ahead
 
@@ -40,21 +41,13 @@ def transcribe(
         model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
         processor: its `DeepSpeech2Processor`.
         batches: batches as `EvaluationStream` yields them.
-        decoding: processes that decode while the model goes on; None: greedy decoding, here.
+        decoding: decoder workers; None: greedy decoding, in this process.
 
     Yields:
         The utterances of a batch and its loss (None if the batch has no labels).
     """
-    device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has none: the CPU
     waiting: deque[tuple[list[tuple], float | None, Future[list[str]]]] = deque()
-    for batch in batches:
-        labels = batch.get("labels")
-        with torch.inference_mode():
-            outputs = model(
-                batch["input_features"].to(device),
-                batch["attention_mask"].to(device),
-                labels=None if labels is None else labels.to(device),
-            )
+    for batch, outputs in predict(model, batches, with_loss=True):
         loss = None if outputs.loss is None else float(outputs.loss)
         rows = list(zip(batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], strict=True))
         if decoding is None:

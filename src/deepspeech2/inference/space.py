@@ -39,7 +39,7 @@ def write_space(
     Args:
         folder: made; must not be there or be empty.
         model, compare: folders, of which the model and its card are copied, or ids on the Hub, which are named.
-        decoder, grammar, acceptance: files, copied with the language model and the lexicon that a decoder names.
+        decoder, grammar, acceptance: files, copied with the language model that a decoder names.
 
     Raises:
         ValueError: the folder holds something, two things for it have one name, or a fault of the decoder.
@@ -116,10 +116,8 @@ def _copied_file(path: Path, folder: Path) -> str:
 
 def _copied_decoder(path: Path, folder: Path) -> str:
     options = read_options(path)
-    named = [one for one in dict.fromkeys((options.language_model, options.lexicon)) if one]
-    for one in named:
-        _copied_file(Path(one), folder)
-    beside = {name: str(folder / Path(name).name) for name in named} | {"": ""}
-    copied = replace(options, language_model=beside[options.language_model], lexicon=beside[options.lexicon])
-    write_options(copied, _free(folder / path.name))
+    if options.language_model:
+        _copied_file(Path(options.language_model), folder)
+        options = replace(options, language_model=str(folder / Path(options.language_model).name))
+    write_options(options, _free(folder / path.name))
     return f"HERE / {path.name!r}"

@@ -1,10 +1,56 @@
 """What depends on the device, but for the choice between two equal LSTM paths in `modeling_deepspeech2`."""
 
+import logging
 import os
 import platform
 import sys
+from argparse import Namespace
+from datetime import timedelta
 
 import torch
+from accelerate import PartialState
+
+from .command_line import set_up_log
+
+
+def set_up_process(given: Namespace, num_workers: int = 1, shared: bool = False) -> torch.device:
+    """
+    What a command that runs a model does first: its log, its part in `accelerate launch`, its threads.
+
+    Args:
+        given: `device` and `cpu_threads`, of `add_compute_options`.
+        num_workers: processes that work beside the model; one reads the recordings.
+        shared: whether several processes share the work of this command.
+
+    Returns:
+        The device of the model.
+
+    Raises:
+        ValueError: a device that is not there, or several processes that would do the same work, or share one GPU.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(given.device)
+    if world_size > 1 and not shared:
+        raise ValueError(f"this command runs in one process, but {world_size} were started: start it by `python`")
+    if world_size > 1 and given.device.startswith("cuda"):
+        raise ValueError(f"--device {given.device} puts all {world_size} processes on one GPU: leave it at auto")
+    # The first to be ready waits for the last at the end, for hours where the corpus is large.
+    state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
+    set_up_log(logging.INFO if state.is_main_process else logging.WARNING)
+    set_up_cpu(given.cpu_threads, num_workers)  # last: accelerate sets a number of threads of its own
+    return device
+
+
+def count_workers(asked: int) -> int:
+    """
+    Processes for `--num_workers`: 0 is one for each core that this process has.
+
+    Raises:
+        ValueError: fewer than none.
+    """
+    if asked < 0:
+        raise ValueError(f"--num_workers is {asked}; expected a number of processes, or 0 for one a core")
+    return asked or max(1, available_cpus() // _processes_here())
 
 
 def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
@@ -28,8 +74,7 @@ def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
     if threads < 0:
         raise ValueError(f"cpu_threads is {threads}; expected a number of threads, or 0 for the share of the cores")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at it when it first makes a large tensor
-    processes_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    share = available_cpus() // processes_here - num_workers
+    share = available_cpus() // _processes_here() - num_workers
     torch.set_num_threads(threads or max(1, share))
     return torch.get_num_threads()
 
@@ -56,6 +101,11 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"--device is {name!r}, but this machine has {torch.cuda.device_count()} GPUs that torch sees")
     return device
+
+
+def _processes_here() -> int:
+    """Those of `accelerate launch` on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def available_cpus() -> int:
