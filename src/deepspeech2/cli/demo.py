@@ -37,14 +37,11 @@ def configure(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     from ..inference.demo import build_page, load_hearing, serve
     from ..inference.space import write_space
-    from ..system.command_line import set_up_log
-    from ..system.devices import choose_device, set_up_cpu
+    from ..system.devices import set_up_process
 
     if args.acceptance and not args.grammar:
         raise ValueError("--acceptance was given without --grammar; name the grammar that it was found for")
-    set_up_log()
-    set_up_cpu(args.cpu_threads)
-    device = choose_device(args.device)
+    device = set_up_process(args, num_workers=0)
     hearings = [load_hearing(args.model, args.decoder, args.grammar, args.acceptance, device)]
     if args.compare:
         hearings.append(load_hearing(args.compare, device=device))

@@ -40,24 +40,24 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> None:
+    import torch
+
     from ..data.splits import load_split
     from ..data.streams import EvaluationStream
     from ..evaluation.onnx_gate import refuse_worse, write_comparison
     from ..evaluation.scoring import score_model
     from ..model.loading import load_model
     from ..model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
-    from ..system.command_line import set_up_log
-    from ..system.devices import choose_device, set_up_cpu
+    from ..system.devices import set_up_process
 
     if args.output_dir.exists():
         raise ValueError(f"--output_dir {str(args.output_dir)!r} is already there; name a new folder, or remove it")
-    set_up_log()
-    threads = set_up_cpu(args.cpu_threads)
-    device = choose_device(args.device)
+    device = set_up_process(args, num_workers=0)
     corpora = load_split(split_arguments(args), args.split)
     if args.num_utterances:
         corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
     model, processor = load_model(args.model)
+    threads = torch.get_num_threads()
 
     unverified = args.output_dir.with_name(f"{args.output_dir.name}.unverified")
     if unverified.exists():

@@ -40,18 +40,17 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
+    import torch
+
     from ..inference.streaming import Stream
     from ..inference.voice_commands.listening import CommandListener, file_pieces, microphone_pieces
     from ..inference.voice_commands.recognition import load_recogniser
     from ..model.loading import load_model
-    from ..system.command_line import set_up_log
-    from ..system.devices import choose_device, set_up_cpu
+    from ..system.devices import set_up_process
 
     if args.chunk_ms <= 0:
         raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected more than 0")
-    set_up_log()
-    threads = set_up_cpu(args.cpu_threads)
-    device = choose_device(args.device)
+    device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
     stream = Stream(model.eval().to(device), processor)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
@@ -67,6 +66,7 @@ def main(args: Namespace) -> int:
         print(file=sys.stderr)
     if not args.json:
         latency = f", median latency {median(latencies_ms):.0f} ms" if latencies_ms else ""
+        threads = torch.get_num_threads()
         where = f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
         print(
             f"{len(latencies_ms)} utterances in {listener.audio_s:.1f} s{latency}, "

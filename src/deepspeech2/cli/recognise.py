@@ -45,12 +45,9 @@ def main(args: Namespace) -> int:
     from ..inference.voice_commands.listening import recognise_recording
     from ..inference.voice_commands.recognition import load_recogniser
     from ..model.loading import load_model
-    from ..system.command_line import set_up_log
-    from ..system.devices import choose_device, set_up_cpu
+    from ..system.devices import set_up_process
 
-    set_up_log()
-    set_up_cpu(args.cpu_threads)
-    device = choose_device(args.device)
+    device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
     listener = Listener(model.eval().to(device), processor)

@@ -48,8 +48,6 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    from datetime import timedelta
-
     from accelerate import PartialState
     from accelerate.utils import gather_object
 
@@ -57,22 +55,18 @@ def main(args: Namespace) -> int:
     from ..inference.long_form import Listener
     from ..inference.transcription import plan_jobs, read_script, transcribe_jobs
     from ..model.loading import load_model
-    from ..system.command_line import set_up_log
-    from ..system.devices import choose_device, set_up_cpu
+    from ..system.devices import set_up_process
 
     if args.align and len(args.files) > 1:
         raise ValueError(f"--align takes the script of one recording; {len(args.files)} were given")
-    set_up_log()
-    set_up_cpu(args.cpu_threads)
-    device = choose_device(args.device)
+    device = set_up_process(args, num_workers=0, shared=True)
     limits = Limits(**{name: getattr(args, name) for name in vars(Limits())})
     script = read_script(args.align) if args.align else None
     jobs = plan_jobs(args.files, args.output_dir, args.formats)
-    # The first to be ready waits for the last at the end, for hours where the recordings are long.
-    state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
     model, processor = load_model(args.model)
     decoder = load_decoder(model, processor, args.decoder)
     listener = Listener(model.eval().to(device), processor, args.batch_windows)
+    state = PartialState()
     own = jobs[state.process_index :: state.num_processes]
     facts = {"model": args.model, "decoder": str(args.decoder) if args.decoder else "greedy"}
     failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script))

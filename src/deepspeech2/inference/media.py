@@ -51,7 +51,7 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
             time stamps that jump by hours; what soundfile cannot decode where PyAV is not installed.
     """
     if not os.path.isfile(path):  # FFmpeg itself would open devices and addresses of the network
-        raise AudioError(f"{str(path)!r} is no file", "missing_file")
+        raise AudioError(f"{str(path)!r} is no file; expected a recording", "missing_file")
     size = round(BLOCK_S * sampling_rate)
     waiting: list[np.ndarray] = []
     length = 0
