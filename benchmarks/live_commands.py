@@ -1,5 +1,5 @@
 """
-Voice commands in one long recording, heard as recipes/commands/listen.py hears them.
+Voice commands in one long recording, recognised as by `deepspeech2 listen`.
 
     python benchmarks/live_commands.py outputs/streaming recipes/commands/home.yaml --acceptance commands.json
 

@@ -7,7 +7,7 @@ Times greedy transcription on a CPU against the plain way: librosa, packed LSTMs
 From samples to text, of made-up clips of LibriSpeech's durations drawn anew in each round, by made-up weights: one clip
 after another, and in batches of 8, as they come the plain way, neighbours in length here, by PyTorch and by an export
 to ONNX. One thread each, in turn. `recipes/score.py` gives the speed of a real checkpoint on a real split,
-`recipes/export_onnx.py` that of its exports and what int8 costs in words.
+`deepspeech2 export` that of its exports and what int8 costs in words.
 """
 
 import argparse

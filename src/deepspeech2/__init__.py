@@ -1,24 +1,17 @@
 """DeepSpeech2 in the Hugging Face ecosystem: model, processor, data, training, scoring, reports."""
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCTC, AutoProcessor
+import sys
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .model.configuration_deepspeech2 import DeepSpeech2Config
-from .model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
-from .model.modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Model, DeepSpeech2PreTrainedModel
-from .model.processing_deepspeech2 import DeepSpeech2Processor
-
-# In this process the Auto classes know the architecture; in one without this package, the code files that
-# save_pretrained puts beside the weights serve (trust_remote_code=True).
-AutoConfig.register(DeepSpeech2Config.model_type, DeepSpeech2Config)
-AutoModel.register(DeepSpeech2Config, DeepSpeech2Model)
-AutoModelForCTC.register(DeepSpeech2Config, DeepSpeech2ForCTC)
-AutoFeatureExtractor.register(DeepSpeech2Config, DeepSpeech2FeatureExtractor)
-AutoProcessor.register(DeepSpeech2Config, DeepSpeech2Processor)
-DeepSpeech2Config.register_for_auto_class()
-DeepSpeech2Model.register_for_auto_class("AutoModel")
-DeepSpeech2ForCTC.register_for_auto_class("AutoModelForCTC")
-DeepSpeech2FeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
-DeepSpeech2Processor.register_for_auto_class("AutoProcessor")
+if TYPE_CHECKING:
+    from .model.configuration_deepspeech2 import DeepSpeech2Config
+    from .model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+    from .model.loading import load_model
+    from .model.modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Model, DeepSpeech2PreTrainedModel
+    from .model.processing_deepspeech2 import DeepSpeech2Processor
 
 __version__ = "0.1.0"
 
@@ -29,4 +22,41 @@ __all__ = [
     "DeepSpeech2Model",
     "DeepSpeech2PreTrainedModel",
     "DeepSpeech2Processor",
+    "load_model",
 ]
+
+_MODULES = {
+    "DeepSpeech2Config": ".model.configuration_deepspeech2",
+    "DeepSpeech2FeatureExtractor": ".model.feature_extraction_deepspeech2",
+    "DeepSpeech2ForCTC": ".model.modeling_deepspeech2",
+    "DeepSpeech2Model": ".model.modeling_deepspeech2",
+    "DeepSpeech2PreTrainedModel": ".model.modeling_deepspeech2",
+    "DeepSpeech2Processor": ".model.processing_deepspeech2",
+    "load_model": ".model.loading",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _runs_console_command() -> bool:
+    """Whether this process was started as `deepspeech2` or `python -m deepspeech2`, in which argv[0] is '-m' as yet."""
+    started_by_name = Path(sys.argv[0]).name == "deepspeech2"
+    return started_by_name or (sys.argv[0] == "-m" and ("-m", "deepspeech2") in pairwise(sys.orig_argv))
+
+
+# `import deepspeech2` alone makes the Auto classes of transformers know the architecture: the import of the model
+# package registers it. transformers and torch take seconds, and `deepspeech2 --help` needs neither. In that process,
+# which imports no one else's code, each command imports the model package itself.
+if not _runs_console_command():
+    import_module(".model", __name__)

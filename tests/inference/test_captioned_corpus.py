@@ -235,7 +235,7 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
     cues = [Cue(0.0, 1.5, "one & two"), Cue(2.0, 3.0, "three")]
     (tmp_path / "talk.vtt").write_text(to_vtt(cues))
     (tmp_path / "talk.srt").write_text(to_srt(cues))
-    assert find_captions(media) == tmp_path / "talk.srt"  # both as transcribe.py writes them
+    assert find_captions(media) == tmp_path / "talk.srt"  # both as `deepspeech2 transcribe` writes them
     (tmp_path / "talk.srt").write_text(to_srt(cues[:1]))
     with pytest.raises(ValueError, match=r"found talk.srt, talk.vtt"):
         find_captions(media)

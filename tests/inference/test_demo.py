@@ -1,12 +1,11 @@
 """
 The page in a real browser: upload, words, captions, commands, two models; and as a Space. The README's pictures:
 
-    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/test_demo.py
+    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/inference/test_demo.py
 """
 
 import os
 import re
-import runpy
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 import soundfile
 
 import tiny
+from deepspeech2.cli.main import main
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.synthesis.command_corpus import synthesize_commands
 from deepspeech2.inference import demo as pages
@@ -83,9 +83,9 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(other_model, tmp_path_factory) -> Iterator[str]:
-    """recipes/demo.py, served by itself; at its end nothing of what was said is left on the disk."""
+    """`deepspeech2 demo`, served by itself; at its end nothing of what was said is left on the disk."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "log.txt"
-    command = [sys.executable, "recipes/demo.py", str(MODEL), "--compare", str(other_model), "--port", str(port)]
+    command = [sys.executable, "-m", "deepspeech2", "demo", str(MODEL), "--compare", str(other_model), "--port", str(port)]
     command += ["--grammar", str(GRAMMAR), "--cpu_threads", "1"]
     temporary = tmp_path_factory.mktemp("temporary")
     environment = os.environ | {"TMPDIR": str(temporary)}
@@ -138,8 +138,7 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
 
     tab.click("#transcribe")
     tab.wait_for_selector("#files a[download='command.srt']", timeout=60_000)
-    transcribe = runpy.run_path(str(ROOT / "recipes" / "transcribe.py"))["main"]
-    assert transcribe([str(MODEL), str(recording), "--output_dir", str(tmp_path)]) == 0
+    assert main(["transcribe", str(MODEL), str(recording), "--output_dir", str(tmp_path)]) == 0
     text = " ".join((tmp_path / "command.txt").read_text().split())
     assert " ".join(tab.inner_text("#words").split()) == text and len(text) > 5
     title = tab.get_attribute("#words .word", "title")

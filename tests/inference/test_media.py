@@ -1,5 +1,6 @@
 """Sound out of audio and video files: the samples, each in its place; what is no media refused by name."""
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech2.data.recordings import AudioError
+from deepspeech2.data.recordings import AudioError, open_audio
 from deepspeech2.inference.media import read_blocks, read_utterance
 
 RATE = 16_000
@@ -167,3 +168,85 @@ def test_a_recording_that_was_cut_off_is_said(tmp_path: Path, caplog: pytest.Log
     caplog.clear()
     (tmp_path / "c.wav").write_bytes(whole[:4] + b"\xff\xff\xff\xff" + whole[8:])  # of a pipe
     assert len(read(tmp_path / "c.wav")) == 10 * RATE and not caplog.records
+
+
+# By soundfile ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def without_av(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an installation without extras."""
+    monkeypatch.setitem(sys.modules, "av", None)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.usefixtures("without_av")
+def test_samples_are_those_of_the_training_reader(
+    name: str, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """25 s at 44.1 kHz, read in pieces of 100,000 values: 11 or 23 of them, resampled as one."""
+    monkeypatch.setattr("deepspeech2.inference.media.READ_VALUES", 100_000)
+    samples = tone(25, 44_100)[:, None] * np.linspace(0.5, 1, channels)
+    soundfile.write(tmp_path / name, samples + np.random.default_rng(0).normal(0, 0.01, samples.shape), 44_100)
+    expected = open_audio({"bytes": None, "path": str(tmp_path / name)}, RATE)
+    assert len(expected) >= 25 * RATE
+    tolerance = 1e-6 if name == "a.mp3" else 0  # its decoder rounds differently after a seek
+    np.testing.assert_allclose(read(tmp_path / name), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.usefixtures("without_av")
+def test_without_pyav_what_is_not_soundfiles_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    with pytest.raises(
+        AudioError,
+        match=r"a.mp4' cannot be decoded after 0.0 s: it is no WAV, FLAC, Ogg or MP3 \(Format not recognised.\) "
+        r"\(12 bytes\). Damaged files, other formats and video are read by PyAV: pip install av==18.1.0",
+    ):
+        read(tmp_path / "a.mp4")
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(AudioError, match=r"cannot be decoded: it is empty \(0 bytes\)$"):
+        read(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "b.wav", np.zeros(0), RATE)
+    with pytest.raises(AudioError, match="holds no audio that can be decoded"):
+        read(tmp_path / "b.wav")
+
+
+def test_pyav_goes_on_where_soundfile_meets_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 s of FLAC with zeros in its middle: silence there, the rest in its place; without PyAV they end with it."""
+    speech = tone(10, RATE)
+    soundfile.write(tmp_path / "a.flac", speech, RATE)
+    content = (tmp_path / "a.flac").read_bytes()
+    middle = len(content) // 2
+    (tmp_path / "a.flac").write_bytes(content[:middle] + bytes(2000) + content[middle + 2000 :])
+    samples = read(tmp_path / "a.flac")
+    assert len(samples) == 10 * RATE
+    wrong = np.flatnonzero(np.abs(samples - speech) > 0.001)
+    assert 4096 <= np.count_nonzero(samples == 0) <= np.ptp(wrong) < 0.5 * RATE
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.setattr("deepspeech2.inference.media.READ_VALUES", RATE)
+    blocks = read_blocks(tmp_path / "a.flac", RATE)
+    with pytest.raises(AudioError, match=r"cannot be decoded after 4.0 s: it is damaged .*PyAV: pip install"):
+        list(blocks)
+
+
+@pytest.mark.parametrize("with_av", [True, False])
+def test_a_compressed_recording_that_was_cut_off_is_said(
+    with_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    soundfile.write(tmp_path / "a.mp3", tone(10, RATE), RATE)
+    content = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(content[: len(content) // 2])
+    if not with_av:
+        monkeypatch.setitem(sys.modules, "av", None)
+    assert len(read(tmp_path / "a.mp3")) == pytest.approx(4.8 * RATE, abs=0.1 * RATE)  # the rate varies
+    assert "is cut off: its header promises 5.2 s more than there are. What there is ends after 4.8 s" in caplog.text
+
+
+def test_a_rate_that_nothing_records_at_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1, RATE), RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(content[:24] + (3).to_bytes(4, "little") + content[28:])
+    with pytest.raises(AudioError, match="is at 3 Hz; expected 1000 to 768000 Hz") as caught:
+        read(tmp_path / "a.wav")
+    assert caught.value.reason == "absurd_header"

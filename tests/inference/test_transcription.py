@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,6 +13,7 @@ import pytest
 import soundfile
 
 import tiny
+from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
 from deepspeech2.inference.captions import Limits, make_cues, read_cues, to_srt
 from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
@@ -153,19 +153,18 @@ def test_a_script_that_is_no_text_is_refused(content: bytes | None, message: str
         read_script(tmp_path / "script.txt")
 
 
-def test_the_recipe_ends_with_1_where_a_recording_was_skipped(
+def test_the_command_ends_with_1_where_a_recording_was_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("deepspeech2.model.loading.load_model", lambda name: tone_model())
-    main = runpy.run_path(str(ROOT / "recipes" / "transcribe.py"))["main"]
     recording = str(write_tones(tmp_path / "talk.wav", random_text(20)))
     (tmp_path / "script.txt").write_text(random_text(20).upper(), encoding="utf-8")
     options = ["--output_dir", str(tmp_path / "out"), "--formats", "srt", "--line_length", "20", "--max_lines", "1"]
-    assert main(["tones", recording, *options, "--align", str(tmp_path / "script.txt")]) == 0
+    assert main(["transcribe", "tones", recording, *options, "--align", str(tmp_path / "script.txt")]) == 0
     cues = read_cues((tmp_path / "out" / "talk.srt").read_text())
     assert " ".join(cue.text for cue in cues) == random_text(20).upper()
     assert max(len(cue.text) for cue in cues) <= 20
-    assert main(["tones", recording, str(tmp_path / "none.mp4"), *options]) == 1
+    assert main(["transcribe", "tones", recording, str(tmp_path / "none.mp4"), *options]) == 1
     printed = capsys.readouterr()
     assert "done before" in printed.out and "1 of 2 recordings were skipped" in printed.err
 
@@ -179,8 +178,8 @@ def test_two_processes_share_the_files(tmp_path: Path) -> None:
     files = [write_tones(tmp_path / f"{index}.wav", random_text(20, index)) for index in range(4)]
     (tmp_path / "bad.mp3").write_text("no sound")
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet"]
-    command = [*launch, "--config_file", "accelerate_configs/cpu_ddp.yaml", "recipes/transcribe.py"]
-    words = [*command, str(tmp_path / "model"), *map(str, files), str(tmp_path / "bad.mp3"), "--formats", "txt"]
+    command = [*launch, "--config_file", "accelerate_configs/cpu_ddp.yaml", "-m", "deepspeech2"]
+    words = [*command, "transcribe", str(tmp_path / "model"), *map(str, files), str(tmp_path / "bad.mp3"), "--formats", "txt"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert "1 of 5 recordings were skipped" in done.stderr and "bad.mp3" in done.stderr

@@ -10,7 +10,7 @@ import torch
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCTC, AutoProcessor
 
-from deepspeech2.cli.convert import convert_deepspeech_pytorch
+from deepspeech2.cli.convert import convert
 from deepspeech2.model.deepspeech_pytorch import from_deepspeech_pytorch
 
 LABELS = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "
@@ -130,7 +130,7 @@ def test_names_of_data_parallel_and_strays(tmp_path: Path) -> None:
 
 
 def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
-    line = convert_deepspeech_pytorch(save(tmp_path / "best.pth"), tmp_path / "out")
+    line = convert(save(tmp_path / "best.pth"), tmp_path / "out")
     assert "deepspeech.pytorch v2.0, 2 x 8 LSTM, bidirectional" in line and "29 labels" in line
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert "Converted from `best.pth`" in card.text and "Not scored" in card.text and card.data.eval_results is None
@@ -139,7 +139,7 @@ def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
     inputs = processor(np.sin(np.arange(16000)).astype(np.float32), sampling_rate=16000, return_tensors="pt")
     assert torch.equal(model.eval()(**inputs).logits, direct(**inputs).logits)
     with pytest.raises(ValueError, match="already there"):
-        convert_deepspeech_pytorch(tmp_path / "best.pth", tmp_path / "out")
+        convert(tmp_path / "best.pth", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
         del content[name]
         torch.save(content, tmp_path / "a.pth")
         with pytest.raises(ValueError, match=f"converted whole: it lacks '{name}'"):
-            convert_deepspeech_pytorch(tmp_path / "a.pth", tmp_path / "out")
+            convert(tmp_path / "a.pth", tmp_path / "out")

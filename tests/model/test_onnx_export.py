@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 import tiny
+from deepspeech2.cli.main import main
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.onnx_gate import refuse_worse, write_comparison
 from deepspeech2.model.deepspeech_pytorch import from_deepspeech_pytorch
@@ -214,11 +215,6 @@ def test_the_example_makes_the_features_of_the_extractor(options, seconds, repos
 
 
 @pytest.fixture(scope="module")
-def recipe(repository):
-    return runpy.run_path(str(repository / "recipes" / "export_onnx.py"))
-
-
-@pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A model folder of random weights, and a manifest of eight recordings."""
     folder = tmp_path_factory.mktemp("gate")
@@ -227,24 +223,25 @@ def checkpoint(tmp_path_factory):
     return folder / "model", tiny.write_corpus(folder, "u", 8)
 
 
-def test_an_export_that_hears_the_same_is_kept(checkpoint, recipe, tmp_path, capsys):
+def test_an_export_that_hears_the_same_is_kept(checkpoint, tmp_path, capsys):
     model, manifest = checkpoint
     out = tmp_path / "out"
-    recipe["main"]([str(model), str(out), "--dataset_name", str(manifest), "--max_wer_difference", "100"])
+    words = ["export", str(model), "--output_dir", str(out), "--dataset_name", str(manifest)]
+    main([*words, "--max_wer_difference", "100", "--cpu_threads", "1"])
     names = {path.name for path in out.iterdir()}
     assert {"model.onnx", "model_int8.onnx", "features.npz", "vocab.json", "processor_config.json"} <= names
     results = json.loads((out / "export.json").read_text())
     assert list(results["ways"]) == [PYTORCH, FP32, INT8] and results["max_wer_difference"] == 100
+    assert results["command"].startswith("deepspeech2 export ") and results["cpu_threads"] == 1
     assert results["ways"][FP32]["same_texts"] == 8 and results["ways"][FP32]["wer_difference"] == 0
     assert all(way["rtfx"] > 0 for way in results["ways"].values())
     assert (out / "export.md").read_text() in capsys.readouterr().out
     assert not (tmp_path / "out.unverified").exists()
-    with pytest.raises(SystemExit):
-        recipe["main"]([str(model), str(out), "--dataset_name", str(manifest)])
-    assert "is already there; name a new folder, or remove it" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is already there; name a new folder, or remove it"):
+        main(words)
 
 
-def test_a_broken_graph_is_refused(checkpoint, recipe, tmp_path, monkeypatch):
+def test_a_broken_graph_is_refused(checkpoint, tmp_path, monkeypatch):
     """Words that nobody said are insertions: the WER rises. Nothing is left under the name that was asked for."""
     model, manifest = checkpoint
     broken = np.tile(np.array([2, 1], np.int64), 20)  # "a a a a ..."
@@ -253,17 +250,18 @@ def test_a_broken_graph_is_refused(checkpoint, recipe, tmp_path, monkeypatch):
         return type("Outputs", (), {"logits": torch.eye(5)[broken].expand(len(input_features), -1, -1), "loss": None})
 
     monkeypatch.setattr(OnnxModel, "forward", hear_words)
-    words = [str(model), str(tmp_path / "out"), "--dataset_name", str(manifest), "--num_utterances", "3"]
+    words = ["export", str(model), "--output_dir", str(tmp_path / "out")]
+    words += ["--dataset_name", str(manifest), "--num_utterances", "3"]
     with pytest.raises(
         ValueError, match=r"refused: the WER of ONNX fp32 \d+\.\d\d % and ONNX int8 .* 0\.3 points above"
     ):
-        recipe["main"](words)
+        main(words)
     assert not (tmp_path / "out").exists()
     results = json.loads((tmp_path / "out.unverified" / "export.json").read_text())
     assert results["ways"][INT8]["wer_difference"] > 1
     assert "| ONNX int8 |" in (tmp_path / "out.unverified" / "export.md").read_text()
     monkeypatch.undo()
-    recipe["main"]([*words, "--max_wer_difference", "100"])  # over what the refusal left
+    main([*words, "--max_wer_difference", "100"])  # over what the refusal left
     assert (tmp_path / "out").exists() and not (tmp_path / "out.unverified").exists()
 
 
@@ -294,9 +292,9 @@ def test_the_table(tmp_path):
     assert ways[FP32]["wer_difference"] == pytest.approx(10 / 2000)
 
 
-def test_errors_say_what_to_do(checkpoint, recipe, tmp_path, monkeypatch, trained):
+def test_errors_say_what_to_do(checkpoint, tmp_path, monkeypatch, trained):
     with pytest.raises(ValueError, match="'nowhere' is no model"):
-        recipe["main"](["nowhere", str(tmp_path / "out"), "--dataset_name", str(checkpoint[1])])
+        main(["export", "nowhere", "--output_dir", str(tmp_path / "out"), "--dataset_name", str(checkpoint[1])])
     with pytest.raises(ValueError, match="is already there; name a new folder, or remove it"):
         export_onnx(*trained, tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)

@@ -1,4 +1,4 @@
-"""The commands in the documents: each is taken by the recipe it calls, and those that can run here do."""
+"""The commands in the documents: each is taken by the program it calls, and those that can run here do."""
 
 import ast
 import re
@@ -11,27 +11,31 @@ from pathlib import Path
 import pytest
 
 import tiny
+from deepspeech2.cli.main import COMMANDS, make_parser
 from deepspeech2.config.parser import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("corpora.py", "whisper.py")  # modules of the scripts beside them
-RECIPES = sorted(
-    path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts and path.name not in SHARED
-)
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "recipes").rglob("*.md"))]
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "recipes").rglob("*.md")),
+]
+CONSOLE = sorted((ROOT / "src" / "deepspeech2" / "cli").glob("*.py"))
+CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)}) ")
 
 
 def commands(text: str) -> list[str]:
-    """Those that start with `accelerate launch` or `python`, in code or on indented lines, and call a recipe."""
+    """In code or on indented lines: those that call a recipe or a command of `deepspeech2`."""
     text = re.sub(r"\\\n\s*#?\s*", " ", text)
-    found = re.findall(r"`((?:accelerate launch|python) [^`\n]*)`", text)
-    found += re.findall(r"^#? *((?:accelerate launch|python) .*)$", text, flags=re.MULTILINE)
-    return [command for command in found if re.search(r"recipes/[\w/]+\.py", command) and "--help" not in command]
+    found = re.findall(r"`((?:accelerate launch|python|deepspeech2) [^`\n]*)`", text)
+    found += re.findall(r"^#? *((?:accelerate launch|python|deepspeech2) .*)$", text, flags=re.MULTILINE)
+    return [command for command in found if CALLED.search(command) and "--help" not in command]
 
 
 def all_commands() -> list[str]:
     texts = [path.read_text(encoding="utf-8") for path in (*DOCUMENTS, *(ROOT / "recipes").rglob("*.yaml"))]
-    texts += [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in RECIPES]
+    texts += [ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "" for path in (*RECIPES, *CONSOLE)]
     return sorted({command for text in texts for command in commands(text)})
 
 
@@ -39,21 +43,28 @@ ALL = all_commands()
 
 
 def taken_apart(command: str) -> tuple[Path, list[str]]:
-    """The recipe that a command calls, and its arguments."""
+    """The recipe or the module that a command calls, and its arguments."""
     words = shlex.split(command)
+    if "deepspeech2" in words:
+        place = words.index("deepspeech2") + 1
+        return CONSOLE[0].with_name(f"{words[place]}.py"), words[place:]
     place = next(index for index, word in enumerate(words) if re.fullmatch(r"recipes/[\w/]+\.py", word))
     return ROOT / words[place], words[place + 1 :]
 
 
 def test_there_are_commands_for_every_recipe() -> None:
     assert len(ALL) >= 10
-    assert {taken_apart(command)[0] for command in ALL} == set(RECIPES)
+    console = {CONSOLE[0].with_name(f"{name}.py") for name in COMMANDS}
+    assert {taken_apart(command)[0] for command in ALL} == {*RECIPES, *console}
 
 
 @pytest.mark.parametrize("command", ALL)
 def test_a_command_is_understood(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, words = taken_apart(command)
     monkeypatch.chdir(ROOT)
+    if recipe in CONSOLE:
+        make_parser().parse_args(words)
+        return
     if recipe.name not in ("finetune.py", "check_data.py"):
         runpy.run_path(str(recipe))["make_parser"]().parse_args(words)
         return
@@ -77,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "document, part, more",
     [
         ("recipes/finetune.py", "mini.yaml", ["--max_steps", "2", "--eval_steps", "2", "--save_steps", "2"]),
-        ("README.md", "score.py", []),
+        ("docs/evaluation.md", "score.py", []),
     ],
 )
 def test_a_command_runs(document: str, part: str, more: list[str], folder: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ FOLDERS = sorted({path.parent for path in SOURCES})
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts)
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "recipes").glob("*/*.md")),
     PACKAGE / "evaluation" / "metrics" / "README.md",
 ]

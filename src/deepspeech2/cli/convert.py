@@ -1,12 +1,28 @@
-"""A checkpoint of deepspeech.pytorch as a model folder."""
+"""
+Converts a checkpoint of deepspeech.pytorch, of any version, to a model folder for this package and transformers.
 
+    deepspeech2 convert deepspeech.pth --output_dir models/deepspeech
+
+Nothing in the checkpoint is executed, and neither deepspeech.pytorch nor omegaconf nor Lightning is needed. The folder
+is then a MODEL of the other commands, and a model_name_or_path of finetune.py.
+"""
+
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..evaluation.reports import write_model_card
-from ..model.deepspeech_pytorch import VERSION_NAMES, build, converted_whole, read_origin
+from ..config.options import add_output_option
 
 
-def convert_deepspeech_pytorch(checkpoint: Path, folder: Path) -> str:
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth (v1 to v2.1) or .ckpt (V3)")
+    add_output_option(parser, "outputs/convert", "new folder for the model")
+
+
+def main(args: Namespace) -> None:
+    print(convert(args.checkpoint, args.output_dir))
+
+
+def convert(checkpoint: Path, folder: Path) -> str:
     """
     Writes a model folder with its code, processor and card.
 
@@ -20,6 +36,9 @@ def convert_deepspeech_pytorch(checkpoint: Path, folder: Path) -> str:
     Raises:
         ValueError: the folder is there already, or as `from_deepspeech_pytorch`.
     """
+    from ..evaluation.reports import write_model_card
+    from ..model.deepspeech_pytorch import VERSION_NAMES, build, converted_whole, read_origin
+
     if folder.exists():
         raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
     with converted_whole(str(checkpoint)):
@@ -41,7 +60,7 @@ def convert_deepspeech_pytorch(checkpoint: Path, folder: Path) -> str:
         results=[],
         description=f"A DeepSpeech2 CTC model of deepspeech.pytorch, {what}.",
         origin=f"Converted from `{checkpoint.name}`, a checkpoint of deepspeech.pytorch {version}, by "
-        "recipes/convert.py; the features are that version's.",
+        "`deepspeech2 convert`; the features are that version's.",
         training={"parameters": f"{model.num_parameters():,}"},
         limits=[
             "Greedy decoding without a language model, unless you bring one.",

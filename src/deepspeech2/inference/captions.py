@@ -267,7 +267,7 @@ def find_captions(media: Path) -> Path:
     """
     exact = [path for path in (media.with_suffix(".srt"), media.with_suffix(".vtt")) if path.is_file()]
     others = [path for kind in ("srt", "vtt") for path in sorted(media.parent.glob(f"{media.stem}.*.{kind}"))]
-    if len(exact) == 2 and read_captions(exact[0]) == read_captions(exact[1]):  # as transcribe.py writes them
+    if len(exact) == 2 and read_captions(exact[0]) == read_captions(exact[1]):  # as `transcribe` writes them
         exact = exact[:1]
     found = exact or others
     if len(found) != 1:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from ..data.recordings import AudioError
 from ..decoding.decoder import Decoder, load_decoder
 from ..model.loading import load_model
+from ..system.devices import choose_device
 from .captions import Cue, Limits, Word, caption_files, make_cues
 from .long_form import Listener
 from .media import read_blocks
@@ -131,16 +132,21 @@ class Hearing:
 
 
 def load_hearing(
-    model: str, decoder: Path | None = None, grammar: Path | None = None, acceptance: Path | None = None
+    model: str,
+    decoder: Path | None = None,
+    grammar: Path | None = None,
+    acceptance: Path | None = None,
+    device: torch.device | None = None,
 ) -> Hearing:
     """
     Args:
         model: a checkpoint's folder, or its id on the Hub.
         decoder: a decoder.json; None: greedy.
         grammar: a YAML file of commands, with `acceptance`, the commands.json of recipes/commands/calibrate.py.
+        device: of the model; None: a GPU where there is one.
     """
     loaded, processor = load_model(model)
-    loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.eval().to(device or choose_device("auto"))
     return Hearing(
         Path(model).resolve().as_posix() if Path(model).is_dir() else model,
         Listener(loaded, processor),
@@ -157,7 +163,7 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ImportError(f"{error}; the page is made by Gradio: pip install -e '.[demo]'") from None
+        raise ImportError(f"{error}; the page is made by Gradio: pip install 'gradio>=6.31,<7' av==18.1.0") from None
     return gradio
 
 

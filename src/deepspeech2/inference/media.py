@@ -1,6 +1,8 @@
-"""Audio or video of any length, decoded by PyAV (FFmpeg's libraries, in its wheel) in blocks: hours in bounded memory.
+"""
+Audio or video of any length in blocks, hours in bounded memory.
 
-Speech to train on comes by audio.py, which needs no FFmpeg and refuses what is damaged.
+soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...), with the samples that data/recordings.py gives. PyAV, which has
+FFmpeg's libraries in its wheel, decodes all others, and continues where soundfile meets damage.
 """
 
 import logging
@@ -11,15 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
+import soxr
 
-from ..data.recordings import LARGEST_SAMPLE, AudioError
+from ..data.recordings import LARGEST_SAMPLE, MAX_RATE_HZ, MIN_RATE_HZ, SHORTEST_SHARE, AudioError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_S = 10.0
 MAX_UTTERANCE_BLOCKS = 6
+READ_VALUES = 1_000_000  # samples times channels that are decoded at once
 SMALLEST_GAP_S = 0.1  # between time stamps: shorter ones are rounding
 LARGEST_GAP_S = 4 * 3600.0
+UNKNOWN_FRAMES = 1 << 62  # libsndfile's count of a stream that does not tell is about twice that
+INSTALL_PYAV = "pip install av==18.1.0"
 NEVER_FILLED_IN = 0xFFFFFF00  # bytes
 # What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
 POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
@@ -33,7 +40,7 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     there is silence, so that a sample's place is its time.
 
     Args:
-        path: anything that FFmpeg reads: WAV, FLAC, MP3, M4A, MP4, MKV, WebM, ...
+        path: WAV, FLAC, Ogg, MP3, ...; with PyAV anything that FFmpeg reads: M4A, MP4, MKV, WebM, ...
         sampling_rate: Hz of the samples that come out.
 
     Yields:
@@ -41,11 +48,10 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
 
     Raises:
         AudioError: no such file, not media, no audio, not one frame that can be decoded, samples that are not finite,
-            time stamps that jump by hours.
-        ImportError: PyAV is not installed.
+            time stamps that jump by hours; what soundfile cannot decode where PyAV is not installed.
     """
     if not os.path.isfile(path):  # FFmpeg itself would open devices and addresses of the network
-        raise AudioError(f"{str(path)!r} is no file", "missing_file")
+        raise AudioError(f"{str(path)!r} is no file; expected a recording", "missing_file")
     size = round(BLOCK_S * sampling_rate)
     waiting: list[np.ndarray] = []
     length = 0
@@ -67,7 +73,7 @@ def read_utterance(path: Path, sampling_rate: int) -> list[np.ndarray]:
     The blocks of a recording of up to a minute.
 
     Raises:
-        AudioError, ImportError: see `read_blocks`; and a longer one, of which no more than that is decoded.
+        AudioError: see `read_blocks`; and a longer one, of which no more than that is decoded.
     """
     blocks = list(islice(read_blocks(path, sampling_rate), MAX_UTTERANCE_BLOCKS + 1))
     if len(blocks) > MAX_UTTERANCE_BLOCKS:
@@ -77,12 +83,107 @@ def read_utterance(path: Path, sampling_rate: int) -> list[np.ndarray]:
     return blocks
 
 
+class _SoundfileStops(Exception):
+    """
+    soundfile does not know a format, meets damage, or comes to an end before the header says.
+
+    Args:
+        message: its own words.
+        promised_s: seconds by the header; 0: unknown.
+        is_end: no data are left.
+    """
+
+    def __init__(self, message: str, promised_s: float = 0.0, is_end: bool = False) -> None:
+        super().__init__(message)
+        self.promised_s, self.is_end = promised_s, is_end
+
+
 def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Samples as they are decoded, silence for what is missing among them."""
+    """Samples as they are decoded: by soundfile and, from where it stops, by PyAV."""
+    name, place, promised_s = repr(str(path)), 0, 0.0
     try:
-        import av
-    except ImportError as error:
-        raise ImportError(f"{error}; audio and video of any kind are read by PyAV: pip install av==18.1.0") from None
+        for samples in _soundfile_pieces(path, sampling_rate):
+            place += len(samples)
+            yield samples
+    except _SoundfileStops as stop:
+        promised_s, known = stop.promised_s, place
+        try:
+            import av
+        except ImportError:
+            if not stop.is_end:
+                raise AudioError(_without_av(path, place / sampling_rate, str(stop))) from stop
+        else:
+            for samples in _av_pieces(av, path, sampling_rate):
+                new = samples[known:]
+                known -= len(samples) - len(new)
+                place += len(new)
+                yield new
+    if not place:
+        raise AudioError(f"{name} holds no audio that can be decoded", "empty_audio")
+    ends_s = place / sampling_rate
+    missing = f"{missing_bytes:,} bytes more" if (missing_bytes := _missing_bytes(path)) > 0 else ""
+    if not missing and ends_s < SHORTEST_SHARE * promised_s:
+        missing = f"{promised_s - ends_s:,.1f} s more"
+    if missing:
+        logger.warning(
+            "%s is cut off: its header promises %s than there are. What there is ends after %.1f s; fetch or copy it "
+            "again",
+            name,
+            missing,
+            ends_s,
+        )
+
+
+def _without_av(path: Path, done_s: float, cause: str) -> str:
+    size = path.stat().st_size
+    if not size:
+        return f"{str(path)!r} cannot be decoded: it is empty (0 bytes)"
+    what = f"it is damaged ({cause})" if done_s else f"it is no WAV, FLAC, Ogg or MP3 ({cause})"
+    return (
+        f"{str(path)!r} cannot be decoded after {done_s:.1f} s: {what} ({size:,} bytes). Damaged files, other formats "
+        f"and video are read by PyAV: {INSTALL_PYAV}"
+    )
+
+
+def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
+    """
+    The samples that `recordings.open_audio` gives, up to 1,000,000 values at once.
+
+    Raises:
+        AudioError: samples that are not finite, an absurd rate.
+        _SoundfileStops: after what could be decoded.
+    """
+    name = repr(str(path))
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
+        raise _SoundfileStops(getattr(error, "error_string", str(error))) from error
+    with file:
+        rate = file.samplerate
+        if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+            raise AudioError(
+                f"{name} says in its header that it is at {rate} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
+                "absurd_header",
+            )
+        resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32") if rate != sampling_rate else None
+        decoded, damage, ended = 0, "", False
+        while not ended:
+            try:
+                samples = file.read(max(READ_VALUES // file.channels, 1), dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                samples, damage = np.zeros((0, 1), np.float32), getattr(error, "error_string", str(error))
+            ended = not len(samples)
+            decoded += len(samples)
+            mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+            _refuse_absurd(mono, name)
+            yield mono if resampler is None else resampler.resample_chunk(mono, last=ended)
+        promised = file.frames if file.frames < UNKNOWN_FRAMES else 0
+        if damage or decoded < SHORTEST_SHARE * promised or not decoded:
+            raise _SoundfileStops(damage or "the data end early", promised / rate, is_end=not damage)
+
+
+def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
+    """By PyAV, with silence for what is missing."""
     name = repr(str(path))
     resampler, setup = None, None
     place = damaged = 0
@@ -121,14 +222,6 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         ) from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
-    if (missing := _missing_bytes(path)) > 0:
-        logger.warning(
-            "%s is cut off: its header promises %s bytes more than there are. What there is ends after %.1f s; fetch "
-            "or copy it again",
-            name,
-            f"{missing:,}",
-            place / sampling_rate,
-        )
     if not place:
         raise AudioError(f"{name} holds no audio that can be decoded ({damaged} damaged packets)", "empty_audio")
     if damaged:
@@ -160,6 +253,10 @@ def _resampled(resampler: Any, frame: Any, name: str) -> Iterator[np.ndarray]:
     """A frame, or with None what the resampler still holds. FFmpeg's own mixing to mono would make stereo louder."""
     for resampled in resampler.resample(frame) if resampler else []:
         samples = resampled.to_ndarray().mean(axis=0)
-        if not np.abs(samples).max(initial=0.0) < LARGEST_SAMPLE:  # nor where one is NaN
-            raise AudioError(f"{name} holds samples that are not finite numbers or far from [-1, 1]", "not_finite")
+        _refuse_absurd(samples, name)
         yield samples
+
+
+def _refuse_absurd(samples: np.ndarray, name: str) -> None:
+    if not np.abs(samples).max(initial=0.0) < LARGEST_SAMPLE:  # nor where one is NaN
+        raise AudioError(f"{name} holds samples that are not finite numbers or far from [-1, 1]", "not_finite")

@@ -13,7 +13,7 @@ from ..model.loading import CHECKPOINT_FILES
 
 MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # the card says whose the model is
 EXTRAS = ("captions", "decoding", "commands", "demo")
-APP = '''"""The page of recipes/demo.py, as a Space."""
+APP = '''"""The page of `deepspeech2 demo`, as a Space."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def write_space(
     }
     front = yaml.safe_dump({key: value for key, value in facts.items() if value}, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(
-        f"---\n{front}---\n# Speech to text by {name}\n\nThe page of `recipes/demo.py` of deepspeech2. `python app.py` "
+        f"---\n{front}---\n# Speech to text by {name}\n\nThe page of `deepspeech2 demo`. `python app.py` "
         "serves it here, with what requirements.txt names.\n",
         encoding="utf-8",
     )

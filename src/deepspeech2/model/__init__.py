@@ -1,0 +1,25 @@
+"""
+The network and what travels with it: configuration, feature extractor, processor; loading, conversion, ONNX.
+
+In come folders, Hub ids and other programs' checkpoints; out come models and processors of transformers. In a process
+that imports this package the Auto classes know the architecture; in one without it, the code files that
+save_pretrained puts beside the weights serve (trust_remote_code=True).
+"""
+
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCTC, AutoProcessor
+
+from .configuration_deepspeech2 import DeepSpeech2Config
+from .feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
+from .modeling_deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Model
+from .processing_deepspeech2 import DeepSpeech2Processor
+
+AutoConfig.register(DeepSpeech2Config.model_type, DeepSpeech2Config)
+AutoModel.register(DeepSpeech2Config, DeepSpeech2Model)
+AutoModelForCTC.register(DeepSpeech2Config, DeepSpeech2ForCTC)
+AutoFeatureExtractor.register(DeepSpeech2Config, DeepSpeech2FeatureExtractor)
+AutoProcessor.register(DeepSpeech2Config, DeepSpeech2Processor)
+DeepSpeech2Config.register_for_auto_class()
+DeepSpeech2Model.register_for_auto_class("AutoModel")
+DeepSpeech2ForCTC.register_for_auto_class("AutoModelForCTC")
+DeepSpeech2FeatureExtractor.register_for_auto_class("AutoFeatureExtractor")
+DeepSpeech2Processor.register_for_auto_class("AutoProcessor")

@@ -10,6 +10,7 @@ from scipy.special import expit
 from test_recognition import grammar_of, spoken
 
 import tiny
+from deepspeech2.cli.main import main
 from deepspeech2.inference.voice_commands.recognition import Acceptance, Command, CommandRecogniser
 from deepspeech2.inference.voice_commands.rejection import (
     Judged,
@@ -173,7 +174,6 @@ def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):
     (tmp_path / "grammar.yaml").write_text("{commands: {x: 'a {s}'}, slots: {s: [b, c, ab]}}")
     inside = tiny.write_corpus(tmp_path / "inside", "u", 6)
     calibrate = runpy.run_path(str(ROOT / "recipes" / "commands" / "calibrate.py"))["main"]
-    recognise = runpy.run_path(str(ROOT / "recipes" / "commands" / "recognise.py"))["main"]
     given = [str(tmp_path / "model"), str(tmp_path / "grammar.yaml")]
     options = ["--dataset_name", str(inside), "--split", "train", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="name speech that is no command by --outside"):
@@ -184,6 +184,6 @@ def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):
     assert (tmp_path / "out" / "utterances.jsonl").is_file()
     recording = next((tmp_path / "inside").glob("**/*.wav"))
     (tmp_path / "none.wav").write_text("")
-    assert recognise([*given, str(recording), str(tmp_path / "none.wav"), "--json"]) == 1
+    assert main(["recognise", *given, str(recording), str(tmp_path / "none.wav"), "--json"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["file"] == str(recording) and "none.wav: SKIPPED" in captured.err

@@ -1,0 +1,82 @@
+"""
+Exports a model to ONNX, in fp32 and int8, and keeps the export if its word error rate (WER) is that of PyTorch.
+
+    deepspeech2 export outputs/quickstart --output_dir outputs/quickstart_onnx --dataset_name synthetic
+    deepspeech2 export USER/MODEL --output_dir outputs/onnx --dataset_name openslr/librispeech_asr \\
+        --dataset_config clean --split validation --max_wer_difference 0.2
+
+PyTorch and each export transcribe the split, one after the other, on the CPU threads that are given: decoding of the
+audio, features, model and text in one process. --output_dir appears when the export has passed. Until then, and after a
+refusal, the export is in a folder of that name with `.unverified` behind it, which the next run replaces. export.md and
+export.json have the table. recipes/onnx_example.py transcribes with such a folder.
+"""
+
+import shutil
+from argparse import ArgumentParser, Namespace
+from dataclasses import replace
+
+from ..config.options import (
+    add_compute_options,
+    add_model_argument,
+    add_output_option,
+    add_split_options,
+    split_arguments,
+)
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_model_argument(parser)
+    parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
+    parser.add_argument(
+        "--max_wer_difference",
+        type=float,
+        default=0.3,
+        metavar="POINTS",
+        help="by how many percentage points the WER may be above that of PyTorch (default: %(default)s)",
+    )
+    add_split_options(parser)
+    add_compute_options(parser)
+    add_output_option(parser, "outputs/export", "new folder for the export")
+
+
+def main(args: Namespace) -> None:
+    import torch
+
+    from ..data.splits import load_split
+    from ..data.streams import EvaluationStream
+    from ..evaluation.onnx_gate import refuse_worse, write_comparison
+    from ..evaluation.scoring import score_model
+    from ..model.loading import load_model
+    from ..model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
+    from ..system.devices import set_up_process
+
+    if args.output_dir.exists():
+        raise ValueError(f"--output_dir {str(args.output_dir)!r} is already there; name a new folder, or remove it")
+    device = set_up_process(args, num_workers=0)
+    corpora = load_split(split_arguments(args), args.split)
+    if args.num_utterances:
+        corpora = [replace(corpus, stream=corpus.stream.take(args.num_utterances)) for corpus in corpora]
+    model, processor = load_model(args.model)
+    threads = torch.get_num_threads()
+
+    unverified = args.output_dir.with_name(f"{args.output_dir.name}.unverified")
+    if unverified.exists():
+        shutil.rmtree(unverified)
+    ways = export_onnx(model, processor, unverified)
+    models = {PYTORCH: model.to(device)} | {way: OnnxModel(unverified / FILES[way], threads) for way in ways}
+    scored = {}
+    for way, one in models.items():
+        scored[way] = score_model(
+            one, processor, EvaluationStream(corpora, processor, batch_seconds=args.batch_seconds)
+        )
+        print(f"{way}: {scored[way][0].summary()} · RTFx {scored[way][1]:.1f}", flush=True)
+    facts = {
+        "command": args.command_line,
+        "max_wer_difference": args.max_wer_difference,
+        "device": str(device),
+        "cpu_threads": threads,
+    }
+    print(f"\n{write_comparison(unverified, scored, facts)}")
+    refuse_worse(scored, args.max_wer_difference)
+    unverified.rename(args.output_dir)
+    print(f"Verified: {args.output_dir}")

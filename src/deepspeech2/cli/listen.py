@@ -1,0 +1,75 @@
+"""
+Listens to a microphone, or to a recording as to one, and prints each voice command as soon as it is over.
+
+    deepspeech2 listen MODEL home.yaml --microphone
+    deepspeech2 listen MODEL home.yaml evening.wav --chunk_ms 50 --realtime
+    deepspeech2 listen MODEL home.yaml evening.wav --json --acceptance outputs/commands/commands.json
+
+MODEL is unidirectional, as recipes/commands/streaming.yaml trains it. A line has the command's place in the audio, its
+slots, its confidence, and how long after its last letter it was known.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from statistics import median
+
+from ..config.options import add_compute_options, add_model_argument
+from .recognise import add_acceptance_option
+
+
+def configure(parser: ArgumentParser) -> None:
+    add_model_argument(parser)
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="WAV, FLAC, Ogg or MP3; with PyAV all that FFmpeg reads"
+    )
+    source.add_argument("--microphone", action="store_true", help="the default one, until Ctrl-C")
+    add_acceptance_option(parser)
+    parser.add_argument("--json", action="store_true", help="a JSON object for each command instead of a line")
+    speech = parser.add_argument_group("speech")
+    speech.add_argument("--chunk_ms", type=float, default=100.0, help="audio taken at once (default: %(default)s)")
+    speech.add_argument("--realtime", action="store_true", help="take a file no faster than it was spoken")
+    speech.add_argument("--silence_s", type=float, default=0.5, help="pause that ends a command (default: %(default)s)")
+    speech.add_argument(
+        "--longest_s", type=float, default=15.0, help="longer utterances are cut at a pause (default: %(default)s)"
+    )
+    add_compute_options(parser, batches=False)
+
+
+def main(args: Namespace) -> int:
+    import torch
+
+    from ..inference.streaming import Stream
+    from ..inference.voice_commands.listening import CommandListener, file_pieces, microphone_pieces
+    from ..inference.voice_commands.recognition import load_recogniser
+    from ..model.loading import load_model
+    from ..system.devices import set_up_process
+
+    if args.chunk_ms <= 0:
+        raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected more than 0")
+    device = set_up_process(args, num_workers=0)
+    model, processor = load_model(args.model)
+    stream = Stream(model.eval().to(device), processor)
+    recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
+    listener = CommandListener(stream, recogniser, args.silence_s, args.longest_s)
+    source = (stream.sampling_rate, args.chunk_ms / 1000)
+    pieces = microphone_pieces(*source) if args.microphone else file_pieces(args.file, *source, args.realtime)
+    latencies_ms = []
+    try:
+        for heard in listener.listen(pieces):
+            latencies_ms.append(1000 * heard.latency_s)
+            print(json.dumps(heard.to_dict()) if args.json else heard, flush=True)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    if not args.json:
+        latency = f", median latency {median(latencies_ms):.0f} ms" if latencies_ms else ""
+        threads = torch.get_num_threads()
+        where = f"{threads} CPU thread{'s' if threads > 1 else ''}" if device.type == "cpu" else str(device)
+        print(
+            f"{len(latencies_ms)} utterances in {listener.audio_s:.1f} s{latency}, "
+            f"real-time factor {listener.real_time_factor:.3f} on {where}"
+        )
+    return 0

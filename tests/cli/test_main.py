@@ -1,0 +1,143 @@
+"""The console command: what it answers at once, what it imports, and how it ends."""
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepspeech2.cli.main import COMMANDS, console, main, make_parser
+
+GROUPS = {
+    "transcribe": {"captions", "decoding", "compute"},
+    "recognise": {"compute"},
+    "listen": {"speech", "compute"},
+    "demo": {"server", "decoding", "compute"},
+    "export": {"speech", "compute"},
+    "convert": set(),
+}
+
+
+def run(*words: str, **options) -> subprocess.CompletedProcess:
+    """Python with these words."""
+    return subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, **options)
+
+
+def test_without_a_command_it_prints_its_help(capsys: pytest.CaptureFixture) -> None:
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed == make_parser().format_help() and "deepspeech2 transcribe MODEL talk.wav" in printed
+    for name, (_, summary) in COMMANDS.items():
+        assert f"  {name:<12}{summary}" in printed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_an_example_and_groups(name: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0 and f"\n    deepspeech2 {name} " in printed
+    titles = {line[:-1] for line in printed.splitlines() if line.endswith(":") and not line.startswith(" ")}
+    assert titles == {"positional arguments", "options", *GROUPS[name]}
+    assert all(f"--{option}" in printed for option in ("device", "cpu_threads") if "compute" in GROUPS[name])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transcibe", "MODEL"], "there is no command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
+        (["recognize"], "did you mean 'recognise'\\?"),
+        (["xyz"], "there is no command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
+        (["--verbose"], "unrecognized arguments: --verbose"),
+        (["listen", "MODEL", "home.yaml"], "one of the arguments FILE --microphone is required"),
+    ],
+)
+def test_a_wrong_command_is_answered_with_the_nearest(
+    words: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_it_says_its_version() -> None:
+    done = run("-m", "deepspeech2", "--version")
+    assert done.stdout == "deepspeech2 0.1.0\n" and done.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["--help"], ["transcribe", "--help"], ["export", "--help"]])
+def test_help_needs_no_heavy_library_and_half_a_second(words: list[str]) -> None:
+    """In seconds of the CPU, the best of three: a busy machine takes longer on the clock."""
+    taken_s = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = run("-X", "importtime", "-m", "deepspeech2", *words)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert done.returncode == 0 and "usage: deepspeech2" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "argparse" in imported and not {"torch", "transformers", "numpy", "accelerate"} & imported
+    assert min(taken_s) < 0.5
+
+
+KNOWN = "; from transformers import AutoConfig; print(type(AutoConfig.for_model('deepspeech2')).__name__)"
+
+
+def test_the_auto_classes_know_the_architecture_after_the_import_alone() -> None:
+    """Also in a program that has the words `-m deepspeech2` for another purpose."""
+    done = run("-c", f"import deepspeech2{KNOWN}", "-m", "deepspeech2")
+    assert done.stdout == "DeepSpeech2Config\n", done.stderr
+
+
+def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_path: Path) -> None:
+    program = tmp_path / "deepspeech2"
+    program.write_text(
+        "import sys, deepspeech2\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules) and 'load_model' in dir(deepspeech2)\n"
+        f"from deepspeech2 import DeepSpeech2ForCTC, load_model{KNOWN}\n"
+        "print(DeepSpeech2ForCTC.__module__, load_model.__module__)\n"
+        "try:\n    deepspeech2.DeepSpeech3\nexcept AttributeError as error:\n    print(error)\n"
+    )
+    # A script's folder is searched before the package's: -P leaves it out, where this file has the package's name.
+    done = run("-P", str(program), env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.stdout.splitlines() == [
+        "DeepSpeech2Config",
+        "deepspeech2.model.modeling_deepspeech2 deepspeech2.model.loading",
+        "module 'deepspeech2' has no attribute 'DeepSpeech3'",
+    ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["transcribe", "nowhere", "a.wav"], "deepspeech2: model_name_or_path 'nowhere' is no model: expected a folder"),
+        (["transcribe", "nowhere", "a.wav", "--device", "tpu"], "deepspeech2: --device is 'tpu'; expected auto, cpu"),
+        (["transcribe", "nowhere", "a.wav", "b.wav", "--align", "t.txt"], "deepspeech2: --align takes the script of one"),
+        (["recognise", "nowhere", "g.yaml", "a.wav", "--cpu_threads", "-1"], "deepspeech2: cpu_threads is -1; expected"),
+        (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
+        (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; name"),
+        (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' is already there; name a new folder"),
+    ],
+)
+def test_what_the_user_can_mend_ends_in_one_message(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["deepspeech2", *words])
+    with pytest.raises(SystemExit) as ended:
+        console()
+    assert str(ended.value.code).startswith(message)
+
+
+def test_ctrl_c_ends_it_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deepspeech2.cli.convert.main", interrupted)
+    monkeypatch.setattr(sys, "argv", ["deepspeech2", "convert", "a.pth"])
+    with pytest.raises(SystemExit) as ended:
+        console()
+    assert ended.value.code == "deepspeech2: stopped by Ctrl-C"
