@@ -14,10 +14,7 @@ import tiny
 from deepspeech2.config.parser import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ("corpora.py", "whisper.py")  # modules of the scripts beside them
-RECIPES = sorted(
-    path for path in (ROOT / "recipes").rglob("*.py") if "quickstart" not in path.parts and path.name not in SHARED
-)
+RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "recipes").rglob("*.md"))]
 
 
