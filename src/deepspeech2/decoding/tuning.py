@@ -161,8 +161,8 @@ def trials_table(trials: Sequence[Trial]) -> str:
     rows = []
     for trial in trials:
         one = trial.options
-        named = [f"beam {one.beam_size}", f"{one.alpha:g}", f"{one.beta:g}"] if one.beam_size else ["greedy", "", ""]
-        rows.append([*named, f"{100 * trial.scores.wer:.2f}", f"{100 * trial.scores.cer:.2f}"])
+        decoder = [f"beam {one.beam_size}", f"{one.alpha:g}", f"{one.beta:g}"] if one.beam_size else ["greedy", "", ""]
+        rows.append([*decoder, f"{100 * trial.scores.wer:.2f}", f"{100 * trial.scores.cer:.2f}"])
     return markdown_table(["decoder", "alpha", "beta", "WER %", "CER %"], rows)
 
 
