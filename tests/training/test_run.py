@@ -410,7 +410,7 @@ def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"process\(es\) 1 find another content.*file system that they share"):
         hold_to_recipe(Recipe(training=training, settings={"seed": 1}))
     monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
-    hold_to_recipe(training, {"seed": 1})
+    hold_to_recipe(Recipe(training=training, settings={"seed": 1}))
 
 
 def test_a_training_that_brought_nothing_is_said(caplog):

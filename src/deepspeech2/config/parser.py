@@ -58,9 +58,6 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
         argv: the command line without the program's name.
         default_config: the YAML file that is read when none is named.
 
-    Returns:
-        The recipe.
-
     Raises:
         RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
     """
@@ -85,18 +82,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     parser.set_defaults(**written)
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
     objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
-    for name, value in (objects | written).items():
-        given_now = getattr(namespace, name)
-        if isinstance(value, dict) and isinstance(given_now, str):  # a field that may be a string too
-            try:
-                given_now = _json_object(given_now)
-            except ValueError:
-                parser.faults.append(
-                    f"the command line: {name} is {given_now!r}; expected a JSON object, or null for none"
-                )
-                continue
-        if isinstance(value, dict):
-            setattr(namespace, name, {} if given_now is None else value | given_now)
+    _merge_objects(namespace, objects | written, parser.faults)
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be what an unknown key was given
@@ -105,14 +91,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
             for word in [namespace.config, *unknown]
             if word is not None
         ]
-    groups: dict[str, Any] = {}
-    for name, dataclass_type in RECIPE_ARGUMENTS.items():
-        values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
-        try:
-            groups[name] = dataclass_type(**values)
-        except (ValueError, TypeError, ImportError, OSError) as error:
-            groups[name] = None
-            parser.faults.append(str(error))
+    groups = _build_groups(namespace, parser.faults)
     given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
     settings = {
         name: getattr(namespace, name)
@@ -125,6 +104,34 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     if parser.faults:
         raise RecipeError(parser.faults)
     return recipe
+
+
+def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], faults: list[str]) -> None:
+    """The command line's objects over those of the file, key by key; null clears one."""
+    for name, value in written.items():
+        given = getattr(namespace, name)
+        if not isinstance(value, dict):
+            continue
+        if isinstance(given, str):  # a field that may be a string too
+            try:
+                given = _json_object(given)
+            except ValueError:
+                faults.append(f"the command line: {name} is {given!r}; expected a JSON object, or null for none")
+                continue
+        setattr(namespace, name, {} if given is None else value | given)
+
+
+def _build_groups(namespace: argparse.Namespace, faults: list[str]) -> dict[str, Any]:
+    """Of a recipe, by name; None for one whose own check has found a fault."""
+    groups: dict[str, Any] = {}
+    for name, dataclass_type in RECIPE_ARGUMENTS.items():
+        values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
+        try:
+            groups[name] = dataclass_type(**values)
+        except (ValueError, TypeError, ImportError, OSError) as error:
+            groups[name] = None
+            faults.append(str(error))
+    return groups
 
 
 def default_settings() -> dict[str, Any]:

@@ -23,6 +23,8 @@ from .start import Run
 @dataclass(frozen=True)
 class Plan:
     """
+    What a training reads, and what of the model learns.
+
     Args:
         stream: of the training speech.
         batches: what each step learns from: `stream`, or pairs of it and of the unlabelled speech.

@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,7 +195,9 @@ def test_statistics_are_those_of_all_processes(tmp_path, batches, repository):
     (tmp_path / "script.py").write_text(RANK_SCRIPT)
     config = repository / "accelerate_configs" / "cpu_ddp.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join([str(repository / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join(
+        [str(repository / "tests"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
     model, _ = adapted()
     reestimate_norms(model, iter(batches[:3]))

@@ -4,6 +4,7 @@ import copy
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,7 +212,9 @@ def test_two_processes_take_the_steps_of_one(tmp_path, batches, repository):
     (tmp_path / "script.py").write_text(RANK_SCRIPT)
     config = repository / "accelerate_configs" / "cpu_ddp.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join([str(repository / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join(
+        [str(repository / "tests"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
     first, second = (torch.load(tmp_path / f"steps-{rank}.pt") for rank in (0, 1))
     alone = four_steps(tmp_path, [0, 1])
