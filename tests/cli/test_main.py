@@ -114,10 +114,19 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["transcribe", "nowhere", "a.wav"], "deepspeech2: model_name_or_path 'nowhere' is no model: expected a folder"),
+        (
+            ["transcribe", "nowhere", "a.wav"],
+            "deepspeech2: model_name_or_path 'nowhere' is no model: expected a folder",
+        ),
         (["transcribe", "nowhere", "a.wav", "--device", "tpu"], "deepspeech2: --device is 'tpu'; expected auto, cpu"),
-        (["transcribe", "nowhere", "a.wav", "b.wav", "--align", "t.txt"], "deepspeech2: --align takes the script of one"),
-        (["recognise", "nowhere", "g.yaml", "a.wav", "--cpu_threads", "-1"], "deepspeech2: cpu_threads is -1; expected"),
+        (
+            ["transcribe", "nowhere", "a.wav", "b.wav", "--align", "t.txt"],
+            "deepspeech2: --align takes the script of one",
+        ),
+        (
+            ["recognise", "nowhere", "g.yaml", "a.wav", "--cpu_threads", "-1"],
+            "deepspeech2: cpu_threads is -1; expected",
+        ),
         (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
         (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; name"),
         (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' is already there; name a new folder"),

@@ -85,7 +85,17 @@ def recording(tmp_path_factory) -> Path:
 def page(other_model, tmp_path_factory) -> Iterator[str]:
     """`deepspeech2 demo`, served by itself; at its end nothing of what was said is left on the disk."""
     port, log = free_port(), tmp_path_factory.mktemp("log") / "log.txt"
-    command = [sys.executable, "-m", "deepspeech2", "demo", str(MODEL), "--compare", str(other_model), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "deepspeech2",
+        "demo",
+        str(MODEL),
+        "--compare",
+        str(other_model),
+        "--port",
+        str(port),
+    ]
     command += ["--grammar", str(GRAMMAR), "--cpu_threads", "1"]
     temporary = tmp_path_factory.mktemp("temporary")
     environment = os.environ | {"TMPDIR": str(temporary)}

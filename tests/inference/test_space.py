@@ -24,7 +24,9 @@ def test_a_space_carries_what_it_needs(tmp_path):
     assert (
         "load_hearing(str(HERE / 'starter'), grammar=HERE / 'home.yaml')" in app and "load_hearing('you/model')" in app
     )
-    assert (folder / "deepspeech2" / "inference" / "demo.py").is_file() and (folder / "starter" / "model.safetensors").is_file()
+    assert (folder / "deepspeech2" / "inference" / "demo.py").is_file() and (
+        folder / "starter" / "model.safetensors"
+    ).is_file()
     needed = dict(line.split("==") for line in requirements())
     assert {"torch", "transformers", "gradio", "av", "num2words", "soundfile"} <= needed.keys()
     assert "pytest" not in needed and needed["gradio"] == front["sdk_version"]

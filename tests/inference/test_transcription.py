@@ -179,7 +179,15 @@ def test_two_processes_share_the_files(tmp_path: Path) -> None:
     (tmp_path / "bad.mp3").write_text("no sound")
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet"]
     command = [*launch, "--config_file", "accelerate_configs/cpu_ddp.yaml", "-m", "deepspeech2"]
-    words = [*command, "transcribe", str(tmp_path / "model"), *map(str, files), str(tmp_path / "bad.mp3"), "--formats", "txt"]
+    words = [
+        *command,
+        "transcribe",
+        str(tmp_path / "model"),
+        *map(str, files),
+        str(tmp_path / "bad.mp3"),
+        "--formats",
+        "txt",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 1
     assert "1 of 5 recordings were skipped" in done.stderr and "bad.mp3" in done.stderr

@@ -35,12 +35,13 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> None:
-    from ..inference.demo import build_page, load_hearing, serve
+    from ..inference.demo import build_page, import_gradio, load_hearing, serve
     from ..inference.space import write_space
     from ..system.devices import set_up_process
 
     if args.acceptance and not args.grammar:
         raise ValueError("--acceptance was given without --grammar; name the grammar that it was found for")
+    import_gradio()  # known to be missing before a model is loaded
     device = set_up_process(args, num_workers=0)
     hearings = [load_hearing(args.model, args.decoder, args.grammar, args.acceptance, device)]
     if args.compare:

@@ -63,7 +63,7 @@ def main(args: Namespace) -> None:
     if unverified.exists():
         shutil.rmtree(unverified)
     ways = export_onnx(model, processor, unverified)
-    models = {PYTORCH: model.to(device)} | {way: OnnxModel(unverified / FILES[way], threads) for way in ways}
+    models = {PYTORCH: model.eval().to(device)} | {way: OnnxModel(unverified / FILES[way], threads) for way in ways}
     scored = {}
     for way, one in models.items():
         scored[way] = score_model(

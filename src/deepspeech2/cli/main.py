@@ -33,9 +33,7 @@ def make_parser() -> ArgumentParser:
     parser.add_argument("--version", action="version", version=f"deepspeech2 {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="one of those above, with its options")
     for name, (module, _) in COMMANDS.items():
-        module.configure(
-            commands.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class)
-        )
+        module.configure(commands.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class))
     return parser
 
 

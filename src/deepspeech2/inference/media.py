@@ -1,8 +1,8 @@
 """
 Audio or video of any length in blocks, hours in bounded memory.
 
-soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...), with the samples that data/recordings.py gives. PyAV, which has
-FFmpeg's libraries in its wheel, decodes all others, and continues where soundfile meets damage.
+soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the samples that data/recordings.py gives. PyAV, with the
+libraries of FFmpeg in its wheel, decodes all others, and continues where soundfile meets damage.
 """
 
 import logging
