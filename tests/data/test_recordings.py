@@ -15,7 +15,7 @@ from deepspeech2.data import recordings as audio
 from deepspeech2.data.batching import Row
 from deepspeech2.data.preparation import DropLog, Examples
 from deepspeech2.data.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
-from deepspeech2.system import network as servers
+from deepspeech2.system import network
 
 
 def test_open_audio():
@@ -66,7 +66,7 @@ def server(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(servers, "PAUSES_S", (0.01,) * 5)
+    monkeypatch.setattr(network, "PAUSES_S", (0.01,) * 5)
     Handler.url = f"http://127.0.0.1:{server.server_address[1]}/a.flac"
     yield Handler
     server.shutdown()
@@ -89,7 +89,7 @@ def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
 
 def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, monkeypatch):
     """Of 60 recordings no more are asked for than the fetchers had in hand, and those that followed at once."""
-    monkeypatch.setattr(servers, "PAUSES_S", (0.5,))
+    monkeypatch.setattr(network, "PAUSES_S", (0.5,))
     server.answers = [500]
     asked = []
     fetch = audio.fetch_audio
