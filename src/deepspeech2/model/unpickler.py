@@ -51,11 +51,13 @@ INERT_NAMES = {
     "torch.nn.modules.rnn.LSTM",
     "torch.nn.modules.rnn.GRU",
     "torch.nn.modules.rnn.RNN",
-    *(
-        f"builtins.{name}"
-        for name in ("dict", "list", "tuple", "int", "float", "str", "bool", "Ellipsis", "object")
-    ),
+    *(f"builtins.{name}" for name in ("dict", "list", "tuple", "int", "float", "str", "bool", "Ellipsis", "object")),
 }
+# What reading a broken file raises.
+BROKEN = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 LEGACY_PICKLES = 5  # before torch 1.6: magic number, version, system, content, keys of the storages
 
 
@@ -102,10 +104,7 @@ def read_checkpoint(path: Path) -> Any:
             f"{str(path)!r} is no checkpoint of torch, or a broken one: it holds instructions that torch.save does "
             "not write"
         ) from error
-    except (
-        *(AttributeError, EOFError, LookupError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError),
-        *(zipfile.BadZipFile, zlib.error),
-    ) as error:
+    except BROKEN as error:
         raise ValueError(f"{str(path)!r} is no checkpoint of torch, or a broken one: {error}") from error
 
 
