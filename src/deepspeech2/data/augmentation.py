@@ -19,10 +19,11 @@ import scipy.fft
 import soundfile
 import soxr
 
+from .recordings import AUDIO_SUFFIXES
+
 if TYPE_CHECKING:
     from ..config.arguments import AugmentationArguments
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
 WARPED_BELOW_HZ = 4800.0

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from ...system.files import write_whole
 from ..metrics import ScoredUtterance, Scores
 
 _MAX_UNBROKEN = 20  # characters; an untrained model hears words as long as sentences
@@ -27,7 +28,7 @@ def write_page(folder: Path, template: str, **values: Any) -> Path:
     )
     environment.filters |= {"marked": mark_words, "where": _where}
     page = folder / "index.html"
-    page.write_text(environment.get_template(template).render(legend=_LEGEND, **values), encoding="utf-8")
+    write_whole(page, environment.get_template(template).render(legend=_LEGEND, **values))
     return page
 
 
