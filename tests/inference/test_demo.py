@@ -1,7 +1,7 @@
 """
 The page in a real browser: upload, words, captions, commands, two models; and as a Space. The README's pictures:
 
-    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/test_demo.py
+    DEMO_PICTURES=recipes/quickstart DEMO_MODEL=outputs/quickstart pytest -m slow tests/inference/test_demo.py
 """
 
 import os

@@ -1,6 +1,6 @@
 """Change training speech on the fly: speed, room, noise, gain, vocal tract, SpecAugment.
 
-Every function is pure in (input, rng), so that a resumed run hears what an uninterrupted one would:
+Every function is pure in (input, rng), so that a resumed run goes on as an uninterrupted one would:
 
 >>> rng = np.random.default_rng([seed, epoch, index])
 >>> samples = augmentation.waveform(samples, rng, augmentation.speed_factor(rng))

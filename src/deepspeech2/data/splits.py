@@ -154,16 +154,16 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
                 "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
-                "not how well it hears. Give another corpus as eval_dataset_name, another split, or held_out_share "
+                "not how good it is. Give another corpus as eval_dataset_name, another split, or held_out_share "
                 "0.1 with eval_split %s",
                 name,
                 split,
                 HELD_OUT,
             )
-    heard = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
-    if (name, config) == heard and (one_split or split in data.unlabelled_split.split("+")):
+    unlabelled = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
+    if (name, config) == unlabelled and (one_split or split in data.unlabelled_split.split("+")):
         logger.warning(
-            "%s / %s is scored, and the model hears it in training, without its transcripts: the error rates will be "
+            "%s / %s is scored, and the model is trained on it without its transcripts: the error rates will be "
             "those of speech that it could adapt to, not of new speech",
             name,
             split,

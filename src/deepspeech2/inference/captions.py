@@ -76,7 +76,7 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
     and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
     begins: speech may be faster than `max_characters_per_s`. What begins within `min_gap_s` of the next cue, as words
-    may that were not heard, is part of it, however many lines that makes.
+    may that the model did not find, is part of it, however many lines that makes.
     """
     if not words:
         return []

@@ -138,7 +138,7 @@ class Stream:
 
     @torch.inference_mode()
     def _advance(self, samples: torch.Tensor | None, ended: bool = False) -> torch.Tensor:
-        """The way of `DeepSpeech2Model.forward`, as far as each module gets."""
+        """As `DeepSpeech2Model.forward`, as far as each module gets."""
         model = self.model.model
         hidden = self._samples.take(samples, ended)
         if hidden is not None:

@@ -93,9 +93,7 @@ class CommandListener:
     def _recognised(
         self, log_probs: np.ndarray, samples: np.ndarray, started: float, ended: bool = False
     ) -> list[Heard]:
-        utterances = list(
-            self.endpointer.push(log_probs, self._levels_db(samples, len(log_probs)))
-        )
+        utterances = list(self.endpointer.push(log_probs, self._levels_db(samples, len(log_probs))))
         if ended:
             utterances += self.endpointer.finish()
             self._sound = self._sound[:0]
