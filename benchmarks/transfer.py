@@ -13,6 +13,10 @@ Writes outputs/transfer/transfer.md and the plots; what is done already is not d
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,11 +24,13 @@ import numpy as np
 import yaml
 from corpora import clips_of, in_order_of, take, write_speaker, write_telephone
 from matplotlib.axes import Axes
-from trainings import ROOT, train_once
 
+from deepspeech2.evaluation.experiments import CONFIG, RESULTS, changed_since
 from deepspeech2.evaluation.metrics import Scores, Utterance, score
 from deepspeech2.evaluation.reports.plots import INK, MUTED, SERIES, draw_figure, error_rate_bars, save_png
+from deepspeech2.system.markdown import markdown_table
 
+ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "outputs" / "transfer"
 SPEAKER = "3526"
 SPEAKER_MINUTES = (1, 2, 5)
@@ -65,6 +71,27 @@ def main() -> None:
     with ThreadPoolExecutor(args.num_proc) as pool:
         list(pool.map(lambda name: train(name, runs[name] | {"model_name_or_path": args.model}), runs))
     write_report(args.seeds)
+
+
+def train_once(folder: Path, settings: dict) -> None:
+    """
+    Runs recipes/finetune.py on `settings` in `folder`, on one thread, unless its results are there already.
+
+    Raises SystemExit where they are those of other settings, or older than the weights that they start from.
+    """
+    settings = settings | {"output_dir": str(folder), "use_cpu": True}
+    if changed := changed_since(folder, settings):
+        raise SystemExit(f"{folder} holds a run with other settings: {'; '.join(changed)}. Remove the folder")
+    config = folder / CONFIG
+    if (folder / RESULTS).is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    started = time.perf_counter()
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        command = [sys.executable, "recipes/finetune.py", str(config)]
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log, check=True)
+    print(f"{folder.name}: {(time.perf_counter() - started) / 60:.1f} min", flush=True)
 
 
 def speaker_run(minutes: int, seed: int) -> str:
@@ -125,7 +152,7 @@ def write_report(seeds: list[int]) -> None:
         tasks[f"new speaker, {minutes} min"] = [speaker_run(minutes, seed) for seed in seeds]
     tasks["telephone, 60 min"] = [f"telephone-{seed}" for seed in seeds]
     results: dict[str, dict[str, Scores]] = {stage: {} for stage in STAGES}
-    lines = [f"| task | {' | '.join(STAGES)} | relative reduction |", "|---|---|---|---|---|"]
+    rows = []
     for task, runs in tasks.items():
         cells = []
         for stage in STAGES:
@@ -136,8 +163,8 @@ def write_report(seeds: list[int]) -> None:
             spread = "" if max(each) == min(each) else f"; {', '.join(f'{100 * wer:.1f}' for wer in each)}"
             cells.append(f"{100 * scores.wer:.1f} ({100 * low:.1f}-{100 * high:.1f}{spread})")
         before, after = (results[stage][task].wer for stage in list(STAGES)[:2])
-        lines.append(f"| {task} | {' | '.join(cells)} | {1 - after / before:.0%} |")
-    table = "\n".join(lines) + "\n"
+        rows.append([task, *cells, f"{1 - after / before:.0%}"])
+    table = markdown_table(["task", *STAGES, "relative reduction"], rows)
     (OUTPUT / "transfer.md").write_text(table, encoding="utf-8")
     save_png(error_rate_bars(results), OUTPUT / "transfer.png")
     save_png(draw_figure(lambda axes: learning_curve(axes, results), height=3.0), OUTPUT / "new_speaker.png")

@@ -1,8 +1,10 @@
-"""benchmarks/transfer.py: its tables; the trainings are its own command, and its corpora those of test_targets.py."""
+"""benchmarks/transfer.py: its tables, and that no training is taken for one of other settings."""
 
 import json
 
+import pytest
 import transfer
+import yaml
 
 
 def test_the_report_pools_the_seeds(tmp_path, monkeypatch, capsys):
@@ -30,3 +32,12 @@ def test_the_report_pools_the_seeds(tmp_path, monkeypatch, capsys):
         in table
     )
     assert (tmp_path / "transfer.png").is_file() and (tmp_path / "new_speaker.png").is_file()
+
+
+def test_results_of_other_settings_are_not_taken(tmp_path):
+    settings = {"seed": 1, "max_steps": 5}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings | {"output_dir": str(tmp_path), "use_cpu": True}))
+    (tmp_path / "results.json").write_text("{}")
+    transfer.train_once(tmp_path, settings)  # nothing runs: there is no dataset_name
+    with pytest.raises(SystemExit, match=r"max_steps was 5 and is 6\. Remove the folder"):
+        transfer.train_once(tmp_path, settings | {"max_steps": 6})
