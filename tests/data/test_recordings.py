@@ -14,7 +14,7 @@ from deepspeech2.data import preparation as examples
 from deepspeech2.data import recordings as audio
 from deepspeech2.data.batching import Row
 from deepspeech2.data.preparation import DropLog, Examples
-from deepspeech2.data.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
+from deepspeech2.data.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.system import network
 
 
@@ -25,6 +25,15 @@ def test_open_audio():
     np.testing.assert_allclose(samples[1000:7000], tone(0.5)[1000:7000, 0], atol=1e-3)
     assert audio_duration_s(stereo) == 0.5
     assert audio_duration_s({"bytes": encoded(1.25, kind="OGG"), "path": None}) == 1.25
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+def test_every_suffix_is_of_a_file_that_is_decoded(tmp_path, suffix):
+    kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".sph": ("NIST", "PCM_16")}
+    kind, subtype = kinds.get(suffix, (suffix[1:].upper(), None))
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, np.zeros(16000), 16000, format=kind, subtype=subtype)
+    assert open_audio({"bytes": None, "path": str(path)}, 16000).shape == (16000,)
 
 
 def test_audio_errors(tmp_path):
