@@ -10,8 +10,7 @@ import soundfile
 from test_corpora import encoded, tone
 
 import tiny
-from deepspeech2.data import preparation as examples
-from deepspeech2.data import recordings as audio
+from deepspeech2.data import preparation, recordings
 from deepspeech2.data.batching import Row
 from deepspeech2.data.preparation import DropLog, Examples
 from deepspeech2.data.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
@@ -101,8 +100,8 @@ def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, m
     monkeypatch.setattr(network, "PAUSES_S", (0.5,))
     server.answers = [500]
     asked = []
-    fetch = audio.fetch_audio
-    monkeypatch.setattr(examples, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
+    fetch = recordings.fetch_audio
+    monkeypatch.setattr(preparation, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
     rows = [
         Row({"audio": {"bytes": None, "path": server.url}, "text": "a", "id": str(index), "speaker_id": ""}, "c")
         for index in range(60)
@@ -110,7 +109,7 @@ def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, m
     processor = tiny.new_model()[1]
     with pytest.raises(ConnectionError):
         Examples(processor).items(rows, [0], DropLog(None, "log", resume=False))
-    assert len(asked) <= 5 * examples.FETCHERS
+    assert len(asked) <= 5 * preparation.FETCHERS
 
 
 def test_a_recording_that_is_gone_is_left_out(server):
