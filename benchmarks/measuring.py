@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from deepspeech2.system.markdown import markdown_table
+
 # Deciles of the durations of librispeech_mini clean/train.100 (1,308 utterances, mean 12.6 s).
 DECILES_S = (1.9, 6.3, 9.9, 12.2, 13.2, 13.9, 14.5, 14.9, 15.4, 15.8, 17.3)
 
@@ -32,17 +34,6 @@ def cpu_seconds(function: Callable[[], object]) -> float:
     started = time.process_time()
     function()
     return time.process_time() - started
-
-
-def median_seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Wall time of a call, the median of several after one that does not count."""
-    function()
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
 
 
 def in_a_process(script: str, arguments: Sequence[str]) -> dict:
@@ -76,9 +67,8 @@ def ratios(results: Sequence[dict], baseline: Sequence[dict], key: str) -> str:
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[object]], path: Path | None = None) -> None:
     """Prints a Markdown table, and keeps it."""
-    lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-    print(table)
+    table = markdown_table(head, rows)
+    print(table, end="")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(table + "\n", encoding="utf-8")
+        path.write_text(table, encoding="utf-8")

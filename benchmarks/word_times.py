@@ -23,7 +23,7 @@ import torch
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.recordings import open_audio
 from deepspeech2.decoding.decoder import load_decoder
-from deepspeech2.inference.captions import Word
+from deepspeech2.decoding.words import Word
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.transcription import align_words, hear_words, script_words
 from deepspeech2.model.loading import load_model

@@ -5,7 +5,7 @@ import pytest
 import word_times
 
 import tiny
-from deepspeech2.inference.captions import Word
+from deepspeech2.decoding.words import Word
 from tone_model import random_text, tone_listener
 
 

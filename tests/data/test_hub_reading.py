@@ -16,7 +16,7 @@ from deepspeech2.data.batching import Position, RowSource, Shards
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.recordings import AudioError, fetch_audio
 from deepspeech2.model.loading import load_model
-from deepspeech2.system import network as servers
+from deepspeech2.system import network
 from finetuning import CONFIG, SIZES, exit_message, finetune, results
 from hub_faults import Fault
 from hub_repositories import Repository
@@ -177,7 +177,7 @@ def test_a_fault_that_passes_is_waited_for(hub, endpoint, monkeypatch, kind, ask
     """By the client of the Hub where it does, by us where it does not: the dataset's first files."""
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "DEFAULT_ETAG_TIMEOUT"):
         monkeypatch.setattr(huggingface_hub.constants, name, 0.25)
-    monkeypatch.setattr(servers, "TIMEOUT_S", 0.25)
+    monkeypatch.setattr(network, "TIMEOUT_S", 0.25)
     fault = Fault(asked, times=1, **FAULTS[kind])
     hub.faults.append(fault)
     assert train_ids() == TRAIN

@@ -10,12 +10,11 @@ import soundfile
 from test_corpora import encoded, tone
 
 import tiny
-from deepspeech2.data import preparation as examples
-from deepspeech2.data import recordings as audio
+from deepspeech2.data import preparation, recordings
 from deepspeech2.data.batching import Row
 from deepspeech2.data.preparation import DropLog, Examples
-from deepspeech2.data.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
-from deepspeech2.system import network as servers
+from deepspeech2.data.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
+from deepspeech2.system import network
 
 
 def test_open_audio():
@@ -25,6 +24,15 @@ def test_open_audio():
     np.testing.assert_allclose(samples[1000:7000], tone(0.5)[1000:7000, 0], atol=1e-3)
     assert audio_duration_s(stereo) == 0.5
     assert audio_duration_s({"bytes": encoded(1.25, kind="OGG"), "path": None}) == 1.25
+
+
+@pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
+def test_every_suffix_is_of_a_file_that_is_decoded(tmp_path, suffix):
+    kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".sph": ("NIST", "PCM_16")}
+    kind, subtype = kinds.get(suffix, (suffix[1:].upper(), None))
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, np.zeros(16000), 16000, format=kind, subtype=subtype)
+    assert open_audio({"bytes": None, "path": str(path)}, 16000).shape == (16000,)
 
 
 def test_audio_errors(tmp_path):
@@ -66,7 +74,7 @@ def server(monkeypatch):
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(servers, "PAUSES_S", (0.01,) * 5)
+    monkeypatch.setattr(network, "PAUSES_S", (0.01,) * 5)
     Handler.url = f"http://127.0.0.1:{server.server_address[1]}/a.flac"
     yield Handler
     server.shutdown()
@@ -89,11 +97,11 @@ def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
 
 def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, monkeypatch):
     """Of 60 recordings no more are asked for than the fetchers had in hand, and those that followed at once."""
-    monkeypatch.setattr(servers, "PAUSES_S", (0.5,))
+    monkeypatch.setattr(network, "PAUSES_S", (0.5,))
     server.answers = [500]
     asked = []
-    fetch = audio.fetch_audio
-    monkeypatch.setattr(examples, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
+    fetch = recordings.fetch_audio
+    monkeypatch.setattr(preparation, "fetch_audio", lambda recording: asked.append(1) or fetch(recording))
     rows = [
         Row({"audio": {"bytes": None, "path": server.url}, "text": "a", "id": str(index), "speaker_id": ""}, "c")
         for index in range(60)
@@ -101,7 +109,7 @@ def test_a_server_that_is_gone_is_given_up_once_not_for_each_recording(server, m
     processor = tiny.new_model()[1]
     with pytest.raises(ConnectionError):
         Examples(processor).items(rows, [0], DropLog(None, "log", resume=False))
-    assert len(asked) <= 5 * examples.FETCHERS
+    assert len(asked) <= 5 * preparation.FETCHERS
 
 
 def test_a_recording_that_is_gone_is_left_out(server):

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import pytest
 
+from deepspeech2.decoding.words import Word
 from deepspeech2.inference.captions import (
     Cue,
     Limits,
-    Word,
     break_lines,
     make_cues,
     read_cues,

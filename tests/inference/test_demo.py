@@ -22,8 +22,8 @@ import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.synthesis.command_corpus import synthesize_commands
+from deepspeech2.decoding.words import Word
 from deepspeech2.inference import demo as pages
-from deepspeech2.inference.captions import Word
 from deepspeech2.inference.demo import NOT_CALIBRATED, build_page, load_hearing, recognise, serve, short_names
 from deepspeech2.inference.space import write_space
 from deepspeech2.inference.voice_commands.recognition import load_recogniser

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from deepspeech2.inference.captions import Cue, Word
+from deepspeech2.decoding.words import Word
+from deepspeech2.inference.captions import Cue
 from deepspeech2.inference.demo import (
     clock,
     colour,

@@ -41,6 +41,7 @@ def checkpoint(path: Path, content: object, legacy: bool = False) -> Path:
 def with_pickle(path: Path, pickled: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/version", "3")
     return path
 
 
@@ -94,7 +95,7 @@ def test_a_planted_call_is_refused_by_its_name(tmp_path, monkeypatch, planted, n
 def test_inert_names_run_nothing(tmp_path, monkeypatch):
     """numpy has functions that load and run; of numpy nothing is resolved."""
     monkeypatch.chdir(tmp_path)
-    pickled = b'cnumpy.testing._private.utils\nrunstring\n(S\'open("x", "w")\'\n}tR.'
+    pickled = b'\x80\x02cnumpy.testing._private.utils\nrunstring\n(X\x0e\x00\x00\x00open("x", "w")}tR.'
     read = read_checkpoint(with_pickle(tmp_path / "a.pth", pickled))
     assert isinstance(read, Inert) and read.arguments[0] == 'open("x", "w")'
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
@@ -103,10 +104,12 @@ def test_inert_names_run_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "broken|cannot be read"),
-        (b"not a checkpoint at all", "broken|cannot be read"),
-        (b"PK\x03\x04 half a zip", "broken|cannot be read"),
-        (pickle.dumps({"a": 1}), "magic number"),
+        (b"", "no checkpoint of torch, or a broken one"),
+        (b"not a checkpoint at all", "no checkpoint of torch, or a broken one"),
+        (b"PK\x03\x04 half a zip", "no checkpoint of torch, or a broken one"),
+        (pickle.dumps({"a": 1}), "no checkpoint of torch, or a broken one"),
+        (5 * pickle.dumps({"a": 1}, protocol=2), "Invalid magic number"),
+        (5 * pickle.dumps({"a": 1}, protocol=4), "instructions that torch.save does not write"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused(tmp_path, content, message):
@@ -135,7 +138,7 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for file, content in files.items():
             archive.writestr(file, content)
-    with pytest.raises(ValueError, match=r"size \(64,\) lies outside its storage of 4"):
+    with pytest.raises(ValueError, match="Trying to resize storage that is not resizable"):
         read_checkpoint(path)
 
 
@@ -143,5 +146,18 @@ def test_a_storage_of_another_length_than_it_says_is_refused(tmp_path):
     path = checkpoint(tmp_path / "a.pth", {"w": torch.arange(4.0)}, legacy=True)
     content = path.read_bytes()
     path.write_bytes(content[:-24] + struct.pack("<q", 5) + content[-16:])
-    with pytest.raises(ValueError, match="has 5 numbers; expected 4"):
+    with pytest.raises(ValueError, match="storage has wrong byte size"):
         read_checkpoint(path)
+    path = checkpoint(tmp_path / "a.pth", {"w": torch.arange(4.0)})
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for file, content in files.items():
+            archive.writestr(file, content[:4] if file.endswith("data/0") else content)
+    with pytest.raises(ValueError, match=r"record size \(4 bytes\) does not match expected size \(16 bytes"):
+        read_checkpoint(path)
+
+
+def test_a_default_dictionary_is_read_without_its_factory(tmp_path):
+    content = collections.defaultdict(list, {"a": [1]})
+    assert read_checkpoint(checkpoint(tmp_path / "a.pth", {"state_dict": content})) == {"state_dict": {"a": [1]}}

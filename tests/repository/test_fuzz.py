@@ -1,7 +1,7 @@
 """
 Seeded bad input of five kinds, more than a thousand pieces: each is taken, or refused by name; nothing crashes.
 
-    .venv/bin/pytest tests/test_fuzz.py -s
+    .venv/bin/pytest tests/repository/test_fuzz.py -s
 
 Refused is a `ValueError` that this package raised itself, with a message; any other exception is a crash. What is
 taken must be usable: finite samples and features, labels of the vocabulary, rows whose recordings are read or dropped.

@@ -5,11 +5,9 @@ import resource
 
 import pytest
 import torch
-from filelock import FileLock
 from transformers import TrainerCallback
 
 import tiny
-from deepspeech2.system.files import hold_folder, write_whole
 from deepspeech2.training.checkpoints import (
     disk_errors,
     finish,
@@ -73,24 +71,9 @@ def test_the_newest_by_step_and_the_best_stay(tmp_path):
     assert len(list(tmp_path.glob("checkpoint-*"))) == 2
 
 
-def test_a_small_file_is_replaced_as_a_whole(tmp_path):
-    for text in ("one", "two"):
-        write_whole(tmp_path / "file", text)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "two")]
-
-
 def test_an_error_of_ours_is_no_disk_error(tmp_path):
     with pytest.raises(RuntimeError, match="shapes"), disk_errors(tmp_path, "checkpoint-1"):
         raise RuntimeError("shapes cannot be multiplied")
-
-
-def test_a_folder_is_held_by_one_process(tmp_path):
-    hold_folder(tmp_path)
-    hold_folder(tmp_path)  # the same process may
-    other = tmp_path / "other"
-    other.mkdir()
-    with FileLock(other / ".lock"), pytest.raises(ValueError, match=r"another run is writing to .*other: wait"):
-        hold_folder(other)
 
 
 class NoRoomAfter(TrainerCallback):

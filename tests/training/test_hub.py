@@ -10,7 +10,7 @@ from huggingface_hub import ModelCardData
 import tiny
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.recordings import audio_duration_s
-from deepspeech2.system import network as servers
+from deepspeech2.system import network
 from deepspeech2.training import results as write_up
 from deepspeech2.training.hub import LEFT_BEHIND, open_repository, push_run
 from finetuning import exit_message, finetune, write_inputs
@@ -204,7 +204,7 @@ REQUESTS = [*ASKED_BY_US, "preupload", "lfs/objects/batch", "PUT /objects"]
 @pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("asked", REQUESTS)
 def test_a_fault_that_passes_is_waited_for(run_folder, endpoint, monkeypatch, caplog, kind, asked):
-    monkeypatch.setattr(servers, "TIMEOUT_S", 0.25)
+    monkeypatch.setattr(network, "TIMEOUT_S", 0.25)
     fault = Fault(asked, times=1, **FAULTS[kind])
     with HubServer(fault) as hub:
         endpoint(hub.url)

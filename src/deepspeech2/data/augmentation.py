@@ -1,6 +1,6 @@
-"""Change training speech on the fly: speed, room, noise, gain, vocal tract, SpecAugment.
+"""Training speech changed on the fly: speed, room, noise, gain, vocal tract, SpecAugment; silence around it.
 
-Every function is pure in (input, rng), so that a resumed run hears what an uninterrupted one would:
+Every function is pure in (input, rng), so that a resumed run goes on as an uninterrupted one would:
 
 >>> rng = np.random.default_rng([seed, epoch, index])
 >>> samples = augmentation.waveform(samples, rng, augmentation.speed_factor(rng))
@@ -19,16 +19,21 @@ import scipy.fft
 import soundfile
 import soxr
 
+from .recordings import AUDIO_SUFFIXES
+
 if TYPE_CHECKING:
     from ..config.arguments import AugmentationArguments
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
 WARPED_BELOW_HZ = 4800.0
+
+# Silence before and after a clip: its loudness.
 FAINTEST_DB = -90.0  # below full scale
 QUIET_S = 0.025
 QUIET_SHARE = 10.0  # per cent of a clip's moments that are its background
+
+# Trimming: what is left of the ends.
 TRIM_DB, LOUD_SHARE = 30.0, 5.0  # below what so many per cent of the moments are louder than: clicks are few
 FRAME_S = 0.032
 MARGIN_S = 0.15

@@ -6,6 +6,7 @@ paths. A folder comes as a whole, from anywhere: its metadata can name its own f
 """
 
 import csv
+import io
 import json
 import os
 import re
@@ -14,8 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ..system.files import write_whole
+from .recordings import AUDIO_SUFFIXES
+
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".m4a", ".sph", ".aiff")
+# A recording in the last of them is dropped with its reason where it would be read, and not overlooked.
+RECORDING_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
 # An audio folder whose recordings lie in one of these is not all for training.
 SCORED_FOLDERS = ("validation", "valid", "val", "dev", "test", "eval")
 METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
@@ -109,8 +114,9 @@ def read_transcripts(path: Path) -> dict[str, str]:
 def write_transcripts(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
     """A .csv that `read_transcripts` reads: the `columns`, id and text among them, and the rows, sorted."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([columns, *sorted(rows)])
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([columns, *sorted(rows)])
+    write_whole(path, table.getvalue())
 
 
 def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
@@ -162,7 +168,7 @@ def _delimited_rows(lines: Iterator[str], suffix: str) -> list[dict[str, Any]]:
                 f"line {line} has {len(row)} cells, but the first line {len(first)}: put quotation marks around a "
                 "transcript that holds a comma"
             )
-    headerless = len(first) == 2 and Path(first[0]).suffix.lower() in AUDIO_SUFFIXES and first[1].endswith(".txt")
+    headerless = len(first) == 2 and Path(first[0]).suffix.lower() in RECORDING_SUFFIXES and first[1].endswith(".txt")
     header, body = (["wav_path", "txt_path"], table) if headerless else (first, table[1:])
     return [dict(zip(header, row, strict=False)) for row in body]
 
@@ -239,7 +245,7 @@ def read_recordings(root: Path, split: str) -> list[dict[str, str | None]]:
             "speaker_id": None,
         }
         for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES
+        if path.suffix.lower() in RECORDING_SUFFIXES
     ]
 
 
@@ -293,7 +299,7 @@ def _parts(root: Path) -> list[str]:
 
 
 def _chapter(transcripts: Path) -> Iterator[dict[str, str | None]]:
-    recordings = {path.stem: path for path in transcripts.parent.iterdir() if path.suffix in AUDIO_SUFFIXES}
+    recordings = {path.stem: path for path in transcripts.parent.iterdir() if path.suffix in RECORDING_SUFFIXES}
     for line in transcripts.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.strip():
             continue

@@ -12,6 +12,7 @@ import soxr
 
 from ..system.network import PAUSES_S, Patience
 
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".sph", ".aiff")  # of what soundfile decodes
 OUTSIDE = "outside://"  # before the name of a file that a corpus may not name
 # A header beyond these is damaged or a trap: what it promises is not even allocated.
 MAX_DURATION_S = 3600.0

@@ -7,7 +7,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,36 +20,7 @@ from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from .beam_search import Search, build_search
 from .forced_alignment import align
 from .options import DecoderOptions, read_options
-
-
-@dataclass(frozen=True)
-class Character:
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Word:
-    """
-    A word from the first frame of its first letter to the last of its last, seconds from the start of the clip.
-
-    `confidence` is the geometric mean of the probabilities of its letters, calibrated if the decoder's options say how:
-    then it is the share of such words that are right.
-    """
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
-    characters: tuple[Character, ...]
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    text: str
-    words: tuple[Word, ...]
-
+from .words import Character, Hypothesis, Word
 
 GREEDY = DecoderOptions()
 

@@ -38,7 +38,7 @@ def align(log_probs: np.ndarray, labels: np.ndarray, blank: int, free_ends: bool
         log_probs: (T, V) float32.
         labels: (labels,) ids, at least one, none of them the blank.
         blank: the blank's id.
-        free_ends: the text may begin late and end early: before and behind it anything may be heard, at the price of
+        free_ends: the text may begin late and end early: anything may be said before and after it, at the price of
             each frame's likeliest symbol. After ctc-segmentation (L. Kürzinger et al., 2020), whose start is free.
 
     Raises:

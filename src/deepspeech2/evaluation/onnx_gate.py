@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..model.onnx_export import FILES, PYTORCH
+from ..system.files import write_whole
+from ..system.markdown import markdown_table
 from .metrics import Scores, compare
 
 
@@ -37,10 +39,9 @@ def write_comparison(folder: Path, scored: Mapping[str, tuple[Scores, float]], f
         speed = [f"{rtfx:.1f}", f"{rtfx / baseline_rtfx:.2f}", f"{size_mb:.1f}" if size_mb else ""]
         rows.append([way, f"{100 * scores.wer:.2f}", difference, texts, *speed])
     head = ["way", "WER %", "difference", "same texts", "RTFx", "times PyTorch", "MB"]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-    (folder / "export.md").write_text(table, encoding="utf-8")
-    (folder / "export.json").write_text(json.dumps({**facts, "ways": ways}, indent=2, ensure_ascii=False), "utf-8")
+    table = markdown_table(head, rows)
+    write_whole(folder / "export.md", table)
+    write_whole(folder / "export.json", json.dumps({**facts, "ways": ways}, indent=2, ensure_ascii=False))
     return table
 
 

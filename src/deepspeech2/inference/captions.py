@@ -16,6 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from ..decoding.words import Word
+
 TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
 CLOCK_S = 0.001  # what the formats can tell apart
@@ -23,15 +25,6 @@ LONG_PAUSE_S = 1.0
 FORMATS = ("srt", "vtt", "txt", "json")
 NOT_CUES = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")  # blocks of a WebVTT file
 TAGS = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
-
-
-class Word(NamedTuple):
-    """A word, where it is heard, and the probability that the model gives it, from 0 to 1."""
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
 
 
 class Cue(NamedTuple):
@@ -83,7 +76,7 @@ def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
     and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
     begins: speech may be faster than `max_characters_per_s`. What begins within `min_gap_s` of the next cue, as words
-    may that were not heard, is part of it, however many lines that makes.
+    may that the model did not find, is part of it, however many lines that makes.
     """
     if not words:
         return []

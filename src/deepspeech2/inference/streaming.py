@@ -1,9 +1,9 @@
-"""A unidirectional model over sound that is still coming: log-probabilities as soon as they are final.
+"""Speech as it arrives: a unidirectional model over pieces of sound, and the utterances in what it predicts.
 
->>> stream = Stream(model, processor)
+>>> stream, endpointer = Stream(model, processor), Endpointer(blank=0, space=4, frame_s=0.02)
 >>> for samples in microphone:
-...     log_probs = stream.push(samples)
->>> log_probs = stream.finish()
+...     for segment in endpointer.push(stream.push(samples).numpy()):
+...         print(segment.spoken_s)
 """
 
 import copy
@@ -19,6 +19,8 @@ from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
 # A matrix of few rows is multiplied in another order than one of many, which alone would make differences of 1e-5.
 ROWS = 16
+
+# What is loud while nothing is recognised, to the endpointer.
 FLOOR_S = 10.0  # the noise is as loud as the quietest moment of so long
 LEAST_DB = -60.0  # below full scale: nothing fainter is noise, where a file has digital silence
 LOUD_DB = 12.0  # above the noise
@@ -27,10 +29,12 @@ LOUD_COUNTS = 0.5  # a loud blank frame, of a quiet one
 
 class Stream:
     """
-    What it says of a recording is what the model says of the whole, however the samples were cut into pieces. The
-    modules are the model's own, each with what it still needs of what came before: samples of the unfinished frame,
-    frames under the convolutions' windows, recurrent states, states that the lookahead has not passed. That is all
-    that is kept, an hour on no more than a second on.
+    A unidirectional model over samples in pieces: log-probabilities as soon as they are final.
+
+    They are those of the whole recording, however it was cut into pieces. The modules are the model's own, each with
+    what it still needs of what came before: samples of the unfinished frame, frames under the convolutions' windows,
+    recurrent states, states that the lookahead has not passed. That is all that is kept, an hour on no more than a
+    second on.
 
     Args:
         model: unidirectional, in evaluation mode; its mode, device and weights are left as they are.
@@ -134,7 +138,7 @@ class Stream:
 
     @torch.inference_mode()
     def _advance(self, samples: torch.Tensor | None, ended: bool = False) -> torch.Tensor:
-        """The way of `DeepSpeech2Model.forward`, as far as each module gets."""
+        """As `DeepSpeech2Model.forward`, as far as each module gets."""
         model = self.model.model
         hidden = self._samples.take(samples, ended)
         if hidden is not None:
@@ -210,12 +214,14 @@ def _length(count: int, like: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class SpeechSegment:
     """
+    An utterance in a stream.
+
     Args:
         start_s, end_s: what `log_probs` spans, in the stream.
         spoken_s: from the first symbol's frame to the end of the last one's, in the stream.
-        log_probs: (t, V), with the silence around that was heard.
+        log_probs: (t, V), with the silence around it.
     """
 
     start_s: float
@@ -270,7 +276,7 @@ class Endpointer:
         self._run = 0.0  # quiet frames since the last symbol
         self._floor: deque[float] = deque(maxlen=round(FLOOR_S / self.frame_s))
 
-    def push(self, log_probs: np.ndarray, levels_db: np.ndarray | None = None) -> Iterator[Utterance]:
+    def push(self, log_probs: np.ndarray, levels_db: np.ndarray | None = None) -> Iterator[SpeechSegment]:
         """
         Args:
             log_probs: (t, V), the next frames.
@@ -293,7 +299,7 @@ class Endpointer:
             elif len(self._rows) >= self.longest:
                 yield self._end(self._longest_pause())
 
-    def finish(self) -> Iterator[Utterance]:
+    def finish(self) -> Iterator[SpeechSegment]:
         """The last utterance, if one has begun; the next frame is frame 0 of another stream."""
         if any(self._spoken):
             yield self._end(len(self._rows))
@@ -303,11 +309,11 @@ class Endpointer:
         self._floor.append(level_db)
         return level_db > max(min(self._floor), LEAST_DB) + LOUD_DB
 
-    def _end(self, count: int) -> Utterance:
+    def _end(self, count: int) -> SpeechSegment:
         symbols = np.flatnonzero(self._spoken[:count])
         log_probs = np.stack(self._rows[:count])
         spoken_s = (self._time_s(int(symbols[0])), self._time_s(int(symbols[-1]) + 1))
-        found = Utterance(self._time_s(0), self._time_s(count), spoken_s, log_probs)
+        found = SpeechSegment(self._time_s(0), self._time_s(count), spoken_s, log_probs)
         self._drop(count)
         if not any(self._spoken):
             self._drop(len(self._rows) - self.lead)

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from ..data.recordings import AudioError
 from ..decoding.decoder import Decoder
 from ..decoding.forced_alignment import Infeasible, align
+from ..decoding.words import Word
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.files import write_whole
-from .captions import Limits, Word, caption_files, make_cues, too_fast
+from .captions import Limits, caption_files, make_cues, too_fast
 from .long_form import Listener
 from .media import read_blocks
 

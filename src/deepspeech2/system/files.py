@@ -27,10 +27,10 @@ def hold_folder(output_dir: Path) -> None:
     _HELD.add(lock)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A small file, as a whole or not at all."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """A small file, as a whole or not at all; text in UTF-8."""
     aside = path.with_name(f"{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
+    aside.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(aside)
     aside.replace(path)
 

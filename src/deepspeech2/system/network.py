@@ -1,5 +1,6 @@
-"""Servers on a bad day: what may pass is waited for; what does not pass is said with what to do about it."""
+"""Requests to servers: a failure that may pass is waited for; any other is raised with what to do about it."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -7,10 +8,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from datasets.exceptions import DatasetNotFoundError
-from huggingface_hub import set_client_factory
+from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
-from huggingface_hub.utils._http import default_client_factory
 from pyarrow import ArrowInvalid
 
 logger = logging.getLogger(__name__)
@@ -29,20 +29,21 @@ LOG_IN = (
 FAILURES = (HTTPError, OSError, ValueError, RuntimeError)
 
 
-def client_that_gives_up() -> httpx.Client:
-    """The Hub's own client, which would wait for ever for a server that takes a request and does not answer."""
-    client = default_client_factory()
-    client.timeout = TIMEOUT_S
-    return client
-
-
-set_client_factory(client_that_gives_up)
+@functools.cache
+def limit_requests() -> None:
+    """
+    From now on requests of the Hub's client end after `TIMEOUT_S`, if they have no limit of their own. By default it
+    waits for ever for a server that takes a request and does not answer.
+    """
+    hooks = get_session().event_hooks  # those that keep to HF_HUB_OFFLINE and number the requests
+    set_client_factory(lambda: httpx.Client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT_S))
 
 
 class Patience:
     """The pauses between the attempts at one thing; `what` is for the log."""
 
     def __init__(self, what: str):
+        limit_requests()
         self.what = what
         self.renew()
 
@@ -85,6 +86,7 @@ def reading(corpus: str) -> Iterator[None]:
         ConnectionError: instead of the error of the client or of the operating system.
         ValueError: one of its files is damaged, instead of the error of Arrow.
     """
+    limit_requests()
     try:
         yield
     except (HTTPError, OSError, ArrowInvalid, UnicodeDecodeError) as error:

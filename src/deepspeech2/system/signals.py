@@ -89,7 +89,7 @@ def only_parent_stops(worker: int) -> None:
     as by a terminal, a cluster or a launcher: the training needs it until its own end, and ends it then.
 
     torch ends a worker on any SIGTERM and, for a worker that died so, the training with an error. Here it ends on its
-    parent's alone. Where the system does not tell who sent a signal, as on macOS, torch's way stays.
+    parent's alone. Where the system does not tell who sent a signal, as on macOS, it is as torch leaves it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tiny
-from deepspeech2.data.synthesis import command_corpus as commands
+from deepspeech2.data.synthesis import command_corpus
 from deepspeech2.data.synthesis.command_corpus import (
     command_sentences,
     plan_commands,
@@ -29,14 +29,14 @@ def test_sentences_are_many_distinct_and_plain() -> None:
 
 
 def test_every_slot_of_the_grammar_is_defined_and_used() -> None:
-    grammar = read_grammar(commands.GRAMMAR_FILE)
+    grammar = read_grammar(command_corpus.GRAMMAR_FILE)
     text = " ".join(line for lines in grammar.values() for line in lines)
     assert set(re.findall(r"\{(\w+)\}", text)) | {"sentence"} == set(grammar)
 
 
 def test_a_grammar_that_has_run_out_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "small.txt").write_text("# two sentences\n[sentence]\nturn {way}\n\n[way]\nleft\nright\n")
-    monkeypatch.setattr(commands, "GRAMMAR_FILE", tmp_path / "small.txt")
+    monkeypatch.setattr(command_corpus, "GRAMMAR_FILE", tmp_path / "small.txt")
     assert sorted(command_sentences(np.random.default_rng(0), 2)) == ["turn left", "turn right"]
     with pytest.raises(ValueError, match="run out after 2 distinct sentences"):
         command_sentences(np.random.default_rng(0), 3)
@@ -68,14 +68,14 @@ def test_plan_keeps_speakers_and_sentences_apart() -> None:
 
 
 def test_corpus_is_made_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
+    monkeypatch.setattr(command_corpus, "write_corpus", lambda folder, *_: folder.mkdir())
     folder = synthesize_commands(tmp_path, **tiny.COMMANDS)
-    monkeypatch.setattr(commands, "write_corpus", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(command_corpus, "write_corpus", lambda *_: pytest.fail("made again"))
     assert synthesize_commands(tmp_path, **tiny.COMMANDS) == folder
 
 
 def test_other_arguments_other_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(commands, "write_corpus", lambda folder, *_: folder.mkdir())
+    monkeypatch.setattr(command_corpus, "write_corpus", lambda folder, *_: folder.mkdir())
     folders = {synthesize_commands(tmp_path, **tiny.COMMANDS, seed=seed) for seed in (0, 1)}
     folders |= {synthesize_commands(tmp_path, **{**tiny.COMMANDS, "num_test_speakers": 3})}
     assert len(folders) == 3

@@ -13,8 +13,7 @@ import pytest
 import soundfile
 
 import tiny
-from deepspeech2.data.synthesis import corpus_writer as synthesis
-from deepspeech2.data.synthesis import voices
+from deepspeech2.data.synthesis import corpus_writer, voices
 from deepspeech2.data.synthesis.command_corpus import synthesize_commands
 from deepspeech2.data.synthesis.voices import SAMPLING_RATE
 
@@ -58,14 +57,14 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(
 ) -> None:
     made = []
 
-    def record_three(clip: synthesis.Clip) -> bytes:
+    def record_three(clip: corpus_writer.Clip) -> bytes:
         if len(made) == 3:
             raise KeyboardInterrupt
         made.append(clip)
         return silence()
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis, "record", record_three)
+        patch.setattr(corpus_writer, "record", record_three)
         with pytest.raises(KeyboardInterrupt):
             synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
     assert len(made) == 3 and not (tmp_path / corpus.name).exists()

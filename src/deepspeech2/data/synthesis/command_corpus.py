@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data import augmentation
-from . import corpus_writer as synthesis
-from . import voices
+from .. import augmentation
+from . import corpus_writer, voices
 from .corpus_writer import Clip, Description, check_amounts, estimate_duration_s, name_speakers, write_corpus
 from .voices import hibari_version, spread_voices
 
@@ -69,7 +68,7 @@ def synthesize_commands(
 
 def _cache_key(arguments: dict) -> str:
     """A hash of the arguments, the voice's version, and the text of the code and the grammar."""
-    sources = [Path(module) for module in (__file__, synthesis.__file__, voices.__file__, augmentation.__file__)]
+    sources = [Path(module) for module in (__file__, corpus_writer.__file__, voices.__file__, augmentation.__file__)]
     digest = sha256(json.dumps([arguments, hibari_version()]).encode())
     for source in [*sources, GRAMMAR_FILE]:
         digest.update(source.read_bytes())

@@ -25,8 +25,15 @@ import soundfile
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from ...data import augmentation
-from ..augmentation import add_noise, generate_noise, limit_peak, reverberate, room_impulse_response
+from ...system.markdown import markdown_table
+from ..augmentation import (
+    NOISE_KINDS,
+    add_noise,
+    generate_noise,
+    limit_peak,
+    reverberate,
+    room_impulse_response,
+)
 from .voices import SAMPLING_RATE
 
 TRAIN_SHARDS = 4
@@ -135,7 +142,7 @@ def record(clip: Clip) -> bytes:
     room = room_impulse_response(home, SAMPLING_RATE, rt60_s=home.uniform(0.1, 0.5))
     if rng.random() < 0.6:
         samples = reverberate(samples, room)
-    noise_kind = str(home.choice(augmentation.NOISE_KINDS))
+    noise_kind = str(home.choice(NOISE_KINDS))
     if rng.random() < 0.8:
         noise = generate_noise(rng, samples.size, SAMPLING_RATE, noise_kind)
         samples = add_noise(samples, noise, snr_db=rng.uniform(10, 35))
@@ -216,11 +223,17 @@ def _dataset_card(
     plan: dict[str, list[Clip]], minutes: dict[str, float], description: Description, arguments: dict
 ) -> str:
     configs = "\n".join(f"      - split: {split}\n        path: {split}/*.parquet" for split in plan)
-    table = "\n".join(
-        f"| {split} | {len(clips)} | {minutes[split]:.1f} | {len({clip.speaker.id for clip in clips})} "
-        f"| {len({clip.text for clip in clips})} |"
+    head = ["split", "clips", "minutes", "speakers", "sentences"]
+    rows = [
+        [
+            split,
+            len(clips),
+            f"{minutes[split]:.1f}",
+            len({clip.speaker.id for clip in clips}),
+            len({clip.text for clip in clips}),
+        ]
         for split, clips in plan.items()
-    )
+    ]
     return f"""---
 license: apache-2.0
 language: [en]
@@ -242,10 +255,7 @@ recorded. Made by deepspeech2 from
 {json.dumps(arguments)}
 ```
 
-| split | clips | minutes | speakers | sentences |
-|---|---|---|---|---|
-{table}
-
+{markdown_table(head, rows)}
 Columns: `audio` (16 kHz FLAC), `text` (lower-case), `id`, `speaker_id`. No speaker is in two splits.
 {description.division}
 """

@@ -1,4 +1,7 @@
-"""Word error rates: `score` a corpus, `compare` two models, or load the same as an `evaluate` metric."""
+"""Word error rates: `score` a corpus, `compare` two models, or load the same as an `evaluate` metric.
+
+In: references and hypotheses, with ids and speakers. Out: rates, their 95 % intervals, and aligned words.
+"""
 
 from typing import TYPE_CHECKING
 

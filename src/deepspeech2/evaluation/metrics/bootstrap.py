@@ -43,6 +43,14 @@ def rates(errors: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.f
     return np.where(lengths > 0, errors / np.maximum(lengths, 1), np.where(errors > 0, np.inf, 0.0))
 
 
+def two_sided_p(share_better: float, share_worse: float, samples: int) -> float:
+    """
+    The p-value of a paired difference: twice the smaller share of the resamples without a difference of one sign; at
+    most 1, and at least 2 / `samples`, since no resample can show less than one in all.
+    """
+    return min(1.0, max(2 * min(1 - share_better, 1 - share_worse), 2 / samples))
+
+
 def percentile_interval(values: NDArray[np.float64]) -> Interval:
     """2.5 and 97.5 %, by the outer order statistics: infinite rates cannot be interpolated."""
     low = np.percentile(values, 2.5, method="lower")

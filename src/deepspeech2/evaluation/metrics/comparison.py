@@ -1,6 +1,5 @@
 """Two models on the same utterances: is the difference larger than the luck of the speakers drawn?"""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import BOOTSTRAP_SAMPLES, Interval, Unit, clusters_of, percentile_interval, rates, resample
-from .scores import ScoredUtterance, Scores
+from .bootstrap import (
+    BOOTSTRAP_SAMPLES,
+    Interval,
+    Unit,
+    clusters_of,
+    percentile_interval,
+    rates,
+    resample,
+    two_sided_p,
+)
+from .scores import ScoredUtterance, Scores, finite, finite_interval
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,9 @@ class Comparison:
 
     @property
     def p_value(self) -> float | None:
-        """
-        Two-sided: twice the smaller share of the resamples without a difference of one sign; at most 1, and at least
-        2 / `bootstrap_samples`, since no resample can show less than one in all.
-        """
         if self.share_better is None or self.share_worse is None:
             return None
-        p_value = 2 * min(1 - self.share_better, 1 - self.share_worse)
-        return min(1.0, max(p_value, 2 / self.bootstrap_samples))
+        return two_sided_p(self.share_better, self.share_worse, self.bootstrap_samples)
 
     def fixed_words(self) -> Counter[str]:
         return Counter(word for change in self.changes for word in change.fixed)
@@ -73,12 +76,12 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready figures; a difference from an infinite rate becomes `None`."""
         return {
-            "wer_a": _json(self.a.wer),
-            "wer_b": _json(self.b.wer),
-            "wer_difference": _json(self.wer_difference),
-            "wer_interval": self.wer_interval and [_json(bound) for bound in self.wer_interval],
-            "cer_difference": _json(self.cer_difference),
-            "cer_interval": self.cer_interval and [_json(bound) for bound in self.cer_interval],
+            "wer_a": finite(self.a.wer),
+            "wer_b": finite(self.b.wer),
+            "wer_difference": finite(self.wer_difference),
+            "wer_interval": finite_interval(self.wer_interval),
+            "cer_difference": finite(self.cer_difference),
+            "cer_interval": finite_interval(self.cer_interval),
             "share_better": self.share_better,
             "share_worse": self.share_worse,
             "p_value": self.p_value,
@@ -156,7 +159,7 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
 
 
 def _differences(b: NDArray[np.float64] | float, a: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """b - a; 0 where both are infinite: both models hear words where nobody spoke."""
+    """b - a; 0 where both are infinite: both models insert words where nobody spoke."""
     both = np.isinf(a) & np.isinf(b)
     return np.subtract(b, a, out=np.zeros(np.shape(a)), where=~both)
 
@@ -184,7 +187,3 @@ def _change(a: ScoredUtterance, b: ScoredUtterance) -> Change:
 def _some(ids: set[str]) -> str:
     names = sorted(ids)
     return f"{len(names)} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else "0"
-
-
-def _json(value: float) -> float | None:
-    return value if math.isfinite(value) else None

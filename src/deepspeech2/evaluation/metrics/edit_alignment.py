@@ -1,4 +1,4 @@
-"""Edit operations between what was said and what was heard, counted by jiwer (minimum edit distance)."""
+"""Edit operations between reference and hypothesis, counted by jiwer (minimum edit distance)."""
 
 import math
 from dataclasses import dataclass
@@ -60,11 +60,11 @@ class Counts:
 
 def align_words(reference: str, hypothesis: str) -> tuple[Counts, tuple[AlignedWord, ...]]:
     output = jiwer.process_words(reference, hypothesis)
-    said, heard = output.references[0], output.hypotheses[0]
+    words, predicted = output.references[0], output.hypotheses[0]
     steps: list[AlignedWord] = []
     for chunk in output.alignments[0]:
-        left = said[chunk.ref_start_idx : chunk.ref_end_idx]
-        right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        left = words[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = predicted[chunk.hyp_start_idx : chunk.hyp_end_idx]
         if chunk.type == "delete":
             steps += [AlignedWord("deletion", word, "") for word in left]
         elif chunk.type == "insert":

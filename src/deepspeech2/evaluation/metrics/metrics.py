@@ -1,4 +1,4 @@
-"""The `evaluate` metric module: `evaluate.load("src/deepspeech2/metrics")` reads this file, offline.
+"""The `evaluate` metric module: `evaluate.load("src/deepspeech2/evaluation/metrics")` reads this file, offline.
 
 `evaluate` copies the files that this one imports relatively, and no others: all that `scores.py` imports
 must be imported here too. It takes a comment on such a line for a web address.
@@ -20,8 +20,8 @@ Errors are summed over the corpus before the division; it is not a mean of the r
 
 _INPUTS = """
 Args:
-    predictions (list of str): what was heard, normalised.
-    references (list of str): what was said, normalised by the same function.
+    predictions (list of str): hypotheses, normalised.
+    references (list of str): transcripts, normalised by the same function.
     speakers (list of str, optional): one per prediction; what the intervals are resampled by. With the config
         "speakers" it is an input like the other two: it may come in batches and from several processes.
     durations (list of float, optional): seconds of audio, one per prediction; only summed.
@@ -37,7 +37,7 @@ Returns:
     by speaker and by each column of `groups`).
 
 Examples:
-    >>> metric = evaluate.load("src/deepspeech2/metrics")
+    >>> metric = evaluate.load("src/deepspeech2/evaluation/metrics")
     >>> metric.compute(predictions=["turn the lamp on"], references=["turn the light on"])["wer"]
     0.25
 """
@@ -82,16 +82,17 @@ class SpeechErrorRates(evaluate.Metric):
         if unknown:
             known = "speakers, durations, groups, bootstrap_samples, seed"
             raise ValueError(f"Unknown options {sorted(unknown)}; known: {known}.")
-        heard, said = predictions or [], references or []
-        speakers = [""] * len(heard) if speakers is None else [str(speaker or "") for speaker in speakers]
-        durations = [0.0] * len(heard) if durations is None else durations
+        predicted, said = predictions or [], references or []
+        speakers = [""] * len(predicted) if speakers is None else [str(speaker or "") for speaker in speakers]
+        durations = [0.0] * len(predicted) if durations is None else durations
         for name, values in (("speakers", speakers), ("durations", durations)):
-            if len(values) != len(heard):
+            if len(values) != len(predicted):
                 raise ValueError(
-                    f"Got {len(values)} {name} for {len(heard)} predictions. Give one per prediction;"
+                    f"Got {len(values)} {name} for {len(predicted)} predictions. Give one per prediction;"
                     " speaker ids that come in batches or from several processes need config_name='speakers'."
                 )
         utterances = [
-            Utterance(str(index), *row) for index, row in enumerate(zip(speakers, durations, said, heard, strict=True))
+            Utterance(str(index), *row)
+            for index, row in enumerate(zip(speakers, durations, said, predicted, strict=True))
         ]
         return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=groups).to_dict()

@@ -1,7 +1,7 @@
 """Word and character error rates of a corpus, with the uncertainty that its speakers leave.
 
 `score` aligns every utterance once and returns `Scores`: everything else is a view of it. The contract on
-empty texts is `alignment.CONTRACT`.
+empty texts is `edit_alignment.CONTRACT`.
 """
 
 import math
@@ -19,7 +19,7 @@ FEW = 20  # utterances
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said and heard, both normalised by the same function; `speaker_id` "" is not known."""
+    """Reference and hypothesis, normalised by the same function; `speaker_id` "" is not known."""
 
     id: str
     speaker_id: str
@@ -60,8 +60,8 @@ class ScoredUtterance(_Rates, Utterance):
             "duration_s": self.duration_s,
             "reference": self.reference,
             "hypothesis": self.hypothesis,
-            "wer": _json(self.wer),
-            "cer": _json(self.cer),
+            "wer": finite(self.wer),
+            "cer": finite(self.cer),
             **asdict(self.words),
         }
 
@@ -76,7 +76,7 @@ class Group(_Rates):
     characters: Counts
 
     def to_dict(self) -> dict[str, Any]:
-        rates = {"wer": _json(self.wer), "cer": _json(self.cer)}
+        rates = {"wer": finite(self.wer), "cer": finite(self.cer)}
         return rates | asdict(self.words) | {"num_utterances": self.num_utterances, "audio_s": self.audio_s}
 
 
@@ -139,10 +139,10 @@ class Scores(_Rates):
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready figures, without the utterances; an infinite rate becomes `None`."""
         return {
-            "wer": _json(self.wer),
-            "wer_interval": _json_interval(self.wer_interval),
-            "cer": _json(self.cer),
-            "cer_interval": _json_interval(self.cer_interval),
+            "wer": finite(self.wer),
+            "wer_interval": finite_interval(self.wer_interval),
+            "cer": finite(self.cer),
+            "cer_interval": finite_interval(self.cer_interval),
             **asdict(self.words),
             "num_words": self.num_words,
             "num_characters": self.num_characters,
@@ -184,7 +184,7 @@ def score(
     """Score a corpus.
 
     Args:
-        utterances: at least one; `alignment.CONTRACT` says what counts where a text is empty.
+        utterances: at least one; `edit_alignment.CONTRACT` says what counts where a text is empty.
         bootstrap_samples: resamples behind the intervals; 0 skips them.
         seed: of the resampling; the same seed gives the same intervals.
         groups: column name -> one value per utterance, in the order of `utterances`.
@@ -257,12 +257,13 @@ def _group(utterances: Sequence[ScoredUtterance], values: Sequence[str]) -> dict
     }
 
 
-def _json(rate: float) -> float | None:
+def finite(rate: float) -> float | None:
+    """For JSON, which has no infinity."""
     return rate if math.isfinite(rate) else None
 
 
-def _json_interval(interval: Interval | None) -> list[float | None] | None:
-    return [_json(bound) for bound in interval] if interval else None
+def finite_interval(interval: Interval | None) -> list[float | None] | None:
+    return [finite(bound) for bound in interval] if interval else None
 
 
 def _percent(rate: float, interval: Interval | None) -> str:

@@ -1,4 +1,4 @@
-"""A way of training over several seeds: rates and paired differences, with what speakers and seeds leave open."""
+"""A training method over several seeds: rates and paired differences, with what speakers and seeds leave open."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import BOOTSTRAP_SAMPLES, Interval, percentile_interval, rates
+from .bootstrap import BOOTSTRAP_SAMPLES, Interval, percentile_interval, rates, two_sided_p
 from .scores import Scores, Utterance, score
 
 
 @dataclass(frozen=True)
 class SeededScores:
     """
-    Runs of one way of training, by seed.
+    Runs of one training method, by seed.
 
     Both who speaks and which seeds were run are chance: the intervals are of the bootstrap that draws speakers (clips,
     where there is one speaker) and seeds, each with replacement and independently of the other: Owen, "The pigeonhole
     bootstrap", Annals of Applied Statistics 1(2), 2007. With many speakers it is rather too wide: what is neither the
     speaker's nor the seed's is counted more than once, and a true difference is found less often than by a bootstrap of
     speakers alone, which in turn takes what a seed does to all speakers for the strategy's doing. With few, or where
-    few have most of the words, it is too narrow, as any bootstrap: see `num_effective` (tests/test_seeds.py simulates
-    all of it).
+    few have most of the words, it is too narrow, as any bootstrap: see `num_effective`. Simulations of all of it are in
+    tests/evaluation/metrics/test_seeds.py.
     Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as is.
     """
 
@@ -72,11 +72,10 @@ def compare_over_seeds(
     a: SeededScores, b: SeededScores, bootstrap_samples: int = BOOTSTRAP_SAMPLES
 ) -> SeededDifference:
     """
-    Two ways of training, seed by seed and clip by clip.
+    Two training methods, seed by seed and clip by clip.
 
     A resample holds the same speakers and the same seeds of both: with a seed goes all that the two share, such as the
-    draw of the data. The p-value is two-sided: twice the smaller share of the resamples without a difference of one
-    sign; at least 2 / `bootstrap_samples`.
+    draw of the data. The p-value is that of `two_sided_p`.
 
     Raises:
         ValueError: other seeds, other utterances, or other references.
@@ -91,12 +90,10 @@ def compare_over_seeds(
                 f"({', '.join(differing[:5])}); score both on the same split with the same normalisation"
             )
     drawn = _resample(b, bootstrap_samples) - _resample(a, bootstrap_samples)
-    share_better, share_worse = float(np.mean(drawn < 0)), float(np.mean(drawn > 0))
-    p_value = 2 * min(1 - share_better, 1 - share_worse)
     return SeededDifference(
         wer_difference=b.wer - a.wer,
         wer_interval=percentile_interval(drawn),
-        p_value=min(1.0, max(p_value, 2 / bootstrap_samples)),
+        p_value=two_sided_p(float(np.mean(drawn < 0)), float(np.mean(drawn > 0)), bootstrap_samples),
     )
 
 

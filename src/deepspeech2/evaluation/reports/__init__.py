@@ -1,4 +1,7 @@
-"""Reports, plots and the model card: what a run leaves for people to look at."""
+"""Reports, plots, tables and the model card: what a run leaves for people to look at.
+
+In: scores, logs and settings. Out: HTML pages that need no network, PNG files, Markdown.
+"""
 
 from .check_report import Problem, problems_table, write_check_report
 from .decoder_plots import heat_map, rejection_curves, reliability_diagram

@@ -1,4 +1,4 @@
-"""What a decoder was set by: error rates over alpha and beta, and confidences against the truth."""
+"""Plots that settings are chosen by: error rates over alpha and beta, confidences against the truth, rejection."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def reliability_diagram(lines: Mapping[str, Sequence[tuple[int, float, float]]])
 
 def rejection_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]]) -> Figure:
     """
-    What is lost of commands against what is accepted of other speech.
+    Commands that are lost against other speech that is accepted.
 
     Args:
         curves: by name of the other speech: (N,) shares of it that are accepted, (N,) shares of the commands that are
@@ -77,7 +77,7 @@ def rejection_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[fl
         axes.legend(frameon=False, labelcolor=MUTED, fontsize=8, handlelength=1.2)
         axes.set_xlim(-1, 51)
         axes.set_ylim(-1, 51)
-        axes.set_xlabel("accepted of what is outside, % (dot: the threshold)")
+        axes.set_xlabel("accepted out-of-grammar speech, % (dot: the threshold)")
         axes.set_ylabel("commands lost or mistaken, %")
         axes.set_title("What rejection costs")
 

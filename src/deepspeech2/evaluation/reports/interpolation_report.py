@@ -6,6 +6,8 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from ...system.files import write_whole
+from ...system.markdown import markdown_table
 from ..metrics import Scores
 from .page import interval, percent
 from .plots import MUTED, SERIES, draw_figure, save_png
@@ -31,12 +33,12 @@ def best_point(points: Sequence[Point]) -> Point:
 
 def interpolation_table(points: Sequence[Point], chosen: Point) -> str:
     """In Markdown, a line for each share, the chosen one in bold."""
-    lines = ["| share of the way | target WER % | source WER % | mean % |", "|---:|---:|---:|---:|"]
+    rows = []
     for one in points:
         rates = [f"{percent(of.wer)} ({interval(of.wer_interval)})" for of in (one.target, one.source)]
         cells = [f"{one.share:g}", *rates, percent(one.mean_wer)]
-        lines.append("| " + " | ".join(f"**{cell}**" if one is chosen else cell for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        rows.append([f"**{cell}**" if one is chosen else cell for cell in cells])
+    return markdown_table(["share of the way", "target WER %", "source WER %", "mean %"], rows, left=0)
 
 
 def write_interpolation_report(folder: Path, points: Sequence[Point], chosen: Point, command: str) -> Path:
@@ -66,5 +68,5 @@ def write_interpolation_report(folder: Path, points: Sequence[Point], chosen: Po
 
     save_png(draw_figure(draw, height=3.2), folder / "interpolation.png")
     path = folder / "interpolation.md"
-    path.write_text(f"`{command}`\n\n{interpolation_table(points, chosen)}", encoding="utf-8")
+    write_whole(path, f"`{command}`\n\n{interpolation_table(points, chosen)}")
     return path

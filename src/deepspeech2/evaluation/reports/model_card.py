@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from ...system.files import write_whole
 from ..metrics import Scores
 from .run_report import results_table
 
@@ -114,9 +115,9 @@ def write_model_card(
         ],
         limits=limits if isinstance(limits, str) else "\n".join(f"- {limit}" for limit in limits),
     )
-    card = ModelCard(text)
     path = folder / "README.md"
-    card.save(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, str(ModelCard(text)))
     return path
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
+from ...system.files import write_whole
 from ..metrics import ScoredUtterance, Scores
 
-_MAX_UNBROKEN = 20  # characters; an untrained model hears words as long as sentences
+_MAX_UNBROKEN = 20  # characters; an untrained model predicts words as long as sentences
 _LEGEND = Markup(
-    '<p class="note"><ruby class="sub">lamp<rt>light</rt></ruby> heard for the small word above it &ensp; '
-    "<del>the</del> said, not heard &ensp; <ins>now</ins> heard, not said</p>"
+    '<p class="note"><ruby class="sub">lamp<rt>light</rt></ruby> substituted for the small word above it &ensp; '
+    "<del>the</del> deleted &ensp; <ins>now</ins> inserted</p>"
 )
 
 
@@ -27,12 +28,12 @@ def write_page(folder: Path, template: str, **values: Any) -> Path:
     )
     environment.filters |= {"marked": mark_words, "where": _where}
     page = folder / "index.html"
-    page.write_text(environment.get_template(template).render(legend=_LEGEND, **values), encoding="utf-8")
+    write_whole(page, environment.get_template(template).render(legend=_LEGEND, **values))
     return page
 
 
 def mark_words(utterance: ScoredUtterance) -> Markup:
-    """What was heard as HTML, every error marked; escaped."""
+    """The hypothesis as HTML, every error marked; escaped."""
     parts = []
     for step in utterance.alignment:
         match step.operation:
@@ -46,7 +47,7 @@ def mark_words(utterance: ScoredUtterance) -> Markup:
                 parts.append(Markup("<del>{}</del>").format(step.reference))
             case "insertion":
                 parts.append(Markup("<ins>{}</ins>").format(step.hypothesis))
-    return Markup(" ").join(parts) or Markup('<i class="nothing">nothing said, nothing heard</i>')
+    return Markup(" ").join(parts) or Markup('<i class="nothing">no words, none predicted</i>')
 
 
 def percent(rate: float) -> str:

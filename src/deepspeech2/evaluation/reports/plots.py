@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from ...system.files import write_whole
 from ..metrics import Counts, Scores
 
 Draw = Callable[[Axes], None]
@@ -77,8 +78,10 @@ def draw_figures(draws: Sequence[Draw], height: float = 2.7, columns: int = 2) -
 
 
 def save_png(figure: Figure, path: Path) -> Path:
+    buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(path, format="png", dpi=200, facecolor="white")
+        figure.savefig(buffer, format="png", dpi=200, facecolor="white")
+    write_whole(path, buffer.getvalue())
     return path
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ...system.markdown import markdown_table
 from ..metrics import Scores
 from .page import interval, interval_note, percent, speakers, write_page
 from .plots import Results, draw_figure, draw_figures, error_rate_bars, save_png, to_svg, training_curves
@@ -25,12 +26,12 @@ def write_run_report(
     """Report a training run in `folder`: index.html, results.png and, where there are curves, training.png.
 
     Args:
-        folder: made if it is not there. title: of the page. command: what reproduces the run, as typed.
-        log_history: `trainer.state.log_history`; read are loss, learning_rate, audio_s_per_s, eval_loss,
-        eval_wer and
+        folder: made if it is not there.
+        title: of the page.
+        command: what reproduces the run, as typed.
+        log_history: `trainer.state.log_history`; read are loss, learning_rate, audio_s_per_s, eval_loss, eval_wer and
             eval_<name>_wer. Empty where nothing was trained.
-        results: stage -> split -> scores, stages in the order to show, the first being where the run
-        started and the
+        results: stage -> split -> scores, stages in the order to show, the first being where the run started and the
             second where it ended.
         config: the run's settings.
         facts: environment, times, hardware: name -> text.
@@ -76,8 +77,7 @@ def write_run_report(
 def results_table(results: Results) -> str:
     """The results as a Markdown table, rates in per cent with their 95 % intervals."""
     head, rows = _table(results)
-    lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown_table(head, rows, left=2)
 
 
 def _table(results: Results) -> tuple[list[str], list[list[str]]]:

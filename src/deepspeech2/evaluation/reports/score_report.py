@@ -101,7 +101,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     if comparison.wer_interval is None:
         verdict = "there are too few utterances to say how much of it is luck"
     elif not all(map(math.isfinite, comparison.wer_interval)):
-        verdict = "the interval is unbounded, for words were heard from speakers who said nothing"
+        verdict = "the interval is unbounded, for words were predicted where nobody spoke"
     else:
         low, high = comparison.wer_interval
         bounds = f"{_signed(100 * low)} to {_signed(100 * high)}"
@@ -122,7 +122,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             (
                 "insertions",
                 f"{comparison.b.insertions - comparison.a.insertions:+,}".replace("-", "−"),
-                "words nobody said",
+                "words that the reference lacks",
             ),
             *([("p", p, "paired bootstrap")] if p else []),
         ],
@@ -146,9 +146,9 @@ def _confusions(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
             if step.operation != "hit":
                 counts[step.operation][tuple(word for word in step[1:] if word)] += 1
     names = {
-        "substitution": ("Substituted", ["said", "heard", "times"]),
-        "deletion": ("Deleted", ["said", "times"]),
-        "insertion": ("Inserted", ["heard", "times"]),
+        "substitution": ("Substituted", ["reference", "hypothesis", "times"]),
+        "deletion": ("Deleted", ["reference", "times"]),
+        "insertion": ("Inserted", ["hypothesis", "times"]),
     }
     return [
         (*names[kind], [[*words, f"{times:,}"] for words, times in found.most_common(_NUM_CONFUSIONS)])

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
+from ...system.files import write_whole
+from ...system.markdown import markdown_table
 from ..metrics import SeededDifference, SeededScores
 from .page import write_page
 from .plots import INK, SERIES, Draw, draw_figure, save_png, to_svg
@@ -67,8 +69,7 @@ def few_speakers(target: SeededScores) -> str:
 
 def strategy_table(rows: Sequence[Sequence[str]]) -> str:
     """In Markdown."""
-    lines = [HEAD, ["---", *["---:"] * (len(HEAD) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return markdown_table(HEAD, rows)
 
 
 def write_strategy_report(
@@ -97,7 +98,7 @@ def write_strategy_report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = strategy_rows(outcomes, comparisons)
-    (folder / "strategies.md").write_text(strategy_table(rows), encoding="utf-8")
+    write_whole(folder / "strategies.md", strategy_table(rows))
     draws = {"parameters": _against_parameters(outcomes), "retention": _retention(outcomes)}
     if curves := _learning_curves(outcomes):
         draws["curves"] = curves

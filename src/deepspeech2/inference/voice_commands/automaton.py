@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
-from .grammar import Grammar, Part, Row, Slot, Word
+from .grammar import Grammar, Part, Row, Slot, Token
 
 BEGIN, FINISH = -1, -2
 NEVER = np.float32(-np.inf)
@@ -202,7 +202,7 @@ class _Builder:
         self.command = 0
 
     def add(self, part: Part) -> Fragment:
-        if isinstance(part, Word):
+        if isinstance(part, Token):
             return self._add_words([part.text], -1)
         if isinstance(part, Slot):
             self.slot_names.append(part.name)

@@ -16,8 +16,7 @@ from ...config.yaml_loader import read_yaml
 MAX_NUMBERS = 20_000  # of a slot; their spoken forms are written out
 KEYS = ("commands", "slots", "language")
 OPEN = {"(": ")", "[": "]"}
-TOKEN = re.compile(r"(\s*)(?:\{(\w+)\}|([()\[\]|])|([^\s()\[\]{}|]+)|(\S))")
-
+PIECE = re.compile(r"(\s*)(?:\{(\w+)\}|([()\[\]|])|([^\s()\[\]{}|]+)|(\S))")
 SIGNS = re.compile(r"[()\[\]{}|]")
 
 Value = str | int
@@ -25,7 +24,9 @@ Slots = Mapping[str, Mapping[str, Value]]  # name -> what is said -> what it mea
 
 
 @dataclass(frozen=True)
-class Word:
+class Token:
+    """A word that is said as it is written."""
+
     text: str
 
 
@@ -48,7 +49,7 @@ class Choice:
     options: tuple["Part", ...]
 
 
-Part = Word | Slot | Row | Choice
+Part = Token | Slot | Row | Choice
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _parse(phrase: str, slots: Slots, faults: list[str]) -> Part:
     open_brackets: list[str] = []
     levels: list[list[list[Part]]] = [[[]]]  # of each open bracket its alternatives, of each of them its parts
     apart = True
-    for space, slot, bracket, word, stray in TOKEN.findall(phrase):
+    for space, slot, bracket, word, stray in PIECE.findall(phrase):
         begins = bool(slot or word or bracket in OPEN)
         if begins and not (apart or space):
             found = f"{{{slot}}}" if slot else bracket or word
@@ -232,7 +233,7 @@ def _parse(phrase: str, slots: Slots, faults: list[str]) -> Part:
                 options.append(Row(()))
             levels[-1][-1].append(Choice(tuple(options)))
         else:
-            levels[-1][-1].append(Slot(slot) if slot else Word(word))
+            levels[-1][-1].append(Slot(slot) if slot else Token(word))
     faults += [f"{bracket!r} is never closed" for bracket in open_brackets]
     return Choice(tuple(Row(tuple(parts)) for parts in levels[0]))
 

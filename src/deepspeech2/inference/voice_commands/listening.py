@@ -11,7 +11,7 @@ import numpy as np
 from ...data.augmentation import trim
 from ..long_form import Listener
 from ..media import read_blocks, read_utterance
-from ..streaming import Endpointer, Stream, Utterance
+from ..streaming import Endpointer, Stream
 from .recognition import Command, CommandRecogniser
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class CommandListener:
     def _recognised(
         self, log_probs: np.ndarray, samples: np.ndarray, started: float, ended: bool = False
     ) -> list[Heard]:
-        utterances: list[Utterance] = list(self.endpointer.push(log_probs, self._levels_db(samples, len(log_probs))))
+        utterances = list(self.endpointer.push(log_probs, self._levels_db(samples, len(log_probs))))
         if ended:
             utterances += self.endpointer.finish()
             self._sound = self._sound[:0]
