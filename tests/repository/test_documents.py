@@ -29,7 +29,7 @@ CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMM
 
 
 def commands(text: str) -> list[str]:
-    """Those that call a recipe or a command of `deepspeech2`, on a line of their own, or with arguments in a sentence."""
+    """Those that call a recipe or a command of `deepspeech2`: lines, and words of a sentence that have arguments."""
     text = re.sub(r"\\\n\s*#?\s*", " ", text)
     found = re.findall(r"`((?:accelerate launch|python|deepspeech2) [^`\n]*)`", text)
     found = [command for command in found if not re.fullmatch(CALLED.pattern, command.removeprefix("python "))]
