@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest
 # A file's tests stay together: they share its corpora and models.
 SPREAD := --numprocesses $(cores) --maxprocesses 8 --dist loadfile
 
-.PHONY: help venv quickstart starter test transformers-tests test-slow test-gpu lint report clean
+.PHONY: help venv quickstart starter test transformers-tests test-slow test-gpu lint docs report clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
 	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,demo,dev]'
+	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,demo,dev,docs]'
 	@touch $@
 
 # OMP_NUM_THREADS is set only because accelerate would remark that it is not.
@@ -77,12 +77,15 @@ test-slow: .venv/.installed ## the slow tests: training to convergence, several 
 test-gpu: .venv/.installed ## the GPU tests (skipped without one), with a throughput table
 	$(PYTEST) -m gpu -s
 
-lint: .venv/.installed ## ruff, mypy, who imports whom, sizes of modules and folders
+lint: .venv/.installed docs ## ruff, mypy, import layers, sizes of modules and folders, the documentation
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest --quiet tests/repository/test_structure.py -k "small"
+
+docs: .venv/.installed ## build the documentation into outputs/site; a broken link fails
+	.venv/bin/zensical build --clean --strict
 
 report: ## where the HTML reports are, the newest last
 	@find outputs -name index.html -exec ls -ltr {} + | grep . \

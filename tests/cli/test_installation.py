@@ -47,18 +47,15 @@ def test_a_fresh_installation_transcribes(environment: Path, repository: Path, t
         return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
 
     assert "deepspeech2 transcribe MODEL" in run("--help").stdout
-    probe = [environment / "python", "-c", "import deepspeech2, importlib.util as u; print(u.find_spec('av'))"]
-    assert subprocess.run(probe, cwd=tmp_path, env=variables, capture_output=True, text=True).stdout == "None\n"
-    done = run("transcribe", "model", "speech.wav", "--output_dir", "out")
-    assert done.returncode == 0, done.stderr
+    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    done = run("transcribe", "model", "speech.wav", "film.mp4", "--output_dir", "out")
+    assert "[1/2] speech.wav: " in done.stdout, done.stderr
+    assert done.returncode == 1 and "film.mp4' cannot be decoded" in done.stderr and "pip install av" in done.stderr
     assert main(["transcribe", str(model), str(tmp_path / "speech.wav"), "--output_dir", str(tmp_path / "here")]) == 0
     for kind in ("srt", "vtt", "txt"):
         written = (tmp_path / "out" / f"speech.{kind}").read_text()
         assert written == (tmp_path / "here" / f"speech.{kind}").read_text() and "kitchen" in written
     assert json.loads((tmp_path / "out" / "speech.json").read_text())["words"]
-
-    (tmp_path / "film.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
-    done = run("transcribe", "model", "film.mp4")
-    assert done.returncode == 1 and "pip install av" in done.stderr and "Traceback" not in done.stderr
-    templates = (environment / ".." / "lib").rglob("deepspeech2/evaluation/reports/templates/*")
+    assert not list(environment.parent.rglob("site-packages/av"))  # an extra
+    templates = environment.parent.rglob("deepspeech2/evaluation/reports/templates/*")
     assert {"model_card.md", "page.html"} <= {path.name for path in templates}

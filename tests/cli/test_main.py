@@ -3,8 +3,10 @@
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,14 @@ GROUPS = {
     "export": {"speech", "compute"},
     "convert": set(),
 }
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Ctrl-C is pytest's again after a test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def run(*words: str, **options) -> subprocess.CompletedProcess:
@@ -139,6 +149,19 @@ def test_what_the_user_can_mend_ends_in_one_message(
     with pytest.raises(SystemExit) as ended:
         console()
     assert str(ended.value.code).startswith(message)
+
+
+def test_ctrl_c_during_an_import_ends_it_with_the_same_message(tmp_path: Path) -> None:
+    """What is imported may answer it in its own way; here by going on."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    program = (
+        "import sys; sys.argv = ['deepspeech2', 'convert', 'a.pth']; from deepspeech2.cli import convert, main; "
+        "convert.main = lambda args: __import__('slow'); main.console()"
+    )
+    done = run("-c", program, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    assert done.stderr == "deepspeech2: stopped by Ctrl-C\n" and done.returncode == 1
 
 
 def test_ctrl_c_ends_it_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,3 +138,14 @@ def test_what_cannot_stream_is_refused_with_what_to_do() -> None:
 def test_wrong_samples_are_refused(samples: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Stream(*streaming_model()).push(samples)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_a_stream_on_a_gpu_says_what_it_says_on_a_cpu() -> None:
+    """Up to TF32's 10 bits; `deepspeech2 listen --device cuda` has the model there before the stream is made."""
+    model, processor = streaming_model()
+    expected = in_pieces(Stream(model, processor), noise(2_345), range(100, 2_345, 100))
+    found = in_pieces(Stream(model.cuda(), processor), noise(2_345), range(100, 2_345, 100))
+    assert found.device.type == "cpu"
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-2)

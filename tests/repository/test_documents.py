@@ -22,13 +22,14 @@ DOCUMENTS = [
     *sorted((ROOT / "recipes").rglob("*.md")),
 ]
 CONSOLE = sorted((ROOT / "src" / "deepspeech2" / "cli").glob("*.py"))
-CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)}) ")
+CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)})")
 
 
 def commands(text: str) -> list[str]:
-    """In code or on indented lines: those that call a recipe or a command of `deepspeech2`."""
+    """Those that call a recipe or a command of `deepspeech2`: lines, and words of a sentence that have arguments."""
     text = re.sub(r"\\\n\s*#?\s*", " ", text)
     found = re.findall(r"`((?:accelerate launch|python|deepspeech2) [^`\n]*)`", text)
+    found = [command for command in found if not re.fullmatch(CALLED.pattern, command.removeprefix("python "))]
     found += re.findall(r"^#? *((?:accelerate launch|python|deepspeech2) .*)$", text, flags=re.MULTILINE)
     return [command for command in found if CALLED.search(command) and "--help" not in command]
 
@@ -44,7 +45,7 @@ ALL = all_commands()
 
 def taken_apart(command: str) -> tuple[Path, list[str]]:
     """The recipe or the module that a command calls, and its arguments."""
-    words = shlex.split(command)
+    words = shlex.split(command, comments=True)
     if "deepspeech2" in words:
         place = words.index("deepspeech2") + 1
         return CONSOLE[0].with_name(f"{words[place]}.py"), words[place:]

@@ -7,8 +7,12 @@ Use a DeepSpeech2 model: transcribe recordings, recognise voice commands, try it
 MODEL is a folder with config.json and model.safetensors, or the id of a model on the Hub.
 """
 
+import os
 import shlex
+import signal
+import sys
 from argparse import ArgumentParser
+from types import FrameType
 
 from .. import __version__
 from ..config.options import new_parser
@@ -63,4 +67,19 @@ def main(argv: list[str]) -> int | None:
 
 def console() -> None:
     """The entry point of the console command."""
+    signal.signal(signal.SIGINT, _stop)
     run(main)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """
+    Raises KeyboardInterrupt, but ends the process at once where Ctrl-C comes during an import: numpy and torch, which
+    take seconds to import, answer it with errors of their own.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            sys.stderr.write("deepspeech2: stopped by Ctrl-C\n")
+            sys.stderr.flush()
+            os._exit(1)
+        frame = frame.f_back
+    raise KeyboardInterrupt
