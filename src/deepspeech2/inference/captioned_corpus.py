@@ -56,7 +56,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class CaptionedClip:
+class Utterance:
     """What is said from `start_s` to `end_s`, and how well the model hears it there."""
 
     start_s: float
@@ -79,7 +79,7 @@ def spoken_text(cue: Cue) -> str:
     return " ".join(NOT_SAID.sub(" ", cue.text).split())
 
 
-def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> CaptionedClip | Dropped:
+def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> Utterance | Dropped:
     """
     Where a cue's words are said, within `margin_s` of its times.
 
@@ -106,12 +106,12 @@ def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) 
     if (start == 0 and first > 0) or (end == len(heard) and first + end < len(log_probs)):
         return Dropped(cue, "cut_off", score)  # it goes on where nobody looked
     start_s, end_s = listener.span_s(first + start, first + end)
-    return CaptionedClip(start_s, end_s, text, score)
+    return Utterance(start_s, end_s, text, score)
 
 
 def find_utterances(
     cues: Sequence[Cue], log_probs: np.ndarray, listener: Listener, rules: Rules
-) -> tuple[list[CaptionedClip], list[Dropped]]:
+) -> tuple[list[Utterance], list[Dropped]]:
     """
     Cues into utterances: neighbours joined, a little silence left around them, what is too short or too long dropped.
 
@@ -120,9 +120,9 @@ def find_utterances(
     """
     found = [find_cue(cue, log_probs, listener, rules) for cue in cues]
     dropped = [one for one in found if isinstance(one, Dropped)]
-    groups: list[list[tuple[Cue, CaptionedClip]]] = []
-    previous: CaptionedClip | None = None  # what the next one may be joined with
-    kept: CaptionedClip | None = None
+    groups: list[list[tuple[Cue, Utterance]]] = []
+    previous: Utterance | None = None  # what the next one may be joined with
+    kept: Utterance | None = None
     for cue, one in zip(cues, found, strict=True):
         if isinstance(one, Dropped):
             previous = None  # what it says lies somewhere here: nothing is joined over it
@@ -150,13 +150,13 @@ def find_utterances(
     return utterances, dropped
 
 
-def _joined(parts: Sequence[CaptionedClip]) -> CaptionedClip:
+def _joined(parts: Sequence[Utterance]) -> Utterance:
     letters = [len(part.text) for part in parts]
     score = float(np.average([part.score for part in parts], weights=letters))
-    return CaptionedClip(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
+    return Utterance(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
 
 
-def _padded(utterances: Sequence[CaptionedClip], log_probs: np.ndarray, listener: Listener) -> Iterator[CaptionedClip]:
+def _padded(utterances: Sequence[Utterance], log_probs: np.ndarray, listener: Listener) -> Iterator[Utterance]:
     """With up to PAD_S around them in which the model hears nothing, and half of the way to the next at most."""
     loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
     for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
@@ -173,7 +173,7 @@ def _padded(utterances: Sequence[CaptionedClip], log_probs: np.ndarray, listener
 
 
 def cut_clips(
-    blocks: Iterable[np.ndarray], utterances: Sequence[CaptionedClip], sampling_rate: int
+    blocks: Iterable[np.ndarray], utterances: Sequence[Utterance], sampling_rate: int
 ) -> Iterator[np.ndarray]:
     """The samples of each utterance, in order, from a stream of blocks: no more than an utterance is held."""
     spans = [(round(one.start_s * sampling_rate), round(one.end_s * sampling_rate)) for one in utterances]

@@ -18,9 +18,8 @@ from markupsafe import Markup
 
 from ..data.recordings import AudioError
 from ..decoding.decoder import Decoder, load_decoder
-from ..decoding.words import Word
 from ..model.loading import load_model
-from .captions import Cue, Limits, caption_files, make_cues
+from .captions import Cue, Limits, Word, caption_files, make_cues
 from .long_form import Listener
 from .media import read_blocks
 from .transcription import hear_phrases
