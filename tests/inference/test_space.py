@@ -1,4 +1,4 @@
-"""A Space's folder: what is in it and what is not; tests/inference/test_demo.py serves one."""
+"""A Space's folder: what is in it and what is not; tests/test_demo.py serves one."""
 
 import shutil
 from pathlib import Path
