@@ -43,11 +43,11 @@ $(STARTER)/librispeech_mini:
 	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
 
 $(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.installed
-	.venv/bin/python recipes/synthesize.py $@ $^ --hours 12 --num_proc $(cores)
+	.venv/bin/python recipes/synthesize.py $^ --output_dir $@ --hours 12
 
 $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/kokoro
-	.venv/bin/python recipes/synthesize.py $@ $^ --kokoro $(STARTER)/kokoro/package/voices --hours 1.2 --speakers 200 \
-	--test_minutes 1 --seed 1 --num_proc $(cores)
+	.venv/bin/python recipes/synthesize.py $^ --output_dir $@ --kokoro $(STARTER)/kokoro/package/voices --hours 1.2 \
+	--speakers 200 --test_minutes 1 --seed 1
 
 $(STARTER)/kokoro: | .venv/.installed
 	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }

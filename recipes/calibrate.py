@@ -14,15 +14,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_decoder_option,
-    add_model_argument,
-    add_output_option,
-    add_split_options,
-    new_parser,
-    split_arguments,
-)
+from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
 from deepspeech2.decoding.decoder import Decoder, frame_times
@@ -32,18 +24,19 @@ from deepspeech2.evaluation.reports import reliability_diagram, save_png
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import set_up_process
+from deepspeech2.system.files import write_whole
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/calibrate.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/calibrate.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument(
         "--check", nargs="+", default=[], metavar="SPLIT", help="splits to check on: SPLIT, CONFIG/SPLIT"
     )
-    add_split_options(parser)
-    add_decoder_option(parser)
-    add_compute_options(parser)
-    add_output_option(parser, "outputs/calibration")
+    options.add_split_options(parser)
+    options.add_decoder_option(parser)
+    options.add_compute_options(parser)
+    options.add_output_option(parser, "outputs/calibration")
     return parser
 
 
@@ -58,11 +51,12 @@ def main(argv: list[str]) -> int:
     own = Path(args.model, DECODER_NAME)
     if not args.decoder and own.is_file() and replace(read_options(own), calibration=None) != DecoderOptions():
         parser.error(f"{own} is not greedy and would be written over: name it by --decoder, or move it away")
-    corpora = {split: load_split(split_arguments(args), split) for split in dict.fromkeys([args.split, *args.check])}
-    options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
+    data = options.split_arguments(args)
+    corpora = {split: load_split(data, split) for split in dict.fromkeys([args.split, *args.check])}
+    raw_options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
     model, processor = load_model(args.model)
-    decoder = Decoder(processor, *frame_times(model, processor), options)
-    model.to(device)  # type: ignore[arg-type]
+    decoder = Decoder(processor, *frame_times(model, processor), raw_options)
+    model.to(device)
     judged = {}
     for split, of_split in corpora.items():
         with stored_split(model, processor, of_split, args.output_dir, args.batch_seconds) as stored:
@@ -79,10 +73,10 @@ def main(argv: list[str]) -> int:
     print("\n".join(lines))
     save_png(reliability_diagram(lines), args.output_dir / "reliability.png")
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
-    (args.output_dir / "calibration.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    write_whole(args.output_dir / "calibration.json", json.dumps(found, indent=2))
     written = args.decoder or own
     replaced = ", in place of the one that was there" if written.is_file() else ""
-    write_options(replace(options, calibration=calibration), written)
+    write_options(replace(raw_options, calibration=calibration), written)
     print(f"Decoder: {written}{replaced}")
     return 0
 

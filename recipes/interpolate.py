@@ -13,14 +13,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_model_argument,
-    add_output_option,
-    add_split_options,
-    new_parser,
-    split_arguments,
-)
+from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
@@ -32,9 +25,9 @@ from deepspeech2.training.methods.interpolation import models_between
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/interpolate.py", __doc__)
-    add_model_argument(parser, "start", "folder of the model before fine-tuning")
-    add_model_argument(parser, "tuned", "folder of the model after it")
+    parser = options.new_parser("recipes/interpolate.py", __doc__)
+    options.add_model_argument(parser, "start", "folder of the model before fine-tuning")
+    options.add_model_argument(parser, "tuned", "folder of the model after it")
     parser.add_argument(
         "--target", required=True, metavar="SPLIT", help="what was learnt: a split, or CONFIG/SPLIT, or held-out"
     )
@@ -49,9 +42,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="of the way from START (0) to TUNED (1) (default: 0 0.25 0.5 0.75 1)",
     )
-    add_split_options(parser, split="")
-    add_compute_options(parser)
-    add_output_option(parser, "outputs/interpolate", "folder of the chosen model, table and plot")
+    options.add_split_options(parser, split="")
+    options.add_compute_options(parser)
+    options.add_output_option(parser, "outputs/interpolate", "folder of the chosen model, table and plot")
     return parser
 
 
@@ -61,7 +54,7 @@ def main(argv: list[str]) -> int:
     if args.output_dir.resolve() in (Path(args.start).resolve(), Path(args.tuned).resolve()):
         parser.error(f"--output_dir {args.output_dir} would overwrite one of the two models; name another folder")
     device = set_up_process(args, shared=True)
-    corpora = [load_split(split_arguments(args), split) for split in (args.target, args.source)]
+    corpora = [load_split(options.split_arguments(args), split) for split in (args.target, args.source)]
     loaded = load_models([args.start, args.tuned])
     start, tuned = loaded[args.start], loaded[args.tuned]
     state = PartialState()

@@ -15,14 +15,8 @@ from statistics import median
 
 from accelerate import PartialState
 
+from deepspeech2.config import options
 from deepspeech2.config.arguments import DataArguments
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_model_argument,
-    add_output_file_option,
-    add_split_options,
-    new_parser,
-)
 from deepspeech2.data.manifests import write_transcripts
 from deepspeech2.data.splits import load_unlabelled
 from deepspeech2.decoding.pseudo_labels import pseudo_labels
@@ -33,14 +27,14 @@ from deepspeech2.system.devices import set_up_process
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/pseudo_label.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/pseudo_label.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument(
         "--min_confidence", type=float, default=0.9, help="texts below it are left out (default: %(default)s)"
     )
-    add_split_options(parser, split="train", transcribed=False)
-    add_compute_options(parser)
-    add_output_file_option(parser, "outputs/pseudo_labels.csv", "table of id, text and confidence")
+    options.add_split_options(parser, split="train", transcribed=False)
+    options.add_compute_options(parser)
+    options.add_output_file_option(parser, "outputs/pseudo_labels.csv", "table of id, text and confidence")
     return parser
 
 
@@ -54,7 +48,7 @@ def main(argv: list[str]) -> int:
         audio_column=args.audio_column,
     )
     model, processor = load_model(args.model)
-    model.eval().to(device)  # type: ignore[arg-type]
+    model.eval().to(device)
     batches = split_batches(load_unlabelled(data), processor, args.batch_seconds, transcribed=False)
     labels = pseudo_labels(model, processor, batches)
     state = PartialState()

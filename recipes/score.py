@@ -20,15 +20,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_decoder_option,
-    add_model_argument,
-    add_output_option,
-    add_split_options,
-    new_parser,
-    split_arguments,
-)
+from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import DecoderWorkers, load_decoder
 from deepspeech2.evaluation.metrics import compare
@@ -38,12 +30,13 @@ from deepspeech2.evaluation.scoring import score_model, write_utterances
 from deepspeech2.model.loading import load_models
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import count_workers, set_up_process
+from deepspeech2.system.files import write_whole
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/score.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/score.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
     parser.add_argument(
         "--baseline_decoder",
@@ -59,10 +52,10 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="first estimate the statistics of the batch norms on the split itself, without its transcripts",
     )
-    add_split_options(parser)
-    add_decoder_option(parser)
-    add_compute_options(parser, workers="decode, where a decoder is given")
-    add_output_option(parser, None, "folder to write into (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)")
+    options.add_split_options(parser)
+    options.add_decoder_option(parser)
+    options.add_compute_options(parser, workers="decode, where a decoder is given")
+    options.add_output_option(parser, None, "folder to write into (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)")
     return parser
 
 
@@ -70,7 +63,7 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     num_workers = count_workers(args.num_workers) if args.decoder or args.baseline_decoder else 0
     device = set_up_process(args, 1 + num_workers, shared=True)
-    corpora = load_split(split_arguments(args), args.split, args.group_by)
+    corpora = load_split(options.split_arguments(args), args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
     tested, baseline = (
         f"{model} with {decoder}" if decoder else model
@@ -89,7 +82,7 @@ def main(argv: list[str]) -> int:
     for name, (model_name, _) in systems.items():
         model, processor = models[model_name]
         decoder = decoders[name]
-        model.to(device)  # type: ignore[arg-type]
+        model.to(device)
         if args.reestimate_norms:
             reestimate_norms(model, split_batches(corpora, processor, args.batch_seconds, folder / "drops"))
         batches = split_batches(corpora, processor, args.batch_seconds, folder / "drops")
@@ -119,7 +112,7 @@ def main(argv: list[str]) -> int:
         "baseline": args.baseline,
         "comparison": comparison.to_dict() if comparison else None,
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
+    write_whole(folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False))
     named = " / ".join(part for part in (Path(args.dataset_name).name, args.dataset_config, args.split) if part)
     report = write_score_report(
         folder,

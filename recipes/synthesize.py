@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeech2.config.options import add_output_option, new_parser
+from deepspeech2.config import options
 from deepspeech2.data.synthesis import kokoro
 from deepspeech2.data.synthesis.reading_corpus import read_sentences, synthesize_reading
 from deepspeech2.data.synthesis.voices import CREDIT
@@ -23,7 +23,7 @@ from deepspeech2.system.devices import count_workers
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/synthesize.py", __doc__)
+    parser = options.new_parser("recipes/synthesize.py", __doc__)
     parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="plain English text in UTF-8")
     parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
     parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
     parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
     parser.add_argument("--num_workers", type=int, default=0, help="processes; 0: one a core (default: 0)")
-    add_output_option(parser, "outputs/synthesize", "new folder for the corpus")
+    options.add_output_option(parser, "outputs/synthesize", "new folder for the corpus")
     return parser
 
 

@@ -13,14 +13,14 @@ import argparse
 from itertools import chain
 from pathlib import Path
 
-from deepspeech2.config.options import add_output_file_option, new_parser
+from deepspeech2.config import options
 from deepspeech2.decoding.language_model import HeldOut, keep, read_sentences, split_transcripts, train_language_model
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.command_line import run, set_up_log
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/train_lm.py", __doc__)
+    parser = options.new_parser("recipes/train_lm.py", __doc__)
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="plain text in UTF-8")
     parser.add_argument(
         "--order", type=int, default=3, help="words of the longest n-gram, 2 to 5 (default: %(default)s)"
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--leave_out", nargs="+", default=[], metavar="DATASET::SPLIT", help="splits that will be scored: see above"
     )
-    add_output_file_option(parser, "outputs/lm.arpa", "ARPA file to write")
+    options.add_output_file_option(parser, "outputs/lm.arpa", "ARPA file to write")
     return parser
 
 

@@ -13,14 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_model_argument,
-    add_output_option,
-    add_split_options,
-    new_parser,
-    split_arguments,
-)
+from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import Decoder, frame_times
 from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, write_options
@@ -29,22 +22,23 @@ from deepspeech2.evaluation.reports import heat_map, save_png
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import count_workers, set_up_process
+from deepspeech2.system.files import write_whole
 
 ALPHAS = [0.2, 0.4, 0.6, 0.8, 1.0]
 BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/tune_decoder.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/tune_decoder.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument("language_model", metavar="LM", help="ARPA file, as train_lm.py writes")
     parser.add_argument("--alphas", nargs="+", type=float, default=ALPHAS, help="weights to try (default: %(default)s)")
     parser.add_argument("--betas", nargs="+", type=float, default=BETAS, help="nats for a word (default: %(default)s)")
     parser.add_argument("--beam_size", type=int, default=100, help="texts kept at each frame (default: %(default)s)")
     parser.add_argument("--hotwords", nargs="+", default=[], metavar="WORD", help="words that are preferred")
-    add_split_options(parser)
-    add_compute_options(parser, workers="decode")
-    add_output_option(parser, "outputs/decoder")
+    options.add_split_options(parser)
+    options.add_compute_options(parser, workers="decode")
+    options.add_output_option(parser, "outputs/decoder")
     return parser
 
 
@@ -52,20 +46,20 @@ def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     num_workers = count_workers(args.num_workers)
     device = set_up_process(args)
-    corpora = load_split(split_arguments(args), args.split)
+    corpora = load_split(options.split_arguments(args), args.split)
     model, processor = load_model(args.model)
     start = DecoderOptions(beam_size=args.beam_size, language_model=args.language_model, hotwords=tuple(args.hotwords))
     times = frame_times(model, processor)
     Decoder(processor, *times, start)  # its faults come before the work
     alphas, betas = sorted(set(args.alphas)), sorted(set(args.betas))
-    options = [replace(start, alpha=alpha, beta=beta) for alpha, beta in itertools.product(alphas, betas)]
-    model.to(device)  # type: ignore[arg-type]
+    tried_options = [replace(start, alpha=alpha, beta=beta) for alpha, beta in itertools.product(alphas, betas)]
+    model.to(device)
     with stored_split(model, processor, corpora, args.output_dir, args.batch_seconds) as stored:
-        trials = try_options(stored, Decoder(processor, *times), [DecoderOptions(), *options], num_workers)
+        trials = try_options(stored, Decoder(processor, *times), [DecoderOptions(), *tried_options], num_workers)
 
     greedy, *tried = trials
     best = best_trial(tried)
-    (args.output_dir / "trials.md").write_text(trials_table(trials), encoding="utf-8")
+    write_whole(args.output_dir / "trials.md", trials_table(trials))
     wers = np.array([trial.scores.wer for trial in tried]).reshape(len(alphas), len(betas))
     save_png(heat_map(alphas, betas, wers), args.output_dir / "heat_map.png")
     write_options(best.options, args.output_dir / DECODER_NAME)

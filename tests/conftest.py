@@ -37,10 +37,11 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def seeds() -> None:
-    """Every test starts from the same state of the global random generators."""
+    """Every test starts from the same state of the global random generators, on one thread."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

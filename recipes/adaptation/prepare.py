@@ -22,7 +22,7 @@ from corpora import (
     write_telephone,
 )
 
-from deepspeech2.config.options import add_output_option, new_parser
+from deepspeech2.config import options
 from deepspeech2.system.command_line import run, set_up_log
 
 SPEAKER, POOL_MINUTES = "460", 15  # of clean/validation, 19.7 minutes: 4.7 are the test
@@ -31,7 +31,7 @@ TELEPHONE_MINUTES, SNR_DB = 60, 10
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/adaptation/prepare.py", __doc__)
+    parser = options.new_parser("recipes/adaptation/prepare.py", __doc__)
     parser.add_argument("mini", type=Path, metavar="LIBRISPEECH_MINI", help="folder of librispeech_mini")
     parser.add_argument(
         "--minutes", type=float, nargs="+", default=[1, 5, 15], help="of the speaker, to train on (default: 1 5 15)"
@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", default="recipes/quickstart/starter", help="that gets another head (default: %(default)s)"
     )
-    add_output_option(parser, "outputs/adaptation/data")
+    options.add_output_option(parser, "outputs/adaptation/data")
     return parser
 
 

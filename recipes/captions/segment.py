@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from deepspeech2.config.options import add_compute_options, add_model_argument, add_output_option, new_parser
+from deepspeech2.config import options
 from deepspeech2.inference.captioned_corpus import Rules, write_corpus
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.model.loading import load_model
@@ -22,8 +22,8 @@ from deepspeech2.system.devices import set_up_process
 
 def make_parser() -> argparse.ArgumentParser:
     rules = Rules()
-    parser = new_parser("recipes/captions/segment.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/captions/segment.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio or video, captions beside it")
     for name, what in {
         "min_score": "cues that fit the speech worse are left out; 0 is perfect",
@@ -34,8 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", type=float, default=getattr(rules, name), help=f"{what} (default: %(default)s)"
         )
-    add_compute_options(parser, batches=False)
-    add_output_option(parser, "outputs/captioned", "new folder for the corpus")
+    options.add_compute_options(parser, batches=False)
+    options.add_output_option(parser, "outputs/captioned", "new folder for the corpus")
     return parser
 
 

@@ -16,14 +16,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from deepspeech2.config.options import (
-    add_compute_options,
-    add_model_argument,
-    add_output_option,
-    add_split_options,
-    new_parser,
-    split_arguments,
-)
+from deepspeech2.config import options
 from deepspeech2.data.splits import load_other_split, load_split
 from deepspeech2.decoding.tuning import stored_split
 from deepspeech2.evaluation.reports import rejection_curves, save_png
@@ -43,8 +36,8 @@ from deepspeech2.system.devices import set_up_process
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/commands/calibrate.py", __doc__)
-    add_model_argument(parser)
+    parser = options.new_parser("recipes/commands/calibrate.py", __doc__)
+    options.add_model_argument(parser)
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
     parser.add_argument(
         "--outside",
@@ -66,9 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="share of near misses that may be accepted (default: %(default)s)",
     )
     parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="measure this one, calibrate nothing")
-    add_split_options(parser)
-    add_compute_options(parser)
-    add_output_option(parser, "outputs/commands")
+    options.add_split_options(parser)
+    options.add_compute_options(parser)
+    options.add_output_option(parser, "outputs/commands")
     return parser
 
 
@@ -78,11 +71,11 @@ def main(argv: list[str]) -> int:
     if not all(0 <= share < 1 for share in shares):
         make_parser().error(f"--false_accepts and --hard_accepts are {shares}; expected shares from 0 to below 1")
     device = set_up_process(args)
-    corpora = {args.split: load_split(split_arguments(args), args.split)}
+    corpora = {args.split: load_split(options.split_arguments(args), args.split)}
     corpora |= {name: load_other_split(name) for name in args.outside}
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
-    model.to(device)  # type: ignore[arg-type]
+    model.to(device)
     judged, hard = {}, []
     for name, of_split in corpora.items():
         with stored_split(

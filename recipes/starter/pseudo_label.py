@@ -11,7 +11,7 @@ import argparse
 
 from whisper import SAMPLING_RATE, Whisper
 
-from deepspeech2.config.options import add_output_file_option, new_parser
+from deepspeech2.config import options
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.manifests import write_transcripts
 from deepspeech2.data.recordings import open_audio
@@ -22,10 +22,10 @@ LOWEST_LOG_PROBABILITY = -0.6
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/starter/pseudo_label.py", __doc__)
+    parser = options.new_parser("recipes/starter/pseudo_label.py", __doc__)
     parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="folder of librispeech_mini")
     parser.add_argument("--count", type=int, help="of the first utterances alone")
-    add_output_file_option(parser, "outputs/starter/pseudo_labels.csv", "table of id and text")
+    options.add_output_file_option(parser, "outputs/starter/pseudo_labels.csv", "table of id and text")
     return parser
 
 

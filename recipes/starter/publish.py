@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from deepspeech2.config import options
 from deepspeech2.config.arguments import DataArguments
-from deepspeech2.config.options import add_output_option, new_parser
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream
 from deepspeech2.evaluation.reports import EvaluatedSplit, write_model_card
@@ -39,9 +39,9 @@ LIMITS = [
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = new_parser("recipes/starter/publish.py", __doc__)
+    parser = options.new_parser("recipes/starter/publish.py", __doc__)
     parser.add_argument("--run", type=Path, default=Path("outputs/starter/run"), help="(default: %(default)s)")
-    add_output_option(parser, "recipes/quickstart/starter")
+    options.add_output_option(parser, "recipes/quickstart/starter")
     return parser
 
 

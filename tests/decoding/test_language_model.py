@@ -124,7 +124,8 @@ def test_the_recipe_reads_texts_and_transcripts(repository, tmp_path, capsys):
     assert len(transcripts) == 12
     (tmp_path / "text.txt").write_text(f"{transcripts[0].upper()}!\nabc cba\n")
     main = runpy.run_path(str(repository / "recipes" / "train_lm.py"))["main"]
-    argv = [str(tmp_path / "text.txt"), str(tmp_path / "lm.arpa"), "--model", str(tmp_path / "model"), "--order", "2"]
+    argv = [str(tmp_path / "text.txt"), "--output_file", str(tmp_path / "lm.arpa"), "--order", "2"]
+    argv += ["--model", str(tmp_path / "model")]
     assert main([*argv, "--leave_out", f"{manifest}::test"]) == 0
     assert "text.txt: 1 sentences left out" in capsys.readouterr().out
     assert main([*argv, "--transcripts_of", f"{manifest}::test"]) == 0

@@ -45,8 +45,9 @@ def folder(tmp_path_factory):
 
 
 def label(folder, min_confidence: float) -> list[dict]:
-    words = [str(folder / "model"), str(folder / "labels.csv"), "--dataset_name", str(folder / "recordings")]
-    runpy.run_path(str(RECIPE))["main"]([*words, "--min_confidence", str(min_confidence)])
+    words = [str(folder / "model"), "--dataset_name", str(folder / "recordings")]
+    words += ["--output_file", str(folder / "labels.csv"), "--min_confidence", str(min_confidence)]
+    runpy.run_path(str(RECIPE))["main"](words)
     with (folder / "labels.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -70,13 +71,18 @@ def test_the_recipe_keeps_what_the_model_is_sure_of(folder, capsys):
     assert {row["id"]: row["text"] for row in corpus.stream} == {row["id"]: row["text"] for row in kept}
 
 
-def test_labels_are_what_the_model_hears(folder):
+def test_labels_are_the_models_transcripts_sorted_by_id(folder):
     model, processor = tiny.new_model()
     (batch,) = tiny.batches(tiny.write_corpus(folder / "told", "u", 4), model, processor, 1, 4, folder)
-    heard = list(pseudo_labels(model.eval(), processor, [batch]))
+    labels = pseudo_labels(model.eval(), processor, [batch])
     outputs = model(batch["input_features"], batch["attention_mask"])
-    assert [one.id for one in heard] == batch["ids"] and [one.duration_s for one in heard] == batch["durations_s"]
-    assert [one.text for one in heard] == processor.batch_decode(outputs.logits.argmax(-1))
-    assert [one.confidence for one in heard] == pytest.approx(
-        confidences(outputs.logits.detach(), outputs.output_lengths, 0).tolist()
-    )
+    order = sorted(range(4), key=lambda place: batch["ids"][place])
+    expected = {
+        "id": batch["ids"],
+        "duration_s": batch["durations_s"],
+        "text": processor.batch_decode(outputs.logits.argmax(-1)),
+        "confidence": confidences(outputs.logits.detach(), outputs.output_lengths, 0).tolist(),
+    }
+    for name, values in expected.items():
+        found = [getattr(label, name) for label in labels]
+        assert found == (pytest.approx if name == "confidence" else list)([values[place] for place in order])

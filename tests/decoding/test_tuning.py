@@ -110,7 +110,7 @@ def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys
              for name in ("tune_decoder", "score")}  # fmt: skip
     data = ["--dataset_name", str(folder / "u.csv")]
     out = ["--output_dir", str(tmp_path / "decoder")]
-    grid = ["--alphas", "0.2", "0.6", "--betas", "0", "2", "--beam_size", "10", "--processes", "1"]
+    grid = ["--alphas", "0.2", "0.6", "--betas", "0", "2", "--beam_size", "10", "--num_workers", "1"]
     assert mains["tune_decoder"]([str(folder / "model"), str(folder / "lm.arpa"), *data, *grid, *out]) == 0
     assert "widen --" in capsys.readouterr().out
     assert len((tmp_path / "decoder" / "trials.md").read_text().splitlines()) == 2 + 1 + 4

@@ -16,14 +16,7 @@ from deepspeech2.config.parser import parse_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path for path in (ROOT / "recipes").rglob("*.py") if "def main(" in path.read_text(encoding="utf-8"))
-DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted(ROOT.glob("docs/*.md")),
-    *sorted((ROOT / "recipes").rglob("*.md")),
-]
-
-
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md"), *(ROOT / "recipes").rglob("*.md")]
 CONSOLE = sorted((ROOT / "src" / "deepspeech2" / "cli").glob("*.py"))
 CALLED = re.compile(rf"recipes/[\w/]+\.py|(?:^|-m )deepspeech2 (?:{'|'.join(COMMANDS)})")
 

@@ -4,8 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
+import torch
+
+from deepspeech2.system import devices
+from deepspeech2.system.devices import count_workers, set_up_process
 
 MAKE_TENSOR = """
 import json, os, resource, sys, torch
@@ -38,3 +43,27 @@ def given() -> bool:
 def test_new_memory_comes_in_large_pages():
     """64 MiB are 16,384 pages of 4 KiB, but 32 of 2 MiB."""
     assert faults_of("small") > 16_000 and faults_of("large") < 2_000
+
+
+def test_a_process_keeps_a_core_for_each_worker_beside_the_model(monkeypatch):
+    """Eight cores: two processes have four each; two workers of a process leave two threads; never fewer than one."""
+    monkeypatch.setattr(devices, "available_cpus", lambda: 8)
+    for processes, workers, threads in ((1, 1, 7), (2, 2, 2), (2, 4, 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        assert set_up_process(Namespace(device="cpu", cpu_threads=0), workers) == torch.device("cpu")
+        assert torch.get_num_threads() == threads
+        assert [count_workers(asked) for asked in (0, 3)] == [8 // processes, 3]
+    set_up_process(Namespace(device="cpu", cpu_threads=5))
+    assert torch.get_num_threads() == 5
+    with pytest.raises(ValueError, match="--num_workers is -1; expected a number of processes"):
+        count_workers(-1)
+
+
+def test_several_processes_that_cannot_share_are_refused(monkeypatch):
+    """Before they join: one that does all the work itself, and several on one GPU."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="runs in one process, but 2 were started: start it by `python`"):
+        set_up_process(Namespace(device="cpu", cpu_threads=0))
+    monkeypatch.setattr(devices, "choose_device", torch.device)
+    with pytest.raises(ValueError, match="--device cuda:1 puts all 2 processes on one GPU"):
+        set_up_process(Namespace(device="cuda:1", cpu_threads=0), shared=True)

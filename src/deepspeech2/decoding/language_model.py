@@ -1,12 +1,14 @@
-"""A word n-gram from plain text, spelled as the model spells it: what beam search asks how likely a text is."""
+"""A word n-gram language model for beam search, trained on plain text that is normalised as the model's transcripts."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 from ..data.splits import load_other_split
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.files import write_whole
 from ..system.network import reading
 
 UNKNOWN = "<unk>"
@@ -72,7 +74,7 @@ def split_transcripts(name: str, processor: DeepSpeech2Processor) -> Iterator[st
 
 class HeldOut:
     """
-    Transcripts that a language model must not have read: it would give away what is scored with it.
+    Transcripts that a language model must not be trained on, since it is scored on them.
 
     Args:
         transcripts: normalised.
@@ -150,9 +152,8 @@ def train_language_model(
     unigrams.word_to_count.setdefault(UNKNOWN, 0)
     counts.cal_bow()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
-        counts.print_as_arpa(file)
-    part.rename(path)
+    arpa = StringIO()
+    counts.print_as_arpa(arpa)
+    write_whole(path, arpa.getvalue())
     vocabulary = len(unigrams.word_to_f) - len(MARKERS)
     return LanguageModelFacts(num_sentences, num_words, vocabulary, unigrams.word_to_f[UNKNOWN])

@@ -17,6 +17,7 @@ from ..data.corpora import Corpus
 from ..evaluation.metrics import Scores, Utterance, score
 from ..evaluation.predictions import predict, split_batches
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.markdown import markdown_table
 from .decoder import Decoder
 from .options import DecoderOptions
 
@@ -157,12 +158,12 @@ def best_trial(trials: Sequence[Trial]) -> Trial:
 
 def trials_table(trials: Sequence[Trial]) -> str:
     """In Markdown, in the order of the trials."""
-    lines = ["| decoder | alpha | beta | WER % | CER % |", "|---|---:|---:|---:|---:|"]
+    rows = []
     for trial in trials:
         one = trial.options
-        weights = f"beam {one.beam_size} | {one.alpha:g} | {one.beta:g}" if one.beam_size else "greedy | | "
-        lines.append(f"| {weights} | {100 * trial.scores.wer:.2f} | {100 * trial.scores.cer:.2f} |")
-    return "\n".join(lines) + "\n"
+        decoder = [f"beam {one.beam_size}", f"{one.alpha:g}", f"{one.beta:g}"] if one.beam_size else ["greedy", "", ""]
+        rows.append([*decoder, f"{100 * trial.scores.wer:.2f}", f"{100 * trial.scores.cer:.2f}"])
+    return markdown_table(["decoder", "alpha", "beta", "WER %", "CER %"], rows)
 
 
 def edges_of(best: DecoderOptions, trials: Sequence[Trial]) -> list[str]:

@@ -16,6 +16,7 @@ from accelerate.utils import broadcast, gather_object, reduce
 from torch import nn
 from transformers import ProcessorMixin
 
+from ..system.files import write_whole
 from .metrics import Scores, Utterance, score
 from .predictions import predict
 
@@ -163,7 +164,7 @@ def write_utterances(scores: Scores, path: Path) -> None:
     """A line of JSON for each utterance: texts, rates and counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join(lines) + "\n")
 
 
 def read_utterances(path: Path) -> list[Utterance]:

@@ -1,4 +1,4 @@
-"""A recording with its captions into utterances to train on, found by forced alignment; doubtful ones are left out."""
+"""A training corpus from captioned recordings: each cue is found by forced alignment, doubtful ones are left out."""
 
 import csv
 import logging
@@ -32,8 +32,8 @@ NOT_SAID = re.compile(
 class Rules:
     """
     Args:
-        min_score: log-probability of the text less that of the likeliest symbols, a letter: 0 where the model hears
-            just what is written.
+        min_score: log-probability of the text less that of the likeliest symbols, a letter: 0 where the model's
+            transcript is the caption.
         margin_s: by how much captions may be early or late.
         min_duration_s, max_duration_s: of an utterance; cues are joined up to the latter.
     """
@@ -45,7 +45,7 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.min_score >= 0:
-            raise ValueError(f"min_score is {self.min_score}; expected less than 0, the score of what is heard best")
+            raise ValueError(f"min_score is {self.min_score}; expected less than 0, the best score that there is")
         if self.margin_s < 0:
             raise ValueError(f"margin_s is {self.margin_s}; expected 0 or more seconds")
         if not 0 <= self.min_duration_s < self.max_duration_s:
@@ -56,8 +56,8 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """What is said from `start_s` to `end_s`, and how well the model hears it there."""
+class CaptionedClip:
+    """An utterance of a recording, from `start_s` to `end_s`, and the score of its text there."""
 
     start_s: float
     end_s: float
@@ -79,7 +79,7 @@ def spoken_text(cue: Cue) -> str:
     return " ".join(NOT_SAID.sub(" ", cue.text).split())
 
 
-def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> Utterance | Dropped:
+def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> CaptionedClip | Dropped:
     """
     Where a cue's words are said, within `margin_s` of its times.
 
@@ -93,25 +93,25 @@ def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) 
     if listener.processor.unknown_characters(normalized):
         return Dropped(cue, "unknown_characters")
     first = max(round((cue.start_s - rules.margin_s) / listener.frame_s), 0)
-    heard = log_probs[first : max(round((cue.end_s + rules.margin_s) / listener.frame_s), 0)]
+    window = log_probs[first : max(round((cue.end_s + rules.margin_s) / listener.frame_s), 0)]
     labels = np.array(listener.processor.encode(normalized))
     try:
-        alignment = align(heard, labels, listener.blank, free_ends=True)
+        alignment = align(window, labels, listener.blank, free_ends=True)
     except Infeasible:  # also where the recording ends before the captions do
         return Dropped(cue, "too_much_text")
-    score = (alignment.score - float(heard.max(axis=1).astype(np.float64).sum())) / len(labels)
+    score = (alignment.score - float(window.max(axis=1).astype(np.float64).sum())) / len(labels)
     start, end = int(alignment.starts[0]), int(alignment.ends[-1])
     if score < rules.min_score:
         return Dropped(cue, "poorly_heard", score)
-    if (start == 0 and first > 0) or (end == len(heard) and first + end < len(log_probs)):
+    if (start == 0 and first > 0) or (end == len(window) and first + end < len(log_probs)):
         return Dropped(cue, "cut_off", score)  # it goes on where nobody looked
     start_s, end_s = listener.span_s(first + start, first + end)
-    return Utterance(start_s, end_s, text, score)
+    return CaptionedClip(start_s, end_s, text, score)
 
 
 def find_utterances(
     cues: Sequence[Cue], log_probs: np.ndarray, listener: Listener, rules: Rules
-) -> tuple[list[Utterance], list[Dropped]]:
+) -> tuple[list[CaptionedClip], list[Dropped]]:
     """
     Cues into utterances: neighbours joined, a little silence left around them, what is too short or too long dropped.
 
@@ -120,9 +120,9 @@ def find_utterances(
     """
     found = [find_cue(cue, log_probs, listener, rules) for cue in cues]
     dropped = [one for one in found if isinstance(one, Dropped)]
-    groups: list[list[tuple[Cue, Utterance]]] = []
-    previous: Utterance | None = None  # what the next one may be joined with
-    kept: Utterance | None = None
+    groups: list[list[tuple[Cue, CaptionedClip]]] = []
+    previous: CaptionedClip | None = None  # what the next one may be joined with
+    kept: CaptionedClip | None = None
     for cue, one in zip(cues, found, strict=True):
         if isinstance(one, Dropped):
             previous = None  # what it says lies somewhere here: nothing is joined over it
@@ -150,30 +150,30 @@ def find_utterances(
     return utterances, dropped
 
 
-def _joined(parts: Sequence[Utterance]) -> Utterance:
+def _joined(parts: Sequence[CaptionedClip]) -> CaptionedClip:
     letters = [len(part.text) for part in parts]
     score = float(np.average([part.score for part in parts], weights=letters))
-    return Utterance(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
+    return CaptionedClip(parts[0].start_s, parts[-1].end_s, " ".join(part.text for part in parts), score)
 
 
-def _padded(utterances: Sequence[Utterance], log_probs: np.ndarray, listener: Listener) -> Iterator[Utterance]:
-    """With up to PAD_S around them in which the model hears nothing, and half of the way to the next at most."""
+def _padded(utterances: Sequence[CaptionedClip], log_probs: np.ndarray, listener: Listener) -> Iterator[CaptionedClip]:
+    """With up to PAD_S around them without letters of the model's, and half-way to the next at most."""
     loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
     for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
         earliest = max(one.start_s - PAD_S, (before.end_s + one.start_s) / 2 if before else 0.0)
         latest = min(one.end_s + PAD_S, (one.end_s + after.start_s) / 2 if after else float("inf"))
         frames = [round(time_s / listener.frame_s) for time_s in (earliest, one.start_s, one.end_s, latest)]
-        heard_before = np.flatnonzero(loud[frames[0] : frames[1]])
-        heard_after = np.flatnonzero(loud[frames[2] : frames[3]])
-        if len(heard_before):
-            earliest = one.start_s - (frames[1] - frames[0] - 1 - heard_before[-1]) * listener.frame_s
-        if len(heard_after):
-            latest = one.end_s + heard_after[0] * listener.frame_s
+        letters_before = np.flatnonzero(loud[frames[0] : frames[1]])
+        letters_after = np.flatnonzero(loud[frames[2] : frames[3]])
+        if len(letters_before):
+            earliest = one.start_s - (frames[1] - frames[0] - 1 - letters_before[-1]) * listener.frame_s
+        if len(letters_after):
+            latest = one.end_s + letters_after[0] * listener.frame_s
         yield replace(one, start_s=max(float(min(earliest, one.start_s)), 0.0), end_s=float(max(latest, one.end_s)))
 
 
 def cut_clips(
-    blocks: Iterable[np.ndarray], utterances: Sequence[Utterance], sampling_rate: int
+    blocks: Iterable[np.ndarray], utterances: Sequence[CaptionedClip], sampling_rate: int
 ) -> Iterator[np.ndarray]:
     """The samples of each utterance, in order, from a stream of blocks: no more than an utterance is held."""
     spans = [(round(one.start_s * sampling_rate), round(one.end_s * sampling_rate)) for one in utterances]
@@ -256,7 +256,7 @@ class CorpusWriter:
         if not self._rows:
             raise ValueError(
                 f"no cue could be used ({dict(self.reasons)}; {self._aside / 'dropped.csv'} lists them): are the "
-                "captions those of the recordings? A weak model hears little: lower --min_score to trust them more"
+                "captions those of the recordings? A weak model scores low: lower --min_score to trust captions more"
             )
         header = ["file_name", "text", "id", "speaker_id", "start_s", "end_s", "score"]
         _write(self._aside / "metadata.csv", header, self._rows)

@@ -88,7 +88,7 @@ def test_where_no_command_is_above_what_must_be_rejected_nothing_is_accepted():
 
 
 @pytest.mark.parametrize(
-    ("some", "counts"), [([judged(-1)], "1 are commands .* and 0 are outside"), (outside(-1), "0 are")]
+    ("some", "counts"), [([judged(-1)], "1 are commands .* and 0 are out of the grammar"), (outside(-1), "0 are")]
 )
 def test_one_kind_alone_is_refused(some, counts):
     with pytest.raises(ValueError, match=f"{counts}.*--outside"):

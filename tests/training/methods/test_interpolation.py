@@ -72,9 +72,9 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
         for one in model_of(seed):
             one.save_pretrained(tmp_path / name)
     main = runpy.run_path(str(repository / "recipes" / "interpolate.py"))["main"]
-    words = [str(tmp_path / name) for name in ("start", "tuned", "out")]
+    words = [str(tmp_path / name) for name in ("start", "tuned")]
     options = ["--dataset_name", str(target), "--target", "new", "--source", f"{source}::old"]
-    main([*words, *options, "--alphas", "1", "0", "0.5"])
+    main([*words, *options, "--alphas", "1", "0", "0.5", "--output_dir", str(tmp_path / "out")])
     table = (tmp_path / "out" / "interpolation.md").read_text()
     rows = re.findall(r"^\| (\**)([\d.]+)\**.*?([\d.]+)\** \|$", table, flags=re.MULTILINE)
     assert [share for _, share, _ in rows] == ["0", "0.5", "1"]
@@ -84,8 +84,9 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
     assert (tmp_path / "out" / "interpolation.png").stat().st_size > 5000
     assert f"Kept {chosen} of the way" in capsys.readouterr().out
     saved, _ = load_model(str(tmp_path / "out"))
-    ends = [load_model(word)[0].state_dict() for word in words[:2]]
+    ends = [load_model(word)[0].state_dict() for word in words]
     expected = interpolated(*ends, float(chosen))
     assert all(one.equal(expected[name]) for name, one in saved.state_dict().items())
-    with pytest.raises(SystemExit, match="would overwrite one of the two models"):
-        main([words[0], words[1], words[1], *options])
+    with pytest.raises(SystemExit):
+        main([*words, *options, "--output_dir", words[1]])
+    assert "would overwrite one of the two models" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""Commands from what a model hears: the likeliest sentence of a grammar, its slots, and whether it was one at all.
+"""
+Commands from log-probabilities: the likeliest sentence of a grammar, its slots, and whether it is accepted.
 
 >>> recogniser = load_recogniser(model, processor, Path("home.yaml"), Path("commands.json"))
 >>> command = recogniser.recognise(log_probs)
@@ -25,7 +26,7 @@ from .grammar import Grammar, Value, read_grammar
 @dataclass(frozen=True)
 class Acceptance:
     """
-    When a sentence of the grammar is taken for what was said. Its score is a log-likelihood ratio, in nats a letter:
+    When the likeliest sentence of the grammar is accepted. Its score is a log-likelihood ratio, in nats a letter:
     that of the best path through the grammar less that of the garbage path, which may say anything, by the letters of
     the sentence; 0 is the best there is. A sum that is not shared out would take any noise for the shortest command.
 
@@ -87,7 +88,7 @@ class CommandRecogniser:
         processor: the model's.
         frame_s: seconds from one output frame to the next.
         first_frame_s: the middle of output frame 0.
-        acceptance: when a command is taken for one.
+        acceptance: when a command is accepted.
 
     Raises:
         ValueError: words that the vocabulary cannot write, or two of a slot that it writes alike and whose values
@@ -112,8 +113,8 @@ class CommandRecogniser:
     @property
     def trims(self) -> bool:
         """
-        Recordings are to be heard without the silence at their ends: it moves the mean and deviation of a clip's
-        features, and with them all that is heard. Fixed statistics do not mind, and are of streams, which have silence.
+        Whether silence at the ends of recordings is to be cut off: it moves the mean and deviation of a clip's
+        features, and with them the transcript. Fixed statistics do not move; they are for streams, which have silence.
         """
         return self.processor.feature_extractor.normalization != "fixed"
 
@@ -180,7 +181,7 @@ def load_recogniser(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
 ) -> CommandRecogniser:
     """
-    Of a model, by the files of a grammar and, of recipes/commands/calibrate.py, of when to accept.
+    A recogniser of a model, by the file of a grammar and a commands.json of recipes/commands/calibrate.py.
 
     Raises:
         ValueError: a fault of either file.
@@ -208,5 +209,5 @@ def read_acceptance(path: Path) -> Acceptance:
 
 
 def write_acceptance(path: Path, acceptance: Acceptance, facts: Mapping[str, object]) -> None:
-    """With what it was found by."""
+    """A commands.json, with the facts of its calibration."""
     write_whole(path, json.dumps(asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n")

@@ -1,4 +1,4 @@
-"""What is a command and what is not: a threshold by the speech that must be rejected, and what it costs."""
+"""The rejection threshold of voice commands: its calibration on speech that must be rejected, and what it costs."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +22,8 @@ Meaning = tuple[str, dict[str, Value]]  # of a sentence of the grammar: the comm
 @dataclass(frozen=True)
 class Judged:
     """
-    An utterance that was recognised; `meant` is what its transcript says, None where it is outside the grammar, and
-    `greedy` what the model writes without a grammar, if that is a sentence of it.
+    An utterance that was recognised; `meant` is what its transcript says, None where the grammar lacks it, and `greedy`
+    the greedy transcript, if that is a sentence of the grammar.
     """
 
     id: str
@@ -69,25 +69,25 @@ def find_acceptance(
     judged: Sequence[Judged], hard: Sequence[Judged], false_accepts: float, hard_accepts: float
 ) -> Acceptance:
     """
-    The threshold that accepts at most a share of what is outside the grammar and of near misses, and rejects the fewest
+    The threshold that accepts at most a share of out-of-grammar speech and of near misses, and rejects the fewest
     commands; and a confidence by how often a score was right, among all that was judged.
 
     Args:
-        judged: inside the grammar and outside.
+        judged: commands and out-of-grammar speech.
         hard: near misses.
         false_accepts, hard_accepts: the shares, from 0 to 1.
 
     Raises:
-        ValueError: nothing inside that was heard rightly, or neither anything outside nor a near miss.
+        ValueError: no command that was recognised rightly, or neither out-of-grammar speech nor a near miss.
     """
     inside = [one.command.score for one in judged if one.right]
     outside = [one.command.score for one in judged if one.meant is None]
     misses = [one.command.score for one in hard]
     if not inside or not (outside or misses):
         raise ValueError(
-            f"of {len(judged)} utterances {len(inside)} are commands of the grammar that were heard rightly and "
-            f"{len(outside)} are outside, and there are {len(misses)} near misses; expected some commands, and some of "
-            "the others: name speech that is no command by --outside"
+            f"of {len(judged)} utterances {len(inside)} are commands that were recognised rightly and "
+            f"{len(outside)} are out of the grammar, and there are {len(misses)} near misses; expected some commands, "
+            "and some of the others: name speech that is no command by --outside"
         )
     strictest = max(_just_rejected(outside, false_accepts), _just_rejected(misses, hard_accepts))
     lowest = min((score for score in inside if score > strictest), default=None)
@@ -151,7 +151,7 @@ def summary(judged: Sequence[Judged], hard: Sequence[Judged], threshold: float) 
 class TradeOff(NamedTuple):
     """
     Args:
-        accepted, lost: (N,) shares of what is outside that is accepted, and of the commands that are rejected or
+        accepted, lost: (N,) shares of out-of-grammar speech that is accepted, and of the commands that are rejected or
             mistaken, by threshold, the strictest first.
         chosen: both at the threshold that was taken.
     """
@@ -172,7 +172,7 @@ def trade_off(inside: Sequence[Judged], outside: Sequence[Judged], threshold: fl
 
 
 def warning(judged: Sequence[Judged], false_accepts: float) -> str:
-    """What the number of utterances outside cannot show, in words; empty where it can."""
+    """Says where there is too little out-of-grammar speech to measure the share that is accepted; else empty."""
     total = sum(one.meant is None for one in judged)
     needed = round(3 / false_accepts) if false_accepts else 0
     if not needed or total >= needed:
@@ -186,7 +186,7 @@ def warning(judged: Sequence[Judged], false_accepts: float) -> str:
 
 
 def write_judged(path: Path, judged: Mapping[str, Sequence[Judged]], acceptance: Acceptance) -> None:
-    """A line for each utterance of each split: what was said, what was heard, and whether it is accepted."""
+    """A line for each utterance of each split: its transcript, the recognised sentence, and whether it is accepted."""
     lines = []
     for split, some in judged.items():
         for one in some:
