@@ -178,6 +178,8 @@ class DeepSpeech2Adapter(nn.Linear):
 
 
 class DeepSpeech2PreTrainedModel(PreTrainedModel):
+    """What the encoder and the CTC model share: initial weights and output lengths."""
+
     config_class = DeepSpeech2Config
     base_model_prefix = "model"
     main_input_name = "input_features"
@@ -303,8 +305,10 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
     ) -> DeepSpeech2CTCOutput:
         """
         Args:
-            labels: (batch, labels) token ids padded with -100; gives the loss.
-            input_features, attention_mask, output_hidden_states: as in [`DeepSpeech2Model.forward`].
+            input_features: (batch, frames, num_features) float.
+            attention_mask: (batch, frames), 1 on real frames, padding on the right. All frames are real without it.
+            labels: (batch, labels) token ids padded with -100. They give the loss.
+            kwargs: `output_hidden_states`, as in [`DeepSpeech2Model.forward`].
         """
         outputs = self.model(input_features, attention_mask, return_dict=True, **kwargs)
         logits = self.ctc_head(outputs.last_hidden_state)

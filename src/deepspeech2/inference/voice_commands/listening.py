@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ...data.augmentation import trim
+from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ..long_form import Listener
 from ..media import read_blocks, read_utterance
 from ..streaming import Endpointer, Stream
-from .recognition import Command, CommandRecogniser
+from .recognition import Command, CommandRecogniser, load_recogniser
 
 logger = logging.getLogger(__name__)
 
@@ -160,3 +162,31 @@ def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray
         raise ValueError(
             f"the microphone cannot be opened at {sampling_rate} Hz: {error}; python -m sounddevice lists the devices"
         ) from error
+
+
+def recognise(
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    grammar: str | Path,
+    recording: str | Path,
+    acceptance: str | Path | None = None,
+) -> Command:
+    """
+    Recognise the voice command of a recording of up to a minute.
+
+    Args:
+        model: as `load_model` returns it. It runs on its device and is put in evaluation mode.
+        processor: the model's.
+        grammar: YAML file of the commands.
+        recording: a file: WAV, FLAC, Ogg or MP3. With PyAV anything that FFmpeg reads.
+        acceptance: commands.json, as recipes/commands/calibrate.py writes it (default: a rough threshold).
+
+    Returns:
+        The likeliest command with its values and confidence, and whether it is accepted.
+
+    Raises:
+        AudioError: the file is missing, is no recording, or is damaged.
+        ValueError: the grammar or the commands.json has a fault.
+    """
+    recogniser = load_recogniser(model, processor, Path(grammar), Path(acceptance) if acceptance else None)
+    return recognise_recording(Listener(model.eval(), processor), recogniser, Path(recording))
