@@ -243,6 +243,28 @@ def test_a_compressed_recording_that_was_cut_off_is_said(
     assert "is cut off: its header promises 5.2 s more than there are. What there is ends after 4.8 s" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3"])
+def test_recordings_that_follow_each_other_in_a_file_are_all_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a station's stream is recorded, or parts are joined by `cat`: libsndfile ends with the first, of 5 s."""
+    soundfile.write(tmp_path / name, tone(5, RATE), RATE)
+    first = (tmp_path / name).read_bytes()
+    soundfile.write(tmp_path / name, tone(5, RATE, 880.0), RATE)
+    (tmp_path / name).write_bytes(first + (tmp_path / name).read_bytes())
+    samples = read(tmp_path / name)
+    assert len(samples) == pytest.approx(10 * RATE, abs=0.15 * RATE) and not caplog.records
+    assert np.abs(np.fft.rfft(samples[-4 * RATE : -2 * RATE])).argmax() / 2 == 880.0
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert len(read(tmp_path / name)) == pytest.approx(5 * RATE, abs=1)
+    assert "after 5.0 s there are " in caplog.text and "which PyAV reads: pip install av" in caplog.text
+
+    caplog.clear()
+    (tmp_path / name).write_bytes(first + b"TAG" + bytes(125))
+    assert len(read(tmp_path / name)) == pytest.approx(5 * RATE, abs=1) and not caplog.records
+
+
 def test_a_rate_that_nothing_records_at_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(1, RATE), RATE)
     content = (tmp_path / "a.wav").read_bytes()

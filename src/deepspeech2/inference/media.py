@@ -8,6 +8,7 @@ libraries of FFmpeg in its wheel, decodes all others, and continues where soundf
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ LARGEST_GAP_S = 4 * 3600.0
 UNKNOWN_FRAMES = 1 << 62  # libsndfile's count of a stream that does not tell is about twice that
 INSTALL_PYAV = "pip install av==18.1.0"
 NEVER_FILLED_IN = 0xFFFFFF00  # bytes
+CHAINED = {"OGG", "MP3", "FLAC"}  # formats in which recordings may follow each other; soundfile reads the first
+LARGEST_TAG = 4096  # bytes behind the audio that are no further recording
 # What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
 POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
 
@@ -91,11 +94,12 @@ class _SoundfileStops(Exception):
         message: its own words.
         promised_s: seconds by the header; 0: unknown.
         is_end: no data are left.
+        rest: bytes behind the recording that was decoded.
     """
 
-    def __init__(self, message: str, promised_s: float = 0.0, is_end: bool = False) -> None:
+    def __init__(self, message: str, promised_s: float = 0.0, is_end: bool = False, rest: int = 0) -> None:
         super().__init__(message)
-        self.promised_s, self.is_end = promised_s, is_end
+        self.promised_s, self.is_end, self.rest = promised_s, is_end, rest
 
 
 def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
@@ -112,6 +116,14 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         except ImportError:
             if not stop.is_end:
                 raise AudioError(_without_av(path, place / sampling_rate, str(stop))) from stop
+            if stop.rest:
+                logger.warning(
+                    "%s: after %.1f s there are %s bytes more, a large tag or another recording, which PyAV reads: %s",
+                    name,
+                    place / sampling_rate,
+                    f"{stop.rest:,}",
+                    INSTALL_PYAV,
+                )
         else:
             for samples in _av_pieces(av, path, sampling_rate):
                 new = samples[known:]
@@ -154,11 +166,12 @@ def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         _SoundfileStops: after what could be decoded.
     """
     name = repr(str(path))
-    try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
-        raise _SoundfileStops(getattr(error, "error_string", str(error))) from error
-    with file:
+    with ExitStack() as opened:
+        try:
+            raw = opened.enter_context(path.open("rb"))  # whose place says how far soundfile has read
+            file = opened.enter_context(soundfile.SoundFile(raw.fileno(), closefd=False))
+        except (soundfile.SoundFileError, OSError) as error:
+            raise _SoundfileStops(getattr(error, "error_string", str(error))) from error
         rate = file.samplerate
         if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
             raise AudioError(
@@ -180,6 +193,9 @@ def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         promised = file.frames if file.frames < UNKNOWN_FRAMES else 0
         if damage or decoded < SHORTEST_SHARE * promised or not decoded:
             raise _SoundfileStops(damage or "the data end early", promised / rate, is_end=not damage)
+        rest = os.fstat(raw.fileno()).st_size - os.lseek(raw.fileno(), 0, os.SEEK_CUR)
+        if file.format in CHAINED and rest > LARGEST_TAG:
+            raise _SoundfileStops("more follows", promised / rate, is_end=True, rest=rest)
 
 
 def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
