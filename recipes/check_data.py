@@ -19,7 +19,7 @@ from deepspeech2.training.data_check.check import describe, estimate_costs, judg
 from deepspeech2.training.data_check.problems import TRAINING
 from deepspeech2.training.hub import without_token
 from deepspeech2.training.plan import build_train_stream
-from deepspeech2.training.run import set_up_process
+from deepspeech2.training.run import set_up_training
 from deepspeech2.training.start import start_run
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
@@ -28,7 +28,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 def main(argv: list[str]) -> int:
     recipe = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     training = recipe.training
-    set_up_process(training)
+    set_up_training(training)
     training.output_dir = str(training.folder / "check")  # the records of drops are no run's
     start = start_run(recipe)
     stream = build_train_stream(start)

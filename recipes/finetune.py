@@ -21,7 +21,7 @@ from deepspeech2.training.data_check.check import check_before_training
 from deepspeech2.training.hub import prepare_push, push_run
 from deepspeech2.training.plan import plan_training
 from deepspeech2.training.results import write_up
-from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_process, train, train_from_random_weights
+from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_training, train, train_from_random_weights
 from deepspeech2.training.start import start_run
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
@@ -30,7 +30,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 def main(argv: list[str]) -> None:
     recipe = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     training = recipe.training
-    set_up_process(training)
+    set_up_training(training)
     hold_to_recipe(recipe)
     callbacks = prepare_push(recipe)
     start = start_run(recipe)

@@ -119,7 +119,7 @@ TOLD = {
     "gated, no token": ["gated", LOG_IN],
     "gated, not accepted": ["gated", "conditions accepted on its page"],
     "offline": ["HF_HUB_OFFLINE"],
-    "nobody there": ["The Hub is out of reach"],
+    "nobody there": ["The Hub cannot be reached"],
     "busy": ["The Hub is busy"],
 }
 
@@ -217,7 +217,7 @@ def test_a_stream_that_ends_for_good_says_how_to_go_on(tmp_path, hub, endpoint, 
     hub.faults.append(Fault(storage(speech["data/train-1.parquet"]), status=500, after=5))
     message = exit_message(monkeypatch, *argv)
     assert message.startswith("finetune.py: me/speech/train cannot be read any further: ")
-    assert "500 Internal Server Error" in message and "the same command goes on" in message
+    assert "500 Internal Server Error" in message and "run the same command again" in message
     assert "Traceback" not in message
     assert (tmp_path / "out" / "checkpoint-4").is_dir()
     hub.faults.clear()

@@ -85,7 +85,7 @@ def test_a_busy_server_is_asked_again(server, caplog):
     server.answers = [429, 500, 503, 200]
     fetched = fetch_audio({"bytes": None, "path": server.url})
     assert audio_duration_s(fetched) == 0.5 and fetched["path"] == server.url
-    assert "trying again" in caplog.text
+    assert "request failed; next attempt in" in caplog.text
     assert fetch_audio(fetched) is fetched  # once is enough
 
 
