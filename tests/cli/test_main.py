@@ -58,9 +58,9 @@ def test_the_help_of_a_command_has_an_example_and_groups(name: str, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["transcibe", "MODEL"], "there is no command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
+        (["transcibe", "MODEL"], "unknown command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
         (["recognize"], "did you mean 'recognise'\\?"),
-        (["xyz"], "there is no command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
+        (["xyz"], "unknown command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
         (["--verbose"], "unrecognized arguments: --verbose"),
         (["listen", "MODEL", "home.yaml"], "one of the arguments FILE --microphone is required"),
     ],
@@ -139,7 +139,7 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
         ),
         (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
         (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; name"),
-        (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' is already there; name a new folder"),
+        (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' already exists; name a new folder"),
     ],
 )
 def test_what_the_user_can_mend_ends_in_one_message(

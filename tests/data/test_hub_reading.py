@@ -117,7 +117,7 @@ TOLD = {
     "private, no token": ["cannot be accessed|Repository Not Found", LOG_IN],
     "private, unknown token": ["Invalid credentials", LOG_IN],
     "gated, no token": ["gated", LOG_IN],
-    "gated, not accepted": ["gated", "conditions accepted on its page"],
+    "gated, not accepted": ["gated", "accept its conditions on its page"],
     "offline": ["HF_HUB_OFFLINE"],
     "nobody there": ["The Hub cannot be reached"],
     "busy": ["The Hub is busy"],
