@@ -14,12 +14,12 @@ import pytest
 from deepspeech2.cli.main import COMMANDS, console, main, make_parser
 
 GROUPS = {
-    "transcribe": {"captions", "decoding", "compute"},
+    "transcribe": {"output", "captions", "decoding", "compute"},
     "recognise": {"compute"},
     "listen": {"speech", "compute"},
     "demo": {"server", "decoding", "compute"},
-    "export": {"speech", "compute"},
-    "convert": set(),
+    "export": {"speech", "compute", "output"},
+    "convert": {"output"},
 }
 
 
@@ -138,7 +138,7 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
             "deepspeech2: cpu_threads is -1; expected",
         ),
         (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
-        (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; name"),
+        (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; give"),
         (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' already exists; name a new folder"),
     ],
 )
