@@ -41,9 +41,9 @@ def test_audio_errors(tmp_path):
     for recording, message in [
         ({"bytes": b"no sound", "path": "x.flac"}, r"'x.flac' \(8 bytes\) cannot be decoded"),
         ({"bytes": b"", "path": None}, "cannot be decoded"),
-        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' is no file"),
+        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' is not a file"),
         ({"bytes": None, "path": None}, "neither the bytes nor the path"),
-        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "holds no samples"),
+        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "has no samples"),
         ({"bytes": nan.getvalue(), "path": None}, "not finite"),
     ]:
         with pytest.raises(AudioError, match=message):

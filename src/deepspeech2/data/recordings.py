@@ -62,8 +62,8 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     path = audio["path"]
     if path.startswith(OUTSIDE):
         raise AudioError(
-            f"the recording {path.removeprefix(OUTSIDE)!r} is outside its corpus: a dataset or an audio folder can only "
-            "name its own files. Use a manifest, which can name any file",
+            f"the recording {path.removeprefix(OUTSIDE)!r} is outside its corpus: a dataset or an audio folder can "
+            "only name its own files. Use a manifest, which can name any file",
             "outside_corpus",
         )
     patience = Patience(_describe(audio))

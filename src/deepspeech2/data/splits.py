@@ -142,8 +142,8 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
     if split == HELD_OUT:
         if not data.held_out_share and not data.held_out_speakers:
             raise ValueError(
-                "the split 'held-out' needs held_out_share or held_out_speakers with the value of the training run, which "
-                "is in its recipe.json"
+                "the split 'held-out' needs held_out_share or held_out_speakers with the value of the training run, "
+                "which is in its recipe.json"
             )
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
         parts = [_part(corpus, data, held_out=True) for corpus in joined]
