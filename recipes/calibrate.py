@@ -1,12 +1,12 @@
 """
-Calibrates the confidences of a decoder's words on real speech, and checks them on other speech.
+Calibrate the word confidences of a decoder on one split of real speech, and check them on other splits.
 
-    python recipes/calibrate.py MODEL --dataset_name FOLDER --dataset_config clean --split validation \
+    python recipes/calibrate.py MODEL --dataset_name FOLDER --dataset_config clean --split validation \\
         --check other/test
     python recipes/calibrate.py MODEL --decoder outputs/decoder/decoder.json --dataset_name FOLDER --split validation
 
-Writes reliability.png and calibration.json into `--output_dir`, and the calibration's two numbers into the decoder.json
-that was given; without --decoder, for greedy decoding, into MODEL/decoder.json.
+The recipe writes reliability.png and calibration.json into --output_dir. It writes the two calibration parameters into
+the given decoder.json, or, without --decoder, for greedy decoding, into MODEL/decoder.json.
 """
 
 import argparse
@@ -31,7 +31,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/calibrate.py", __doc__)
     options.add_model_argument(parser)
     parser.add_argument(
-        "--check", nargs="+", default=[], metavar="SPLIT", help="splits to check on: SPLIT, CONFIG/SPLIT"
+        "--check",
+        nargs="+",
+        default=[],
+        metavar="SPLIT",
+        help="splits to check the calibration on: SPLIT or CONFIG/SPLIT (default: none)",
     )
     options.add_split_options(parser)
     options.add_decoder_option(parser)
@@ -46,11 +50,12 @@ def main(argv: list[str]) -> int:
     device = set_up_process(args)
     if not args.decoder and not Path(args.model).is_dir():
         parser.error(
-            f"{args.model} is no folder to write {DECODER_NAME} into: give --decoder, a file which may hold {{}}"
+            f"{args.model} is not a local folder, so {DECODER_NAME} cannot be written into it; give --decoder, a "
+            "file that may hold {}"
         )
     own = Path(args.model, DECODER_NAME)
     if not args.decoder and own.is_file() and replace(read_options(own), calibration=None) != DecoderOptions():
-        parser.error(f"{own} is not greedy and would be written over: name it by --decoder, or move it away")
+        parser.error(f"{own} is not for greedy decoding and would be overwritten; name it by --decoder, or move it")
     data = options.split_arguments(args)
     corpora = {split: load_split(data, split) for split in dict.fromkeys([args.split, *args.check])}
     raw_options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
@@ -75,7 +80,7 @@ def main(argv: list[str]) -> int:
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
     write_whole(args.output_dir / "calibration.json", json.dumps(found, indent=2))
     written = args.decoder or own
-    replaced = ", in place of the one that was there" if written.is_file() else ""
+    replaced = ", replaced" if written.is_file() else ""
     write_options(replace(raw_options, calibration=calibration), written)
     print(f"Decoder: {written}{replaced}")
     return 0

@@ -1,12 +1,12 @@
 """
-Looks at all the data of a run before it is trained: what is wrong, how much, where, and what an epoch will cost.
+Check all the data of a run before training: report the problems, where they are, and the cost of an epoch.
 
     python recipes/check_data.py
     python recipes/check_data.py recipes/own_recordings.yaml --dataset_name FOLDER
 
-Takes what recipes/finetune.py takes: put this name in its place. Writes index.html and problems.jsonl into
-OUTPUT_DIR/check, and ends with status 1 on what is fatal. `--check_utterances N` looks at the first N of each split;
-of a corpus on the Hub it is 1,000 unless told.
+The recipe takes the arguments of recipes/finetune.py. It writes index.html and problems.jsonl into OUTPUT_DIR/check.
+The exit status is 1 if a problem is fatal. --check_utterances N checks only the first N utterances of each split. For
+a corpus on the Hub, N is 1,000 by default.
 """
 
 import shlex
@@ -19,7 +19,7 @@ from deepspeech2.training.data_check.check import describe, estimate_costs, judg
 from deepspeech2.training.data_check.problems import TRAINING
 from deepspeech2.training.hub import without_token
 from deepspeech2.training.plan import build_train_stream
-from deepspeech2.training.run import set_up_process
+from deepspeech2.training.run import set_up_training
 from deepspeech2.training.start import start_run
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
@@ -28,8 +28,8 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 def main(argv: list[str]) -> int:
     recipe = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     training = recipe.training
-    set_up_process(training)
-    training.output_dir = str(training.folder / "check")  # the records of drops are no run's
+    set_up_training(training)
+    training.output_dir = str(training.folder / "check")  # the records of dropped utterances do not belong to a run
     start = start_run(recipe)
     stream = build_train_stream(start)
 

@@ -1,12 +1,11 @@
 """
-Compares strategies of fine-tuning at one budget, with several seeds, and says which to take.
+Compare fine-tuning strategies at the same budget with several seeds, and recommend one.
 
     python recipes/adaptation/prepare.py LIBRISPEECH_MINI
     python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --num_workers 2
 
-Writes the runs, strategies.md, plots and index.html into `--output_dir`. The same command goes on where it was stopped:
-finished runs are not done again, one that failed is tried again. recipes/adaptation/README.md says how an experiment is
-declared.
+The recipe writes the runs, strategies.md, plots and index.html into --output_dir. The same command resumes: it keeps
+the finished runs and repeats those that failed. recipes/adaptation/README.md explains how to declare an experiment.
 """
 
 import shlex
@@ -28,13 +27,13 @@ FINETUNE = Path(__file__).with_name("finetune.py")
 
 def make_parser() -> ArgumentParser:
     parser = new_parser("recipes/compare_strategies.py", __doc__)
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of an experiment")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the experiment")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="STRATEGY",
-        help="run and compare this one and the baseline; may be given again (default: all of the file's)",
+        help="compare only this strategy with the baseline; can be repeated (default: all strategies of the file)",
     )
     parser.add_argument(
         "--set",
@@ -42,14 +41,14 @@ def make_parser() -> ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a setting of all runs, which wins over the file's common ones; may be given again",
+        help="setting of all runs, which overrides the common settings of the file; can be repeated",
     )
     parser.add_argument_group("compute").add_argument(
         "--num_workers",
         type=int,
         default=1,
-        help="trainings at a time, each a process of one thread; 0: one a core (default: 1, for each takes the "
-        "memory of a whole training)",
+        help="number of training runs at a time, each a process of one thread; 0: one for each core (default: 1, since "
+        "each run needs the memory of a full training)",
     )
     add_output_option(parser, None, "folder to write into (default: outputs/adaptation/NAME_OF_CONFIG)")
     return parser
@@ -57,17 +56,17 @@ def make_parser() -> ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's way to say Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster stops a job by SIGTERM
     experiment = read_experiment(args.config, dict(args.set), args.only)
     folder = args.output_dir or Path("outputs", "adaptation", args.config.stem)
     runs = plan_runs(experiment, folder)
     if missing := missing_folders(runs):
         sys.exit(
-            f"compare_strategies.py: {Path.cwd()} has no {', '.join(missing)}; the head of {args.config} says what "
-            "makes it: recipes/adaptation/prepare.py for the experiments beside it"
+            f"compare_strategies.py: {Path.cwd()} has no {', '.join(missing)}; run the command at the head of "
+            f"{args.config} that makes it (recipes/adaptation/prepare.py for the experiments in that folder)"
         )
     num_done = sum(one.done for one in runs)
-    print(f"{len(runs)} runs in {folder}, {num_done} of them done already", flush=True)
+    print(f"{len(runs)} runs in {folder}, {num_done} of them finished", flush=True)
     failed, started = [], time.monotonic()
     for trained, (ended, trouble) in enumerate(carry_out(runs, FINETUNE, args.num_workers), start=1):
         left_min = time_left_s(trained, len(runs) - num_done - trained, started) / 60
@@ -80,7 +79,9 @@ def main(argv: list[str]) -> int:
             print(trouble, file=sys.stderr, flush=True)
     if failed:
         names = "; ".join(f"{one.strategy} with seed {one.seed}" for one in failed)
-        print(f"{len(failed)} of {len(runs)} runs failed: {names}; the same command runs them again", file=sys.stderr)
+        print(
+            f"{len(failed)} of {len(runs)} runs failed: {names}; run the same command to repeat them", file=sys.stderr
+        )
 
     outcomes = collect(experiment, runs)
     baseline = outcomes[experiment.baseline]
@@ -104,7 +105,7 @@ def main(argv: list[str]) -> int:
             "source": experiment.source,
             "seeds": ", ".join(map(str, experiment.seeds)),
             "baseline": experiment.baseline,
-            "without all their runs, left out": missing or "none",
+            "left out, because runs are missing": missing or "none",
         },
     )
     print(f"\n{strategy_table(strategy_rows(outcomes, comparisons))}")
@@ -115,4 +116,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, stopped="stopped by Ctrl-C; the same command goes on")
+    run(main, stopped="stopped by Ctrl-C; run the same command to resume")

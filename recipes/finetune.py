@@ -1,12 +1,13 @@
 """
-Fine-tunes a DeepSpeech2 CTC model, or trains one from random weights, and reports its word error rate.
+Fine-tune a DeepSpeech2 CTC model, or train one from random weights, and report its word error rate.
 
     accelerate launch recipes/finetune.py
     accelerate launch recipes/finetune.py recipes/librispeech/mini.yaml --dataset_name FOLDER
-    accelerate launch --config_file accelerate_configs/multi_gpu.yaml recipes/finetune.py \
+    accelerate launch --config_file accelerate_configs/multi_gpu.yaml recipes/finetune.py \\
         recipes/librispeech/clean_100h.yaml
 
-Without a config it is the quickstart's. The same command again resumes a run that was stopped.
+Without a config file, the recipe runs recipes/quickstart/config.yaml. The defaults below are those of the config file,
+or of the quickstart. To resume a run that was stopped, run the same command again.
 """
 
 from dataclasses import replace
@@ -21,7 +22,7 @@ from deepspeech2.training.data_check.check import check_before_training
 from deepspeech2.training.hub import prepare_push, push_run
 from deepspeech2.training.plan import plan_training
 from deepspeech2.training.results import write_up
-from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_process, train, train_from_random_weights
+from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_training, train, train_from_random_weights
 from deepspeech2.training.start import start_run
 
 DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
@@ -30,7 +31,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "quickstart" / "config.yaml"
 def main(argv: list[str]) -> None:
     recipe = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     training = recipe.training
-    set_up_process(training)
+    set_up_training(training)
     hold_to_recipe(recipe)
     callbacks = prepare_push(recipe)
     start = start_run(recipe)
@@ -50,12 +51,12 @@ def main(argv: list[str]) -> None:
         facts = {"trained parameters": f"{plan.adaptation.num_trained:,}"}
         try:
             write_up(trained, results, ["recipes/finetune.py", *argv], facts)
-        finally:  # a report or a card that fails does not keep the weights back
+        finally:  # push the weights even if the report or the model card fails
             if training.push_to_hub:
                 account = {"token": training.hub_token, "private": training.hub_private_repo}
                 push_run(training.folder, training.hub_model_id, **account)
-    PartialState().destroy_process_group()  # a process that ends without it can abort, its work done
+    PartialState().destroy_process_group()  # otherwise a process can abort after its work is done
 
 
 if __name__ == "__main__":
-    run(main, stopped="stopped by Ctrl-C; the same command goes on from the last checkpoint")
+    run(main, stopped="stopped by Ctrl-C; run the same command to resume from the last checkpoint")

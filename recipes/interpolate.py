@@ -1,10 +1,11 @@
 """
-Interpolates between a model and its fine-tuned version: each model on the way is scored on target and source speech.
+Interpolate the weights of a model and its fine-tuned version, and score each interpolation on target and source speech.
 
-    python recipes/interpolate.py recipes/quickstart/starter outputs/own_recordings \
+    python recipes/interpolate.py recipes/quickstart/starter outputs/own_recordings \\
         --dataset_name my_recordings --target test --source FOLDER::clean/validation
 
-Writes interpolation.md, interpolation.png and the model of the lowest mean of both error rates into `--output_dir`.
+The recipe writes interpolation.md, interpolation.png and the model with the lowest mean of both error rates into
+--output_dir.
 """
 
 import argparse
@@ -26,13 +27,16 @@ from deepspeech2.training.methods.interpolation import models_between
 
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/interpolate.py", __doc__)
-    options.add_model_argument(parser, "start", "folder of the model before fine-tuning")
-    options.add_model_argument(parser, "tuned", "folder of the model after it")
+    options.add_model_argument(parser, "start", "model before fine-tuning: a folder")
+    options.add_model_argument(parser, "tuned", "model after fine-tuning: a folder")
     parser.add_argument(
-        "--target", required=True, metavar="SPLIT", help="what was learnt: a split, or CONFIG/SPLIT, or held-out"
+        "--target", required=True, metavar="SPLIT", help="split of the new speech: SPLIT, CONFIG/SPLIT or held-out"
     )
     parser.add_argument(
-        "--source", required=True, metavar="SPLIT", help="what was known before; of another corpus DATASET::SPLIT"
+        "--source",
+        required=True,
+        metavar="SPLIT",
+        help="split of the original speech; DATASET::SPLIT names a split of another corpus",
     )
     parser.add_argument(
         "--alphas",
@@ -40,11 +44,13 @@ def make_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[0.0, 0.25, 0.5, 0.75, 1.0],
         metavar="SHARE",
-        help="of the way from START (0) to TUNED (1) (default: 0 0.25 0.5 0.75 1)",
+        help="shares of TUNED in the weights, from 0 (START) to 1 (default: 0 0.25 0.5 0.75 1)",
     )
     options.add_split_options(parser, split="")
     options.add_compute_options(parser)
-    options.add_output_option(parser, "outputs/interpolate", "folder of the chosen model, table and plot")
+    options.add_output_option(
+        parser, "outputs/interpolate", "folder to write the selected model, the table and the plot into"
+    )
     return parser
 
 
@@ -65,7 +71,7 @@ def main(argv: list[str]) -> int:
             score_model(model, tuned[1], split_batches(some, tuned[1], args.batch_seconds))[0] for some in corpora
         )
         points.append(Point(share, target, source))
-        state.print(f"{share:g} of the way: target {target.summary()}; source {source.summary()}", flush=True)
+        state.print(f"share {share:g}: target {target.summary()}; source {source.summary()}", flush=True)
     state.destroy_process_group()
     if not state.is_main_process:
         return 0
@@ -75,7 +81,9 @@ def main(argv: list[str]) -> int:
     tuned[1].save_pretrained(args.output_dir)
     command = shlex.join(["python", "recipes/interpolate.py", *argv])
     report = write_interpolation_report(args.output_dir, points, chosen, command)
-    print(f"\n{interpolation_table(points, chosen)}\nKept {chosen.share:g} of the way in {args.output_dir}: {report}")
+    print(
+        f"\n{interpolation_table(points, chosen)}\nKept share {chosen.share:g} in {args.output_dir}. Report: {report}"
+    )
     return 0
 
 

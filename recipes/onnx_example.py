@@ -1,5 +1,5 @@
 """
-Transcribes recordings by an exported model, with onnxruntime, numpy and soundfile alone: it needs no deepspeech2.
+Transcribe recordings with an exported model. It needs only onnxruntime, numpy and soundfile, not deepspeech2.
 
     python recipes/onnx_example.py outputs/quickstart_onnx/model_int8.onnx speech.flac more.wav
 """
@@ -19,16 +19,21 @@ def make_parser() -> argparse.ArgumentParser:
         prog="recipes/onnx_example.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="model.onnx or model_int8.onnx, in the folder of the export"
+        "model", type=Path, metavar="MODEL", help="model.onnx or model_int8.onnx in the folder of `deepspeech2 export`"
     )
-    parser.add_argument("recordings", nargs="+", metavar="FILE", help="WAV, FLAC, Ogg or MP3, at the rate of the model")
+    parser.add_argument(
+        "recordings",
+        nargs="+",
+        metavar="FILE",
+        help="recording (WAV, FLAC, Ogg or MP3) at the sampling rate of the model",
+    )
     return parser
 
 
 def main(argv: list[str]) -> None:
     args = make_parser().parse_args(argv)
     if not args.model.is_file():
-        sys.exit(f"there is no {args.model}")
+        sys.exit(f"{args.model} does not exist; expected model.onnx or model_int8.onnx in the folder of an export")
     settings = json.loads((args.model.parent / "processor_config.json").read_text("utf-8"))["feature_extractor"]
     vocabulary = json.loads((args.model.parent / "vocab.json").read_text("utf-8"))
     characters = {number: character for character, number in vocabulary.items()}
@@ -40,7 +45,7 @@ def main(argv: list[str]) -> None:
         except soundfile.SoundFileError as error:
             sys.exit(f"{recording} cannot be read: {error}")
         if rate != settings["sampling_rate"]:
-            sys.exit(f"{recording} has {rate} Hz; expected {settings['sampling_rate']}: resample it first")
+            sys.exit(f"{recording} has {rate} Hz; expected {settings['sampling_rate']} Hz: resample it first")
         samples = np.pad(samples.mean(1), settings["n_fft"] // 2, mode=settings["pad_mode"])
         frames = np.lib.stride_tricks.sliding_window_view(samples, settings["n_fft"])[:: settings["hop_length"]]
         magnitude = np.abs(np.fft.rfft(frames * constants["window"]))
@@ -48,7 +53,7 @@ def main(argv: list[str]) -> None:
             features = np.log(np.maximum(magnitude**2 @ constants["filters"], constants["smallest_power"]))
         else:
             features = np.log1p(magnitude)
-        if settings["normalization"] == "fixed":  # measured once, over training speech
+        if settings["normalization"] == "fixed":  # measured once on training speech
             mean, std = (np.array(settings[name], np.float32) for name in ("feature_mean", "feature_std"))
         else:
             axis = None if settings["normalization"] == "clip" else 0  # over the whole clip, or bin by bin

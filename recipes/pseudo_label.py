@@ -1,12 +1,12 @@
 """
-Transcribes speech without transcripts by a model, and keeps what it is sure of, as a table to train on.
+Transcribe unlabelled speech with a model, and write the confident transcripts to a table to train on.
 
     python recipes/pseudo_label.py MODEL --output_file my_labels.csv --dataset_name my_recordings --min_confidence 0.7
-    accelerate launch recipes/finetune.py recipes/own_recordings.yaml --model_name_or_path MODEL \
+    accelerate launch recipes/finetune.py recipes/own_recordings.yaml --model_name_or_path MODEL \\
         --dataset_name my_recordings --transcripts my_labels.csv
 
-The corpus may be a bare folder of recordings; transcripts that are there are not read. The confidence of a text is the
-geometric mean of the probabilities of its letters, over the frames in which one is the likeliest symbol.
+The corpus can be a folder of recordings. Existing transcripts are not read. The confidence of a transcript is the
+geometric mean of the probabilities of its letters, over the frames in which a letter is the most likely symbol.
 """
 
 import argparse
@@ -30,11 +30,16 @@ def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/pseudo_label.py", __doc__)
     options.add_model_argument(parser)
     parser.add_argument(
-        "--min_confidence", type=float, default=0.9, help="texts below it are left out (default: %(default)s)"
+        "--min_confidence",
+        type=float,
+        default=0.9,
+        help="minimum confidence of a transcript, from 0 to 1 (default: %(default)s)",
     )
     options.add_split_options(parser, split="train", transcribed=False)
     options.add_compute_options(parser)
-    options.add_output_file_option(parser, "outputs/pseudo_labels.csv", "table of id, text and confidence")
+    options.add_output_file_option(
+        parser, "outputs/pseudo_labels.csv", "CSV file to write, with the columns id, text and confidence"
+    )
     return parser
 
 
@@ -56,13 +61,13 @@ def main(argv: list[str]) -> int:
     if not state.is_main_process:
         return 0
     if not labels:
-        sys.exit(f"pseudo_label.py: {args.dataset_name!r}, split {args.split!r}, has no recording that can be read")
+        sys.exit(f"pseudo_label.py: {args.dataset_name!r}, split {args.split!r}, has no readable recording")
     sure = [label for label in labels if label.text and label.confidence >= args.min_confidence]
     if not sure:
         middle = median(label.confidence for label in labels)
         sys.exit(
             f"pseudo_label.py: none of {len(labels):,} utterances has a confidence of {args.min_confidence} or more, "
-            f"and half of them have {middle:.2f} or less: lower --min_confidence"
+            f"and their median is {middle:.2f}; lower --min_confidence"
         )
     rows = [(label.id, label.text, f"{label.confidence:.4f}") for label in sure]
     write_transcripts(args.output_file, ("id", "text", "confidence"), rows)

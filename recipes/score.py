@@ -1,14 +1,13 @@
 """
-Scores a model on a split: word and character error rate with intervals, speed, and a report of the errors.
+Score a model on a split: word and character error rates with confidence intervals, speed, and a report of the errors.
 
     python recipes/score.py outputs/quickstart --dataset_name synthetic --split test
-    python recipes/score.py USER/MODEL --dataset_name openslr/librispeech_asr --dataset_config clean \
+    python recipes/score.py USER/MODEL --dataset_name openslr/librispeech_asr --dataset_config clean \\
         --split validation --baseline OTHER/MODEL --output_dir outputs/score
-
     python recipes/score.py MODEL --decoder outputs/decoder/decoder.json --baseline MODEL --dataset_name FOLDER
 
-Writes utterances.jsonl (a line for each utterance), results.json and index.html into `--output_dir`. With `--baseline`
-both models are scored and compared on the same utterances.
+The recipe writes utterances.jsonl (a line for each utterance), results.json and index.html into --output_dir. With
+--baseline, it scores both models and compares them on the same utterances.
 """
 
 import argparse
@@ -37,24 +36,28 @@ from deepspeech2.training.methods.adaptation import reestimate_norms
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/score.py", __doc__)
     options.add_model_argument(parser)
-    parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare with on the same utterances")
+    parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare MODEL with (default: none)")
     parser.add_argument(
         "--baseline_decoder",
         type=Path,
         metavar="FILE",
-        help="decoder.json of the baseline, which may be MODEL too (default: greedy)",
+        help="decoder.json of the baseline; the baseline can be MODEL itself (default: greedy decoding)",
     )
     parser.add_argument(
-        "--group_by", nargs="+", default=[], metavar="COLUMN", help="columns by whose values to give the rates too"
+        "--group_by",
+        nargs="+",
+        default=[],
+        metavar="COLUMN",
+        help="columns of the corpus to report the error rates by (default: none)",
     )
     parser.add_argument(
         "--reestimate_norms",
         action="store_true",
-        help="first estimate the statistics of the batch norms on the split itself, without its transcripts",
+        help="first estimate the batch norm statistics on the split itself, without its transcripts",
     )
     options.add_split_options(parser)
     options.add_decoder_option(parser)
-    options.add_compute_options(parser, workers="decode, where a decoder is given")
+    options.add_compute_options(parser, workers="decoder workers, used only with a decoder")
     options.add_output_option(parser, None, "folder to write into (default: outputs/score-MODEL-DATASET-CONFIG-SPLIT)")
     return parser
 

@@ -1,10 +1,10 @@
 """
-Synthesizes a corpus of read speech from plain text, by many speakers, in rooms and noise, to mix into training.
+Synthesise a corpus of read speech from plain text, with many speakers, room acoustics and noise, for training.
 
     python recipes/synthesize.py book.txt letters.txt --output_dir my_reading --hours 10 --speakers 400
 
-The folder is then a dataset_name of finetune.py, with the splits train, validation and test; no speaker and no sentence
-is in two of them. The same text and options give the same bytes.
+Use the folder as --dataset_name of finetune.py. It has the splits train, validation and test, which share no speaker
+and no sentence. The same text and options give the same bytes.
 """
 
 import argparse
@@ -24,16 +24,28 @@ from deepspeech2.system.devices import count_workers
 
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/synthesize.py", __doc__)
-    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="plain English text in UTF-8")
-    parser.add_argument("--hours", type=float, default=10, help="speech for training (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, default=400, help="voices in training (default: %(default)s)")
+    parser.add_argument("texts", type=Path, nargs="+", metavar="TEXT", help="file of plain English text in UTF-8")
+    parser.add_argument("--hours", type=float, default=10, help="hours of training speech (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, default=400, help="number of training speakers (default: %(default)s)")
     parser.add_argument(
-        "--test_minutes", type=float, default=20, help="speech of others, a speaker a minute (default: %(default)s)"
+        "--test_minutes",
+        type=float,
+        default=20,
+        help="minutes of test speech, one speaker for each minute; validation gets half (default: %(default)s)",
     )
-    parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
-    parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes; 0: one a core (default: 0)")
-    options.add_output_option(parser, "outputs/synthesize", "new folder for the corpus")
+    parser.add_argument(
+        "--kokoro",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of Kokoro voices (*.bin), which are more natural and slower (default: hibari-tts)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of voices, order and rooms (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--num_workers", type=int, default=0, help="number of processes; 0: one for each core (default: 0)"
+    )
+    options.add_output_option(parser, "outputs/synthesize", "new folder to write the corpus into")
     return parser
 
 
@@ -64,4 +76,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, "stopped by Ctrl-C; nothing is left but the folder OUTPUT_DIR.partial, which the next run removes")
+    run(main, "stopped by Ctrl-C; only the folder OUTPUT_DIR.partial is left, and the next run removes it")

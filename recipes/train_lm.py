@@ -1,12 +1,12 @@
 """
-Trains a word n-gram on plain text, for beam search: the language model that tune_decoder.py and decoder.json take.
+Train a word n-gram language model on plain text, for tune_decoder.py and decoder.json.
 
     python recipes/train_lm.py book.txt letters.txt --output_file lm.arpa
     python recipes/train_lm.py book.txt --transcripts_of FOLDER::clean/train.100 --leave_out FOLDER::other/test
 
-The text is normalised as MODEL's transcripts are. A file with empty lines between its paragraphs is read as sentences,
-another one as a sentence a line. --transcripts_of adds the transcripts of a split; a sentence that shares eight words
-in a row with a transcript of a --leave_out split, or is one, is left out and counted.
+The text is normalised like the transcripts of --model. A file with empty lines between its paragraphs is split into
+sentences. Any other file has one sentence per line. --transcripts_of adds the transcripts of a split. A sentence is
+left out and counted if it equals a transcript of a --leave_out split, or shares eight consecutive words with one.
 """
 
 import argparse
@@ -21,24 +21,28 @@ from deepspeech2.system.command_line import run, set_up_log
 
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/train_lm.py", __doc__)
-    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="plain text in UTF-8")
+    parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="file of plain text in UTF-8")
     parser.add_argument(
-        "--order", type=int, default=3, help="words of the longest n-gram, 2 to 5 (default: %(default)s)"
+        "--order", type=int, default=3, help="order of the n-gram model, in words, from 2 to 5 (default: %(default)s)"
     )
     parser.add_argument(
         "--model",
         default="recipes/quickstart/starter",
-        help="whose spelling the text is given: a folder or an id on the Hub (default: %(default)s)",
+        help="model whose text normalisation is applied: a folder or an id on the Hub (default: %(default)s)",
     )
     parser.add_argument(
         "--transcripts_of",
         nargs="+",
         default=[],
         metavar="DATASET::SPLIT",
-        help="splits whose transcripts are read too, DATASET::CONFIG/SPLIT where there are configurations",
+        help="splits whose transcripts are added, also DATASET::CONFIG/SPLIT (default: none)",
     )
     parser.add_argument(
-        "--leave_out", nargs="+", default=[], metavar="DATASET::SPLIT", help="splits that will be scored: see above"
+        "--leave_out",
+        nargs="+",
+        default=[],
+        metavar="DATASET::SPLIT",
+        help="splits to be scored later, whose sentences are left out (default: none)",
     )
     options.add_output_file_option(parser, "outputs/lm.arpa", "ARPA file to write")
     return parser
@@ -54,7 +58,7 @@ def main(argv: list[str]) -> int:
     left_out: dict[str, int] = {}
     facts = train_language_model(keep(named, held_out, left_out), processor, args.order, args.output_file)
     for name, count in left_out.items():
-        print(f"{name}: {count} sentences left out, which --leave_out splits have too")
+        print(f"{name}: {count} sentences left out, because a --leave_out split has them")
     print(
         f"{args.output_file}: {args.order}-gram of {facts.words:,} words in {facts.sentences:,} sentences, vocabulary "
         f"{facts.vocabulary:,}, unknown words {100 * facts.unknown_share:.2f} %"

@@ -1,10 +1,10 @@
 """
-Searches the weight of a language model (alpha) and the word insertion bonus (beta) for the lowest WER on a split.
+Search for the language model weight (alpha) and the word insertion bonus (beta) with the lowest WER on a split.
 
     python recipes/tune_decoder.py MODEL lm.arpa --dataset_name FOLDER --dataset_config clean --split validation
 
-The model goes through the split once, its output is kept on the disk, and each pair is decoded from there by a worker.
-Writes trials.md, heat_map.png and decoder.json, which score.py takes, into `--output_dir`.
+The model runs over the split once and its output is stored on the disk. Decoder workers then decode it with each pair
+of values. The recipe writes trials.md, heat_map.png and decoder.json (for score.py) into --output_dir.
 """
 
 import argparse
@@ -31,13 +31,25 @@ BETAS = [0.0, 1.0, 2.0, 3.0, 4.0]
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/tune_decoder.py", __doc__)
     options.add_model_argument(parser)
-    parser.add_argument("language_model", metavar="LM", help="ARPA file, as train_lm.py writes")
-    parser.add_argument("--alphas", nargs="+", type=float, default=ALPHAS, help="weights to try (default: %(default)s)")
-    parser.add_argument("--betas", nargs="+", type=float, default=BETAS, help="nats for a word (default: %(default)s)")
-    parser.add_argument("--beam_size", type=int, default=100, help="texts kept at each frame (default: %(default)s)")
-    parser.add_argument("--hotwords", nargs="+", default=[], metavar="WORD", help="words that are preferred")
+    parser.add_argument("language_model", metavar="LM", help="ARPA file, such as train_lm.py writes")
+    parser.add_argument(
+        "--alphas", nargs="+", type=float, default=ALPHAS, help="language model weights to try (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--betas",
+        nargs="+",
+        type=float,
+        default=BETAS,
+        help="word insertion bonuses to try, in nats (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--beam_size", type=int, default=100, help="number of hypotheses kept at each frame (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--hotwords", nargs="+", default=[], metavar="WORD", help="words that the decoder prefers (default: none)"
+    )
     options.add_split_options(parser)
-    options.add_compute_options(parser, workers="decode")
+    options.add_compute_options(parser, workers="decoder workers")
     options.add_output_option(parser, "outputs/decoder")
     return parser
 
@@ -50,7 +62,7 @@ def main(argv: list[str]) -> int:
     model, processor = load_model(args.model)
     start = DecoderOptions(beam_size=args.beam_size, language_model=args.language_model, hotwords=tuple(args.hotwords))
     times = frame_times(model, processor)
-    Decoder(processor, *times, start)  # its faults come before the work
+    Decoder(processor, *times, start)  # raises the faults before the work starts
     alphas, betas = sorted(set(args.alphas)), sorted(set(args.betas))
     tried_options = [replace(start, alpha=alpha, beta=beta) for alpha, beta in itertools.product(alphas, betas)]
     model.to(device)
@@ -66,7 +78,7 @@ def main(argv: list[str]) -> int:
     print(f"greedy: {greedy.scores.summary()}")
     print(f"alpha {best.options.alpha:g}, beta {best.options.beta:g}: {best.scores.summary()}")
     for name in edges_of(best.options, tried):
-        print(f"{name} is best at the end of what was tried: a better value may lie beyond; widen --{name}s")
+        print(f"the best {name} is at the edge of the values tried; extend --{name}s to look for a better one")
     print(f"Decoder: {args.output_dir / DECODER_NAME}")
     return 0
 

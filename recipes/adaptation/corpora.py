@@ -1,7 +1,7 @@
 """
-Corpora to adapt to, made of real speech: minutes of one speaker, a telephone line in noise, another spelling.
+Corpora for adaptation, made from real speech: minutes of one speaker, a noisy telephone line, another spelling.
 
-For prepare.py, which lies beside it.
+prepare.py uses them.
 """
 
 import logging
@@ -36,19 +36,19 @@ Clip = tuple[np.ndarray, dict]  # samples (N,) at 16 kHz and the row that they a
 
 
 def clips_of(dataset_name: str, config: str, split: str) -> Iterator[Clip]:
-    """The recordings of a corpus with their rows: id, text, speaker_id."""
+    """Yield the recordings of a corpus with their rows (id, text, speaker_id)."""
     for corpus in load_corpus(dataset_name, config, split):
         for row in corpus.stream:
             yield open_audio(row["audio"], SAMPLING_RATE), row
 
 
 def in_order_of(seed: int, clips: list[Clip]) -> list[Clip]:
-    """Shuffled by a seed."""
+    """Return the clips shuffled by a seed."""
     return [clips[place] for place in np.random.default_rng(seed).permutation(len(clips))]
 
 
 def take(clips: Iterable[Clip], minutes: float) -> list[Clip]:
-    """Clips, in order, each of which still fits in `minutes`."""
+    """Return clips in order, each one only if the total stays within `minutes`."""
     taken, left_s = [], 60.0 * minutes
     for samples, row in clips:
         if samples.size / SAMPLING_RATE <= left_s:
@@ -59,16 +59,17 @@ def take(clips: Iterable[Clip], minutes: float) -> list[Clip]:
 
 def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes: float, seed: int) -> None:
     """
-    A corpus of one speaker with the splits train and test.
+    Write a corpus of one speaker with the splits train and test.
 
     Args:
-        clips: the speaker's.
-        folder: for the corpus; a split that is there stays.
-        minutes: in train, drawn by the seed from the pool.
-        pool_minutes: what all seeds draw from; the rest is the test, the same for all of them.
+        clips: the clips of the speaker.
+        folder: the folder of the corpus. A split that exists is kept.
+        minutes: the minutes of train, drawn by the seed from the pool.
+        pool_minutes: the minutes of the pool that all seeds draw from. The rest is the test, the same for all seeds.
+        seed: the seed of the draw.
 
     Raises:
-        ValueError: the speaker has no more than the pool.
+        ValueError: the speaker has no clips beyond the pool.
     """
     clips = in_order_of(0, clips)
     pool = take(clips, pool_minutes)
@@ -77,8 +78,8 @@ def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes:
     if not rest:
         total = sum(samples.size for samples, _ in clips) / SAMPLING_RATE / 60
         raise ValueError(
-            f"the speaker has {total:.1f} minutes, all of them in the pool of {pool_minutes:g}; expected some more, "
-            "for the test: take another speaker or a smaller pool"
+            f"the speaker has {total:.1f} minutes, all of them in the pool of {pool_minutes:g}; expected more, for the "
+            "test: choose another speaker or a smaller pool"
         )
     write_split(folder, "train", take(in_order_of(seed, pool), minutes))
     write_split(folder, "test", rest)
@@ -86,12 +87,12 @@ def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes:
 
 def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -> np.ndarray:
     """
-    16 kHz -> 8 kHz, 300 to 3400 Hz (ITU-T G.712's band); a u-law file (G.711) does the rest.
+    Simulate a telephone line: 16 kHz -> 8 kHz, 300 to 3400 Hz (the band of ITU-T G.712). The file adds u-law (G.711).
 
     Args:
         samples: float32 (N,) in [-1, 1].
-        snr_db: of noise of changing kinds around the speaker, before the line; None for none.
-        seed: of the noise.
+        snr_db: signal-to-noise ratio of the noise around the speaker, of varying kinds. None: no noise.
+        seed: the seed of the noise.
     """
     if snr_db is not None:
         noise = generate_noise(np.random.default_rng(seed), samples.size, SAMPLING_RATE)
@@ -102,14 +103,14 @@ def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -
 
 
 def write_telephone(splits: Mapping[str, Iterable[Clip]], folder: Path, snr_db: float | None = None) -> None:
-    """Each split's clips over a telephone line; a clip's noise is that of its id."""
+    """Write the clips of each split over a telephone line. The id of a clip seeds its noise."""
     for split, clips in splits.items():
         lines = ((telephone(samples, snr_db, zlib.crc32(row["id"].encode())), row) for samples, row in clips)
         write_split(folder, split, lines, TELEPHONE_RATE, "ULAW")
 
 
 def respell(text: str) -> str:
-    """English as `SPELLING` has it, in small letters: "the sheep" -> "þe šép"."""
+    """Respell English by `SPELLING`, in lower case: "the sheep" -> "þe šép"."""
     text = text.lower()
     for letters, replacement in SPELLING.items():
         text = text.replace(letters, replacement)
@@ -122,7 +123,7 @@ def write_respelt(splits: Mapping[str, Iterable[Clip]], folder: Path) -> None:
 
 
 def write_fresh_head(model_name: str, characters: str, folder: Path, seed: int = 0) -> None:
-    """A copy of a model with a random head for `characters`, to compare `change_alphabet` with."""
+    """Write a copy of a model with a random head for `characters`, as a baseline for `change_alphabet`."""
     if folder.is_dir():
         return
     model = DeepSpeech2ForCTC.from_pretrained(model_name)
@@ -138,7 +139,7 @@ def write_fresh_head(model_name: str, characters: str, folder: Path, seed: int =
 def write_split(
     folder: Path, split: str, clips: Iterable[Clip], rate: int = SAMPLING_RATE, subtype: str = "PCM_16"
 ) -> None:
-    """A split of an audio folder, written whole or not at all; one that is there stays as it is."""
+    """Write a split of an audio folder atomically. A split that exists is kept."""
     if (folder / split).is_dir():
         return
     partial = folder / f"{split}.partial"

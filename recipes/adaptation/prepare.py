@@ -1,11 +1,13 @@
 """
-Writes the corpora of the experiments in this folder, from real speech; what is there already stays.
+Write the corpora of the experiments in this folder, from real speech. Existing corpora are kept.
 
     python recipes/adaptation/prepare.py LIBRISPEECH_MINI
 
-speaker-MINUTESmin-SEED: minutes of a speaker whom the starter was not trained on. telephone: the starter's own training
-speech and clean/validation, over a telephone line from a noisy place. respelt: English in another alphabet, of speakers
-not trained on; starter-fresh-head, the starter with a random head for it. librispeech_mini: a link to the folder.
+speaker-MINUTESmin-SEED   minutes of a speaker that is not in the starter's training data
+telephone                 the starter's training speech and clean/validation over a noisy telephone line
+respelt                   English in another alphabet, by speakers that are not in the starter's training data
+starter-fresh-head        the starter with a random head for that alphabet
+librispeech_mini          a link to LIBRISPEECH_MINI
 """
 
 import argparse
@@ -34,11 +36,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/adaptation/prepare.py", __doc__)
     parser.add_argument("mini", type=Path, metavar="LIBRISPEECH_MINI", help="folder of librispeech_mini")
     parser.add_argument(
-        "--minutes", type=float, nargs="+", default=[1, 5, 15], help="of the speaker, to train on (default: 1 5 15)"
+        "--minutes",
+        type=float,
+        nargs="+",
+        default=[1, 5, 15],
+        help="minutes of training speech of the speaker, one corpus for each (default: 1 5 15)",
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="of the draws (default: 1 2 3)")
     parser.add_argument(
-        "--model", default="recipes/quickstart/starter", help="that gets another head (default: %(default)s)"
+        "--seeds", type=int, nargs="+", default=[1, 2, 3], help="random seeds, one corpus for each (default: 1 2 3)"
+    )
+    parser.add_argument(
+        "--model", default="recipes/quickstart/starter", help="model that gets the random head (default: %(default)s)"
     )
     options.add_output_option(parser, "outputs/adaptation/data")
     return parser

@@ -1,11 +1,12 @@
 """
-Makes a training corpus of recordings that have captions: each cue is found by forced alignment, bad ones are left out.
+Make a training corpus from captioned recordings: forced alignment finds each cue, and bad cues are left out.
 
     python recipes/captions/segment.py recipes/quickstart/starter talk.mp4 lecture.mp3 --output_dir outputs/captioned
     accelerate launch recipes/finetune.py recipes/captions/config.yaml --dataset_name outputs/captioned
 
-Beside talk.mp4 lies talk.srt or talk.vtt (or one talk.LANGUAGE.srt). The folder holds FLAC files and metadata.csv;
-dropped.csv lists the cues that were left out, with the reason. It is there when it is whole.
+The captions of talk.mp4 are talk.srt, talk.vtt or a single talk.LANGUAGE.srt in the same folder. The corpus has FLAC
+files and metadata.csv. dropped.csv lists the cues that were left out, with the reasons. --output_dir appears when the
+corpus is complete.
 """
 
 import argparse
@@ -24,18 +25,20 @@ def make_parser() -> argparse.ArgumentParser:
     rules = Rules()
     parser = options.new_parser("recipes/captions/segment.py", __doc__)
     options.add_model_argument(parser)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio or video, captions beside it")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="audio or video file with captions in the same folder"
+    )
     for name, what in {
-        "min_score": "cues that fit the speech worse are left out; 0 is perfect",
-        "margin_s": "by how much the captions may be early or late",
-        "min_duration_s": "of an utterance",
-        "max_duration_s": "of an utterance; cues that follow each other are joined up to it",
+        "min_score": "minimum alignment score of a cue; 0 is perfect",
+        "margin_s": "maximum time by which captions are early or late, in seconds",
+        "min_duration_s": "minimum duration of an utterance, in seconds",
+        "max_duration_s": "maximum duration of an utterance, in seconds; consecutive cues are joined up to it",
     }.items():
         parser.add_argument(
             f"--{name}", type=float, default=getattr(rules, name), help=f"{what} (default: %(default)s)"
         )
     options.add_compute_options(parser, batches=False)
-    options.add_output_option(parser, "outputs/captioned", "new folder for the corpus")
+    options.add_output_option(parser, "outputs/captioned", "new folder to write the corpus into")
     return parser
 
 

@@ -1,15 +1,15 @@
 """
-Calibrates the rejection threshold between the commands of a grammar and out-of-grammar speech.
+Calibrate the rejection threshold between the commands of a grammar and out-of-grammar speech.
 
-    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name my_commands --split held-out \
+    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name my_commands --split held-out \\
         --held_out_share 0.2 --outside FOLDER::clean/validation
-    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name synthetic --split test \
+    python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name synthetic --split test \\
         --outside FOLDER::clean/validation --acceptance outputs/commands/commands.json
 
-Commands are the utterances whose transcripts the grammar has. The others of the split are out-of-grammar speech, as is
-all of `--outside`. Near misses are the commands again, each without one of its slots' values in the grammar. Writes
-commands.json, which `deepspeech2 recognise` and `deepspeech2 listen` take, rejection.png and utterances.jsonl into
-`--output_dir`. With --acceptance nothing is calibrated: it measures a commands.json on other speech.
+Commands are the utterances whose transcripts are in the grammar. The other utterances of the split, and all of
+--outside, are out-of-grammar speech. Near misses are the commands again, with one of their slot values removed from the
+grammar. The recipe writes commands.json (for `deepspeech2 recognise` and `deepspeech2 listen`), rejection.png and
+utterances.jsonl into --output_dir. With --acceptance, it calibrates nothing and evaluates a commands.json.
 """
 
 import argparse
@@ -38,27 +38,29 @@ from deepspeech2.system.devices import set_up_process
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/commands/calibrate.py", __doc__)
     options.add_model_argument(parser)
-    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
     parser.add_argument(
         "--outside",
         nargs="+",
         default=[],
         metavar="DATASET::SPLIT",
-        help="out-of-grammar speech; DATASET::CONFIG/SPLIT where there are configurations",
+        help="splits of out-of-grammar speech, also DATASET::CONFIG/SPLIT (default: none)",
     )
     parser.add_argument(
         "--false_accepts",
         type=float,
         default=0.01,
-        help="share of out-of-grammar speech that may be accepted (default: %(default)s)",
+        help="maximum share of out-of-grammar speech accepted, from 0 to 1 (default: %(default)s)",
     )
     parser.add_argument(
         "--hard_accepts",
         type=float,
         default=0.05,
-        help="share of near misses that may be accepted (default: %(default)s)",
+        help="maximum share of near misses accepted, from 0 to 1 (default: %(default)s)",
     )
-    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="measure this one, calibrate nothing")
+    parser.add_argument(
+        "--acceptance", type=Path, metavar="commands.json", help="commands.json to evaluate instead of a calibration"
+    )
     options.add_split_options(parser)
     options.add_compute_options(parser)
     options.add_output_option(parser, "outputs/commands")

@@ -1,10 +1,10 @@
 """
-Transcribes the starter's speech without transcripts by whisper-base, as pseudo_labels.csv was made.
+Transcribe the unlabelled speech of the starter with whisper-base. This made pseudo_labels.csv.
 
     python recipes/starter/pseudo_label.py LIBRISPEECH_MINI --output_file pseudo_labels.csv
 
-Some minutes on one core; the packages that it needs are named where they are missing. The speech is clean/unlabelled,
-without its validation speakers, the speaker that is held out, and utterances of which the model is unsure.
+It takes some minutes on one core. If packages are missing, the error names them. The speech is clean/unlabelled without
+the validation speakers, the held-out speaker, and utterances with a low probability.
 """
 
 import argparse
@@ -24,8 +24,12 @@ LOWEST_LOG_PROBABILITY = -0.6
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/starter/pseudo_label.py", __doc__)
     parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="folder of librispeech_mini")
-    parser.add_argument("--count", type=int, help="of the first utterances alone")
-    options.add_output_file_option(parser, "outputs/starter/pseudo_labels.csv", "table of id and text")
+    parser.add_argument(
+        "--count", type=int, help="number of utterances to transcribe, from the first one (default: all)"
+    )
+    options.add_output_file_option(
+        parser, "outputs/starter/pseudo_labels.csv", "CSV file to write, with the columns id and text"
+    )
     return parser
 
 

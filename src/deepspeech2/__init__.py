@@ -1,4 +1,4 @@
-"""DeepSpeech2 in the Hugging Face ecosystem: model, processor, data, training, scoring, reports."""
+"""DeepSpeech2 for the Hugging Face ecosystem: model, processor, data, training, evaluation and inference."""
 
 import sys
 from importlib import import_module
@@ -57,7 +57,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """A public name, imported when it is first used (PEP 562)."""
+    """Import a public name when it is first used (PEP 562)."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_MODULES[name], __name__), name)
@@ -70,13 +70,13 @@ def __dir__() -> list[str]:
 
 
 def _runs_console_command() -> bool:
-    """Whether this process was started as `deepspeech2` or `python -m deepspeech2`, in which argv[0] is '-m' as yet."""
+    """Return whether this process runs `deepspeech2` or `python -m deepspeech2`, where argv[0] is still '-m'."""
     started_by_name = Path(sys.argv[0]).name == "deepspeech2"
     return started_by_name or (sys.argv[0] == "-m" and ("-m", "deepspeech2") in pairwise(sys.orig_argv))
 
 
-# `import deepspeech2` alone makes the Auto classes of transformers know the architecture: the import of the model
-# package registers it. transformers and torch take seconds, and `deepspeech2 --help` needs neither. In that process,
-# which imports no one else's code, each command imports the model package itself.
+# `import deepspeech2` registers the architecture with the Auto classes of transformers, by the import of the model
+# package. transformers and torch take seconds to import, and `deepspeech2 --help` needs neither. In the process of the
+# console command, each command imports the model package itself.
 if not _runs_console_command():
     import_module(".model", __name__)

@@ -4,5 +4,5 @@ import sys
 
 from .cli.main import console
 
-sys.argv[0] = "deepspeech2"  # the name in messages, in place of this file's
+sys.argv[0] = "deepspeech2"  # the name in messages, instead of the path of this file
 console()

@@ -14,12 +14,12 @@ import pytest
 from deepspeech2.cli.main import COMMANDS, console, main, make_parser
 
 GROUPS = {
-    "transcribe": {"captions", "decoding", "compute"},
+    "transcribe": {"output", "captions", "decoding", "compute"},
     "recognise": {"compute"},
     "listen": {"speech", "compute"},
     "demo": {"server", "decoding", "compute"},
-    "export": {"speech", "compute"},
-    "convert": set(),
+    "export": {"speech", "compute", "output"},
+    "convert": {"output"},
 }
 
 
@@ -58,9 +58,9 @@ def test_the_help_of_a_command_has_an_example_and_groups(name: str, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["transcibe", "MODEL"], "there is no command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
+        (["transcibe", "MODEL"], "unknown command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
         (["recognize"], "did you mean 'recognise'\\?"),
-        (["xyz"], "there is no command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
+        (["xyz"], "unknown command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
         (["--verbose"], "unrecognized arguments: --verbose"),
         (["listen", "MODEL", "home.yaml"], "one of the arguments FILE --microphone is required"),
     ],
@@ -138,8 +138,8 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
             "deepspeech2: cpu_threads is -1; expected",
         ),
         (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
-        (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; name"),
-        (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' is already there; name a new folder"),
+        (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; give"),
+        (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' already exists; name a new folder"),
     ],
 )
 def test_what_the_user_can_mend_ends_in_one_message(

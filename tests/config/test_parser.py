@@ -93,14 +93,14 @@ def test_a_shortened_key_is_unknown(config, words):
 
 def test_a_stray_word_is_named(config):
     assert faults(config({}), "--seed", "3", "4") == [
-        "the command line has the stray word '4'; a config file is the first word"
+        "the command line has the stray word '4'; a config file must be the first argument"
     ]
 
 
 def test_the_config_must_be_the_first_word(config):
     """Else it would be taken for read, and the default config would run."""
     (fault,) = faults("--seed", "3", config({}))
-    assert "config.yaml" in fault and "first word" in fault
+    assert "config.yaml" in fault and "first argument" in fault
 
 
 @pytest.mark.parametrize(
@@ -198,15 +198,15 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"dataset_name": ["a", "b"], "mixture_weights": [1, 0]}, ["mixture_weights", "positive"]),
         ({"batch_seconds": -1}, ["batch_seconds is -1"]),
         ({"min_duration_s": -1}, ["min_duration_s is -1"]),
-        ({"min_duration_s": 20}, ["max_duration_s 20.0", "min_duration_s 20.0"]),
-        ({"batch_seconds": 19}, ["batch_seconds 19.0", "max_duration_s 20.0"]),
+        ({"min_duration_s": 20}, ["max_duration_s is 20.0; expected more than min_duration_s, 20.0"]),
+        ({"batch_seconds": 19}, ["batch_seconds is 19.0; expected at least max_duration_s, 20.0"]),
         ({"window_size": 0}, ["window_size is 0"]),
         ({"speed_perturbation": -0.1}, ["speed_perturbation is -0.1"]),
         ({"speed_perturbation": 0.6}, ["speed_perturbation is 0.6"]),
         ({"noise_probability": 1.5}, ["noise_probability is 1.5"]),
         ({"reverberation_probability": 2}, ["reverberation_probability is 2"]),
         ({"time_mask_max_ratio": 1.1}, ["time_mask_max_ratio is 1.1"]),
-        ({"noise_snr_db_min": 31}, ["noise_snr_db_min 31.0", "noise_snr_db_max 30.0"]),
+        ({"noise_snr_db_min": 31}, ["noise_snr_db_min is 31.0; expected at most noise_snr_db_max, 30.0"]),
         ({"ema_decay": 1}, ["ema_decay is 1.0"]),
         ({"text_case": "Title"}, ["text_case is 'Title'"]),
         ({"compare_with_scratch": True}, ["compare_with_scratch", "model_name_or_path"]),
@@ -297,7 +297,7 @@ def test_the_edges_are_allowed(config, given):
 
 def test_a_missing_file_is_named():
     (fault,) = faults("nowhere.yaml")
-    assert fault == "the config file nowhere.yaml does not exist; expected a YAML file as the first word"
+    assert fault == "the config file nowhere.yaml does not exist; expected a YAML file as the first argument"
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_missing_file_is_named():
         ("- a\n- b\n", "holds a list"),
         ("a: [", "is not YAML"),
         ("text", "a str"),
-        ("a: &x [1, 1]\nb: [*x, *x]\n", "line 2 has the alias *x: write the value out"),
+        ("a: &x [1, 1]\nb: [*x, *x]\n", "line 2 has the alias *x; write the value itself"),
         ("seed: 1\nmodel_config: {a: 1}\nseed: 2\n", "line 3 gives the key 'seed' again"),
         ("seed: !!python/object/apply:os.getcwd []\n", "could not determine a constructor"),
         ("[" * 1000, "nested too deeply"),
@@ -346,6 +346,7 @@ def test_help_lists_every_key_with_its_default(capsys):
         parse("--help")
     assert exit_.value.code == 0
     shown = capsys.readouterr().out
+    assert "[CONFIG.yaml] [--key value ...]" in shown.splitlines()[0]
     for group in RECIPE_ARGUMENTS.values():
         assert not [field.name for field in fields(group) if field.init and f"--{field.name}" not in shown]
 

@@ -96,7 +96,7 @@ def test_delimited_manifest(wavs, suffix, separator):
 
 def test_another_encoding_is_named(wavs):
     (wavs / "train.csv").write_text("path,text\nwavs/a.wav,one\n", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"train.csv' is no text in UTF-8: .*; save it as that"):
+    with pytest.raises(ValueError, match=r"train.csv' is not UTF-8 text: .*; save it as UTF-8"):
         load_corpus(str(wavs / "train.csv"))
 
 
@@ -162,7 +162,7 @@ def test_order_of_a_list_is_shuffled_once(tmp_path):
             r"not/there.wav', which is not a file; relative paths start",
         ),
         ("comma.csv", "audio,text\na.wav,one\nb.wav,one, two\n", r"line 3 has 3 cells.*quotation marks"),
-        ("notes.txt", "hello", r"is no manifest: expected a name that ends in .csv"),
+        ("notes.txt", "hello", r"is not a manifest; expected a file name that ends in .csv"),
     ],
 )
 def test_wrong_manifests(tmp_path, name, content, message):
@@ -176,7 +176,7 @@ def test_a_mistyped_folder_is_not_sought_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda *_, **__: pytest.fail("the Hub was asked"))
     (tmp_path / "outputs").mkdir()
     for name in ("my_recording", "outputs/run"):
-        with pytest.raises(ValueError, match=f"no file or folder '{name}'.*on the Hub is named owner/name"):
+        with pytest.raises(ValueError, match=f"no file or folder '{name}'.*on the Hub, which is named owner/name"):
             load_corpus(name)
 
 
@@ -185,12 +185,12 @@ def test_wrong_names(tmp_path):
         load_corpus("/no/such/folder")
     with pytest.raises(ValueError, match=r"no file or folder 'missing.csv'"):
         load_corpus("missing.csv")
-    with pytest.raises(ValueError, match=r"no corpus: looked for train/metadata.csv.*README.md.*trans.txt"):
+    with pytest.raises(ValueError, match=r"not a corpus: looked for train/metadata.csv.*README.md.*trans.txt"):
         load_corpus(str(tmp_path))
     with pytest.raises(ValueError, match="different names joined with"):
         load_corpus(str(tmp_path), split="train+")
     (tmp_path / "m.csv").write_text("audio,text\n")
-    with pytest.raises(ValueError, match="a manifest is one split"):
+    with pytest.raises(ValueError, match="but a manifest is one split"):
         load_corpus(str(tmp_path / "m.csv"), split="a+b")
 
 

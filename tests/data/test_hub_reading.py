@@ -117,9 +117,9 @@ TOLD = {
     "private, no token": ["cannot be accessed|Repository Not Found", LOG_IN],
     "private, unknown token": ["Invalid credentials", LOG_IN],
     "gated, no token": ["gated", LOG_IN],
-    "gated, not accepted": ["gated", "conditions accepted on its page"],
+    "gated, not accepted": ["gated", "accept its conditions on its page"],
     "offline": ["HF_HUB_OFFLINE"],
-    "nobody there": ["The Hub is out of reach"],
+    "nobody there": ["The Hub cannot be reached"],
     "busy": ["The Hub is busy"],
 }
 
@@ -217,7 +217,7 @@ def test_a_stream_that_ends_for_good_says_how_to_go_on(tmp_path, hub, endpoint, 
     hub.faults.append(Fault(storage(speech["data/train-1.parquet"]), status=500, after=5))
     message = exit_message(monkeypatch, *argv)
     assert message.startswith("finetune.py: me/speech/train cannot be read any further: ")
-    assert "500 Internal Server Error" in message and "the same command goes on" in message
+    assert "500 Internal Server Error" in message and "run the same command again" in message
     assert "Traceback" not in message
     assert (tmp_path / "out" / "checkpoint-4").is_dir()
     hub.faults.clear()
@@ -251,7 +251,7 @@ def test_a_dataset_names_only_files_of_its_own(hub, path):
     (corpus,) = load_corpus("me/outside")
     (example,) = corpus.stream
     assert example["text"] == "said"
-    with pytest.raises(AudioError, match="lies outside its corpus"):
+    with pytest.raises(AudioError, match="is outside its corpus"):
         fetch_audio(example["audio"])
 
 

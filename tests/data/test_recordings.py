@@ -41,9 +41,9 @@ def test_audio_errors(tmp_path):
     for recording, message in [
         ({"bytes": b"no sound", "path": "x.flac"}, r"'x.flac' \(8 bytes\) cannot be decoded"),
         ({"bytes": b"", "path": None}, "cannot be decoded"),
-        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' is no file"),
+        ({"bytes": None, "path": str(tmp_path / "gone.wav")}, "gone.wav' is not a file"),
         ({"bytes": None, "path": None}, "neither the bytes nor the path"),
-        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "holds no samples"),
+        ({"bytes": encoded(0.0, kind="WAV"), "path": None}, "has no samples"),
         ({"bytes": nan.getvalue(), "path": None}, "not finite"),
     ]:
         with pytest.raises(AudioError, match=message):
@@ -85,13 +85,13 @@ def test_a_busy_server_is_asked_again(server, caplog):
     server.answers = [429, 500, 503, 200]
     fetched = fetch_audio({"bytes": None, "path": server.url})
     assert audio_duration_s(fetched) == 0.5 and fetched["path"] == server.url
-    assert "trying again" in caplog.text
+    assert "request failed; next attempt in" in caplog.text
     assert fetch_audio(fetched) is fetched  # once is enough
 
 
 def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
     server.answers = [500]
-    with pytest.raises(ConnectionError, match=r"could not be fetched, 6 times on end.*the same command goes on"):
+    with pytest.raises(ConnectionError, match=r"could not be fetched, in 6 attempts.*run the same command to resume"):
         fetch_audio({"bytes": None, "path": server.url})
 
 

@@ -128,7 +128,7 @@ def test_speech_without_transcripts(root, tmp_path):
         for split in ("train", "test")
     }
     assert ids(found["train"]) == ["a.wav", "nested/b.wav", "test/c.wav"] and ids(found["test"]) == ["c.wav"]
-    with pytest.raises(ValueError, match="is no corpus: looked for"):
+    with pytest.raises(ValueError, match="is not a corpus: looked for"):
         load_train_corpora(DataArguments(dataset_name=[str(tmp_path)]))
 
 
@@ -188,7 +188,7 @@ def test_speakers_held_out_are_never_trained_on(root):
     assert {row["speaker_id"] for row in held_out} == {speaker}
     assert speaker not in {row["speaker_id"] for row in training} and training
     assert sorted(row["id"] for row in training + held_out) == sorted(row["id"] for row in everyone)
-    with pytest.raises(ValueError, match=r"held_out_speakers nobody: none of the .* is theirs"):
+    with pytest.raises(ValueError, match=r"held_out_speakers nobody: none of the .* is by them"):
         one_split(hub(root, held_out_speakers=["nobody"]), "held-out")
 
 
@@ -207,7 +207,7 @@ def test_a_table_gives_the_texts(root, tmp_path):
     [
         ("id,words\na,b\n", "columns id and text"),
         ("id,text\na,b\na,c\n", "2 rows, but 1 different ids"),
-        (None, "no .csv"),
+        (None, "is not a .csv"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(root, tmp_path, content, message):

@@ -266,9 +266,9 @@ def test_another_order_is_refused(parquet, processor):
     state = stream_of(parquet, processor)
     next(iter(state))
     saved = state.state_dict()
-    with pytest.raises(ValueError, match="has seed 3, but the stream 4"):
+    with pytest.raises(ValueError, match="has seed 3, but the stream has 4"):
         stream_of(parquet, processor, seed=4).load_state_dict(saved)
-    with pytest.raises(ValueError, match="has num_readers 1, but the stream 2"):
+    with pytest.raises(ValueError, match="has num_readers 1, but the stream has 2"):
         stream_of(parquet, processor, num_readers=2).load_state_dict(saved)
     two = stream_of(parquet, processor, num_readers=2, world_size=2)
     next(iter(two))

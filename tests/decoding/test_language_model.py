@@ -109,7 +109,7 @@ def test_other_orders_and_no_sentences_are_refused(processor, tmp_path):
             train_language_model(TEXTS, processor, order, tmp_path / "lm.arpa")
     with pytest.raises(ValueError, match="no sentence"):
         train_language_model([], processor, 2, tmp_path / "lm.arpa")
-    with pytest.raises(ValueError, match="names no split"):
+    with pytest.raises(ValueError, match="does not name a split"):
         list(split_transcripts("clean/test", processor))
     assert not list(tmp_path.iterdir())
 

@@ -205,7 +205,7 @@ def test_a_damaged_file_is_named_where_a_vocabulary_is_built_or_a_part_held_out(
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)  # its end, which lists the columns, is whole
     path.write_bytes(content)
     corpora = [corpus for joined in load_train_corpora(hub(tmp_path)) for corpus in joined]
-    with pytest.raises(ValueError, match=r"a file of .*hub.* is damaged: .*Fetch or write it again"):
+    with pytest.raises(ValueError, match=r"a file of .*hub.* is damaged: .*Download or write the file again"):
         build_model(ModelArguments(characters=""), corpora)
-    with pytest.raises(ValueError, match=r"is damaged: .*Fetch or write it again"):
+    with pytest.raises(ValueError, match=r"is damaged: .*Download or write the file again"):
         one_split(hub(tmp_path, held_out_share=0.5), "held-out")

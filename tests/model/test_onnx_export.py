@@ -237,7 +237,7 @@ def test_an_export_that_hears_the_same_is_kept(checkpoint, tmp_path, capsys):
     assert all(way["rtfx"] > 0 for way in results["ways"].values())
     assert (out / "export.md").read_text() in capsys.readouterr().out
     assert not (tmp_path / "out.unverified").exists()
-    with pytest.raises(ValueError, match="is already there; name a new folder, or remove it"):
+    with pytest.raises(ValueError, match="already exists; name a new folder, or remove it"):
         main(words)
 
 

@@ -59,6 +59,8 @@ def test_an_option_has_the_same_default_everywhere_and_the_folder_comes_last(nam
         assert options[option] == DEFAULTS[option], option
     assert [option for option in options if "output" in option] == [list(options)[-1]]
     assert parser.prog == f"recipes/{name}.py"
+    shown = parser.format_help().partition("\noutput:\n")[2].split()
+    assert [word for word in shown if word.startswith("--output")] == [word for word in shown if word[:2] == "--"][:1]
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def test_a_process_keeps_a_core_for_each_worker_beside_the_model(monkeypatch):
 def test_several_processes_that_cannot_share_are_refused(monkeypatch):
     """Before they join: one that does all the work itself, and several on one GPU."""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="runs in one process, but 2 were started: start it by `python`"):
+    with pytest.raises(ValueError, match="runs in one process, but 2 were started; run it without `accelerate launch`"):
         set_up_process(Namespace(device="cpu", cpu_threads=0))
     monkeypatch.setattr(devices, "choose_device", torch.device)
     with pytest.raises(ValueError, match="--device cuda:1 puts all 2 processes on one GPU"):

@@ -18,5 +18,8 @@ def test_a_folder_is_held_by_one_process(tmp_path):
     hold_folder(tmp_path)  # the same process may
     other = tmp_path / "other"
     other.mkdir()
-    with FileLock(other / ".lock"), pytest.raises(ValueError, match=r"another run is writing to .*other: wait"):
+    with (
+        FileLock(other / ".lock"),
+        pytest.raises(ValueError, match=r"another run is writing to .*other; wait until it ends"),
+    ):
         hold_folder(other)

@@ -81,7 +81,7 @@ def test_a_launcher_takes_its_process_along(tmp_path, number):
     wait_for(lambda: "'loss'" in log.read_text(), log)
     launcher.send_signal(number)
     launcher.wait(timeout=30)
-    wait_for(lambda: "the same command goes on from there" in log.read_text(), log, limit_s=30)
+    wait_for(lambda: "run the same command to resume from there" in log.read_text(), log, limit_s=30)
     assert len(list((tmp_path / "run").glob("checkpoint-*/files.json"))) == 1
 
 
@@ -115,5 +115,5 @@ def test_a_signal_to_the_whole_group_leaves_the_data_workers_at_work(tmp_path, p
     launcher.wait(timeout=60)
     _, alive = psutil.wait_procs(everyone, timeout=60)
     assert not alive
-    assert "the same command goes on from there" in log.read_text() and "killed by signal" not in log.read_text()
+    assert "run the same command to resume from there" in log.read_text() and "killed by signal" not in log.read_text()
     assert len(list((tmp_path / "run").glob("checkpoint-*/files.json"))) == 1

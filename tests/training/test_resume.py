@@ -73,7 +73,7 @@ def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
     died = time.monotonic()
     assert first.wait(timeout=60) != 0
     assert time.monotonic() - died < 45
-    named = f"cannot go on without process 1 on {socket.gethostname()}, which ended or stands still"
+    named = f"cannot go on without process 1 on {socket.gethostname()}, which ended or hangs"
     assert named in logs[0].read_text()
 
     assert [process.wait(timeout=240) for process in start()] == [0, 0], logs[0].read_text()

@@ -26,7 +26,7 @@ from deepspeech2.system.command_line import end_run, run
 from deepspeech2.training import results as write_up
 from deepspeech2.training import run as runs
 from deepspeech2.training.plan import plan_training
-from deepspeech2.training.run import hold_to_recipe, set_up_process, train
+from deepspeech2.training.run import hold_to_recipe, set_up_training, train
 from deepspeech2.training.start import Run
 from finetuning import (
     RECIPE,
@@ -325,7 +325,7 @@ def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
     training = tiny.training_arguments(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"2 processes were launched, but each would train alone.*--use_cpu true"):
-        set_up_process(training)
+        set_up_training(training)
 
 
 def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
@@ -428,7 +428,7 @@ def test_a_training_that_brought_nothing_is_said(caplog):
      OSError("2320 requested and 0 written"), PermissionError(13, "Permission denied", "out/x")],
 )  # fmt: skip
 def test_a_folder_that_takes_nothing_is_a_message(error):
-    with pytest.raises(SystemExit, match=r"score.py: .*: expected a folder with room that may be written to"):
+    with pytest.raises(SystemExit, match=r"score.py: .*: expected a writable folder with free space"):
         end_run("score.py", error)
 
 
@@ -445,7 +445,7 @@ def test_an_error_of_ours_is_a_message_and_another_a_traceback():
     with pytest.raises(ValueError) as ours:
         hold_up = tiny.training_arguments("unused")
         hold_up.num_processes = 2
-        set_up_process(hold_up)
+        set_up_training(hold_up)
     with pytest.raises(SystemExit, match=r"finetune\.py: num_processes is 2"):
         end_run("finetune.py", ours.value)
     worker = ValueError(

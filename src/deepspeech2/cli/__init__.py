@@ -1,6 +1,6 @@
 """
-The console command `deepspeech2`, for people who use a finished model: a module for each of its commands.
+The console command `deepspeech2`, for people who use a trained model. Each of its commands has a module.
 
-In come the words of a command line; out go files, lines and an exit status. Imports that take long stand where they
-are used, so that --help answers at once.
+In: the arguments of a command line. Out: files, printed lines and an exit status. Slow imports are inside functions, so
+that --help is fast.
 """

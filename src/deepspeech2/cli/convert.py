@@ -1,10 +1,10 @@
 """
-Converts a checkpoint of deepspeech.pytorch, of any version, to a model folder for this package and transformers.
+Convert a checkpoint of deepspeech.pytorch, of any version, to a model folder for this package and transformers.
 
     deepspeech2 convert deepspeech.pth --output_dir models/deepspeech
 
-Nothing in the checkpoint is executed, and neither deepspeech.pytorch nor omegaconf nor Lightning is needed. The folder
-is then a MODEL of the other commands, and a model_name_or_path of finetune.py.
+The command executes no code from the checkpoint. It does not need deepspeech.pytorch, omegaconf or Lightning. Use the
+folder as MODEL of the other commands, or as --model_name_or_path of recipes/finetune.py.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -14,8 +14,10 @@ from ..config.options import add_output_option
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth (v1 to v2.1) or .ckpt (V3)")
-    add_output_option(parser, "outputs/convert", "new folder for the model")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint file: .pth (v1 to v2.1) or .ckpt (V3)"
+    )
+    add_output_option(parser, "outputs/convert", "new folder to write the model into")
 
 
 def main(args: Namespace) -> None:
@@ -24,23 +26,23 @@ def main(args: Namespace) -> None:
 
 def convert(checkpoint: Path, folder: Path) -> str:
     """
-    Writes a model folder with its code, processor and card.
+    Write a model folder with the model's code, processor and card.
 
     Args:
-        checkpoint: the file.
-        folder: where to; a new one.
+        checkpoint: the file of deepspeech.pytorch.
+        folder: the model folder, which must not exist.
 
     Returns:
-        What came out, in a line.
+        One line that describes the model.
 
     Raises:
-        ValueError: the folder is there already, or as `from_deepspeech_pytorch`.
+        ValueError: the folder exists, or the checkpoint is one that `from_deepspeech_pytorch` refuses.
     """
     from ..evaluation.reports import write_model_card
     from ..model.deepspeech_pytorch import VERSION_NAMES, build, converted_whole, read_origin
 
     if folder.exists():
-        raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
+        raise ValueError(f"{str(folder)!r} already exists; name a new folder, or remove it")
     with converted_whole(str(checkpoint)):
         origin = read_origin(checkpoint)
         model, processor = build(origin, str(checkpoint))

@@ -1,14 +1,14 @@
 """
-Exports a model to ONNX, in fp32 and int8, and keeps the export if its word error rate (WER) is that of PyTorch.
+Export a model to ONNX in fp32 and int8, and keep the export only if its word error rate (WER) matches PyTorch.
 
     deepspeech2 export outputs/quickstart --output_dir outputs/quickstart_onnx --dataset_name synthetic
     deepspeech2 export USER/MODEL --output_dir outputs/onnx --dataset_name openslr/librispeech_asr \\
         --dataset_config clean --split validation --max_wer_difference 0.2
 
-PyTorch and each export transcribe the split, one after the other, on the CPU threads that are given: decoding of the
-audio, features, model and text in one process. --output_dir appears when the export has passed. Until then, and after a
-refusal, the export is in a folder of that name with `.unverified` behind it, which the next run replaces. export.md and
-export.json have the table. recipes/onnx_example.py transcribes with such a folder.
+PyTorch and each export transcribe the split in turn, in one process with --cpu_threads threads. The command creates
+--output_dir only when the export passes. Until then, and after a failure, the export is in `OUTPUT_DIR.unverified`,
+which the next run replaces. The results are in export.md and export.json. recipes/onnx_example.py shows how to
+transcribe with the exported model.
 """
 
 import shutil
@@ -26,17 +26,19 @@ from ..config.options import (
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
-    parser.add_argument("--num_utterances", type=int, metavar="N", help="only the first N of the split")
+    parser.add_argument(
+        "--num_utterances", type=int, metavar="N", help="score only the first N utterances of the split (default: all)"
+    )
     parser.add_argument(
         "--max_wer_difference",
         type=float,
         default=0.3,
         metavar="POINTS",
-        help="by how many percentage points the WER may be above that of PyTorch (default: %(default)s)",
+        help="maximum increase of the WER over PyTorch, in percentage points (default: %(default)s)",
     )
     add_split_options(parser)
     add_compute_options(parser)
-    add_output_option(parser, "outputs/export", "new folder for the export")
+    add_output_option(parser, "outputs/export", "new folder to write the export into")
 
 
 def main(args: Namespace) -> None:
@@ -51,7 +53,7 @@ def main(args: Namespace) -> None:
     from ..system.devices import set_up_process
 
     if args.output_dir.exists():
-        raise ValueError(f"--output_dir {str(args.output_dir)!r} is already there; name a new folder, or remove it")
+        raise ValueError(f"--output_dir {str(args.output_dir)!r} already exists; name a new folder, or remove it")
     device = set_up_process(args, num_workers=0)
     corpora = load_split(split_arguments(args), args.split)
     if args.num_utterances:

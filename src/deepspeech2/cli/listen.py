@@ -1,12 +1,12 @@
 """
-Listens to a microphone, or to a recording as to one, and prints each voice command as soon as it is over.
+Recognise voice commands from a microphone or a recording, and print each command as soon as it ends.
 
     deepspeech2 listen MODEL home.yaml --microphone
     deepspeech2 listen MODEL home.yaml evening.wav --chunk_ms 50 --realtime
     deepspeech2 listen MODEL home.yaml evening.wav --json --acceptance outputs/commands/commands.json
 
-MODEL is unidirectional, as recipes/commands/streaming.yaml trains it. A line has the command's place in the audio, its
-slots, its confidence, and how long after its last letter it was known.
+MODEL must be unidirectional, such as one trained with recipes/commands/streaming.yaml. Each line shows the time of the
+command in the audio, its slots, its confidence, and its latency after the last letter.
 """
 
 import json
@@ -21,20 +21,31 @@ from .recognise import add_acceptance_option
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
-    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        "file", nargs="?", type=Path, metavar="FILE", help="WAV, FLAC, Ogg or MP3; with PyAV all that FFmpeg reads"
+        "file",
+        nargs="?",
+        type=Path,
+        metavar="FILE",
+        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
     )
-    source.add_argument("--microphone", action="store_true", help="the default one, until Ctrl-C")
+    source.add_argument("--microphone", action="store_true", help="listen to the default microphone until Ctrl-C")
     add_acceptance_option(parser)
-    parser.add_argument("--json", action="store_true", help="a JSON object for each command instead of a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each command")
     speech = parser.add_argument_group("speech")
-    speech.add_argument("--chunk_ms", type=float, default=100.0, help="audio taken at once (default: %(default)s)")
-    speech.add_argument("--realtime", action="store_true", help="take a file no faster than it was spoken")
-    speech.add_argument("--silence_s", type=float, default=0.5, help="pause that ends a command (default: %(default)s)")
     speech.add_argument(
-        "--longest_s", type=float, default=15.0, help="longer utterances are cut at a pause (default: %(default)s)"
+        "--chunk_ms", type=float, default=100.0, help="audio of a processing step, in ms (default: %(default)s)"
+    )
+    speech.add_argument("--realtime", action="store_true", help="read a recording at the speed at which it was spoken")
+    speech.add_argument(
+        "--silence_s", type=float, default=0.5, help="pause that ends a command, in seconds (default: %(default)s)"
+    )
+    speech.add_argument(
+        "--longest_s",
+        type=float,
+        default=15.0,
+        help="maximum utterance, in seconds; longer ones are cut at a pause (default: %(default)s)",
     )
     add_compute_options(parser, batches=False)
 
@@ -49,7 +60,7 @@ def main(args: Namespace) -> int:
     from ..system.devices import set_up_process
 
     if args.chunk_ms <= 0:
-        raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected more than 0")
+        raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected a duration above 0")
     device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
     stream = Stream(model.eval().to(device), processor)

@@ -1,5 +1,5 @@
 """
-Use a DeepSpeech2 model: transcribe recordings, recognise voice commands, try it in the browser, export it.
+Use a DeepSpeech2 model: transcribe recordings, recognise voice commands, serve a demo page, export to ONNX.
 
     deepspeech2 transcribe MODEL talk.wav --output_dir captions
     deepspeech2 transcribe --help
@@ -21,21 +21,23 @@ from ..system.command_line import run
 from . import convert, demo, export, listen, recognise, transcribe
 
 COMMANDS = {
-    "transcribe": (transcribe, "recordings and videos into captions, text and word times"),
-    "recognise": (recognise, "voice commands in short recordings"),
-    "listen": (listen, "voice commands from a microphone, as they are spoken"),
-    "demo": (demo, "a page in the browser to try a model on"),
-    "export": (export, "a model as ONNX, in fp32 and int8, checked against PyTorch"),
-    "convert": (convert, "a checkpoint of deepspeech.pytorch into a model folder"),
+    "transcribe": (transcribe, "transcribe recordings and videos: captions, text and word times"),
+    "recognise": (recognise, "recognise voice commands in short recordings"),
+    "listen": (listen, "recognise voice commands from a microphone, as they are spoken"),
+    "demo": (demo, "serve a page to try a model in the browser"),
+    "export": (export, "export a model to ONNX, in fp32 and int8, checked against PyTorch"),
+    "convert": (convert, "convert a checkpoint of deepspeech.pytorch to a model folder"),
 }
 
 
 def make_parser() -> ArgumentParser:
-    """Of `deepspeech2` and its commands."""
+    """Return the parser of `deepspeech2` and its commands."""
     summaries = "".join(f"\n  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items())
     parser = new_parser("deepspeech2", f"{__doc__}\ncommands:{summaries}")
     parser.add_argument("--version", action="version", version=f"deepspeech2 {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help="one of those above, with its options")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", help="one of the commands above, followed by its options"
+    )
     for name, (module, _) in COMMANDS.items():
         module.configure(commands.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class))
     return parser
@@ -43,13 +45,13 @@ def make_parser() -> ArgumentParser:
 
 def main(argv: list[str]) -> int | None:
     """
-    Runs one command.
+    Run one command.
 
     Args:
-        argv: its name and its options.
+        argv: the name of the command and its arguments.
 
     Returns:
-        The exit status; None for 0.
+        The exit status, or None for 0.
     """
     parser = make_parser()
     if not argv:
@@ -57,24 +59,25 @@ def main(argv: list[str]) -> int | None:
         return 0
     if not argv[0].startswith("-") and argv[0] not in COMMANDS:
         known = ", ".join(COMMANDS)
-        parser.error(f"there is no command {argv[0]!r}; expected one of {known}{did_you_mean(argv[0], COMMANDS)}")
+        parser.error(f"unknown command {argv[0]!r}; expected one of {known}{did_you_mean(argv[0], COMMANDS)}")
     args = parser.parse_args(argv)
     if args.command is None:
-        parser.error(f"a command is missing; expected one of {', '.join(COMMANDS)}")
+        parser.error(f"no command was given; expected one of {', '.join(COMMANDS)}")
     args.command_line = shlex.join(["deepspeech2", *argv])
     return COMMANDS[args.command][0].main(args)
 
 
 def console() -> None:
-    """The entry point of the console command."""
+    """Run the console command `deepspeech2`."""
     signal.signal(signal.SIGINT, _stop)
     run(main)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
     """
-    Raises KeyboardInterrupt, but ends the process at once where Ctrl-C comes during an import: numpy and torch, which
-    take seconds to import, answer it with errors of their own.
+    Raise KeyboardInterrupt on Ctrl-C, but end the process at once during an import.
+
+    numpy and torch take seconds to import, and turn an interrupt into errors of their own.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

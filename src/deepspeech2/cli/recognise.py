@@ -1,11 +1,11 @@
 """
-Recognises voice commands in recordings: which one, with which values, how sure, and how long it took.
+Recognise voice commands in recordings, and print each command, its slots, its confidence and its latency.
 
     deepspeech2 recognise MODEL home.yaml command.wav other.flac
     deepspeech2 recognise MODEL home.yaml *.wav --json --acceptance outputs/commands/commands.json
 
-Each file is one utterance of up to a minute; `deepspeech2 listen` finds those of a longer recording. A file that cannot
-be read is named and skipped; the exit status is then 1.
+Each file is one utterance of up to a minute. For longer recordings, use `deepspeech2 listen`. A file that cannot be
+read is named and skipped, and the exit status is then 1.
 """
 
 import json
@@ -20,22 +20,26 @@ from ..config.options import add_compute_options, add_model_argument
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
-    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
+    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg or MP3; with PyAV all that FFmpeg reads"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
     )
     add_acceptance_option(parser)
-    parser.add_argument("--json", action="store_true", help="a JSON object for each file instead of a line")
+    parser.add_argument("--json", action="store_true", help="print a JSON object for each file")
     add_compute_options(parser, batches=False)
 
 
 def add_acceptance_option(parser: ArgumentParser) -> None:
-    """When a sentence of the grammar is taken for what was said."""
+    """Add the option of the rejection threshold."""
     parser.add_argument(
         "--acceptance",
         type=Path,
         metavar="FILE",
-        help="commands.json, as recipes/commands/calibrate.py writes it (default: a rough threshold)",
+        help="commands.json with the rejection threshold, from recipes/commands/calibrate.py (default: a rough one)",
     )
 
 

@@ -1,5 +1,5 @@
 """
-Transcribes audio and video of any length: captions (SRT, WebVTT), plain text, and JSON with word times.
+Transcribe audio and video of any length to captions (SRT, WebVTT), plain text, and JSON with word times.
 
     deepspeech2 transcribe MODEL talk.wav meeting.flac --output_dir outputs/captions
     deepspeech2 transcribe MODEL talk.mp4 --decoder outputs/decoder/decoder.json
@@ -7,9 +7,10 @@ Transcribes audio and video of any length: captions (SRT, WebVTT), plain text, a
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m deepspeech2 transcribe MODEL lectures/*.mp3 \\
         --output_dir outputs/captions
 
-With --align the words are those of the script, spelled as there; the model finds their times. Under
-`accelerate launch` each process takes its share of the files. A file whose captions exist is left alone, so the same
-command continues where it was stopped. A file that cannot be read is named and skipped; the exit status is then 1.
+With --align, the text and its spelling come from the script, and the model finds the word times. Under
+`accelerate launch`, each process takes its share of the files. Files that already have captions are skipped, so the
+same command resumes a run that was stopped. A file that cannot be read is named and skipped, and the exit status is
+then 1.
 """
 
 import sys
@@ -24,21 +25,32 @@ def configure(parser: ArgumentParser) -> None:
     limits = Limits()
     add_model_argument(parser)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="WAV, FLAC, Ogg or MP3; with PyAV all that FFmpeg reads"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
     )
     parser.add_argument(
-        "--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="what to write (default: all)"
+        "--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="formats to write (default: all)"
     )
-    parser.add_argument("--align", type=Path, metavar="TEXT", help="text file with the known script of one recording")
-    parser.add_argument("--batch_windows", type=int, default=4, help="windows of 20 s at once (default: %(default)s)")
-    group = parser.add_argument_group("captions", "the defaults are those of Netflix's Timed Text Style Guide")
+    parser.add_argument(
+        "--align",
+        type=Path,
+        metavar="TEXT",
+        help="text file with the script of the recording, for a single FILE (default: none)",
+    )
+    parser.add_argument(
+        "--batch_windows", type=int, default=4, help="number of 20 s windows in a batch (default: %(default)s)"
+    )
+    group = parser.add_argument_group("captions", "The defaults follow Netflix's Timed Text Style Guide.")
     for name, what in {
-        "line_length": "characters of a line",
-        "max_lines": "lines of a cue",
-        "max_characters_per_s": "reading speed; 17 for children",
-        "min_duration_s": "of a cue",
-        "max_duration_s": "of a cue",
-        "min_gap_s": "between cues: two frames of 24 a second",
+        "line_length": "maximum characters of a line",
+        "max_lines": "maximum lines of a cue",
+        "max_characters_per_s": "maximum reading speed, in characters per second; 17 for children",
+        "min_duration_s": "minimum duration of a cue, in seconds",
+        "max_duration_s": "maximum duration of a cue, in seconds",
+        "min_gap_s": "minimum gap between cues, in seconds; two frames at 24 per second",
     }.items():
         default = getattr(limits, name)
         group.add_argument(f"--{name}", type=type(default), default=default, help=f"{what} (default: {default:.3g})")
@@ -58,7 +70,7 @@ def main(args: Namespace) -> int:
     from ..system.devices import set_up_process
 
     if args.align and len(args.files) > 1:
-        raise ValueError(f"--align takes the script of one recording; {len(args.files)} were given")
+        raise ValueError(f"--align takes the script of one recording, but {len(args.files)} recordings were given")
     device = set_up_process(args, num_workers=0, shared=True)
     limits = Limits(**{name: getattr(args, name) for name in vars(Limits())})
     script = read_script(args.align) if args.align else None

@@ -1,4 +1,4 @@
-"""What a command is told: the dataclasses of a recipe, the options that commands share, and their validation.
+"""Settings of the commands: the dataclasses of a recipe, shared command-line options, and validation.
 
-In: YAML files and the command line. Out: typed dataclasses, or one message with all faults. Loads nothing heavy.
+In: YAML files and the command line. Out: typed dataclasses, or one message with all faults. Imports nothing heavy.
 """

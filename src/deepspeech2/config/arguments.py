@@ -1,4 +1,4 @@
-"""What a recipe can be told: typed dataclasses, each field with its help."""
+"""The settings of a recipe: typed dataclasses, each field with its help text."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,218 +11,316 @@ from .method_arguments import AdaptationArguments, ObjectiveArguments
 
 @dataclass
 class ModelArguments:
-    """Where the weights come from."""
+    """The model: a checkpoint, or random weights of a given configuration, and the facts of its model card."""
 
     model_name_or_path: str = field(
-        default="", metadata={"help": "Folder or Hub id of a checkpoint to fine-tune; empty: random weights."}
+        default="",
+        metadata={"help": "Folder or Hub id of a checkpoint to fine-tune. Empty: train from random weights."},
     )
-    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a Hub checkpoint."})
+    model_revision: str = field(default="main", metadata={"help": "Branch, tag or commit of a checkpoint on the Hub."})
     model_config: dict = field(
         default_factory=dict,
-        metadata={"help": "Of a model from random weights: fields of DeepSpeech2Config. Of a checkpoint: dropout."},
+        metadata={
+            "help": "JSON object of DeepSpeech2Config fields for a model from random weights. With a checkpoint, only "
+            "dropout may be set."
+        },
     )
     feature_config: dict = field(
         default_factory=dict,
-        metadata={"help": "Features of a model from random weights: arguments of DeepSpeech2FeatureExtractor."},
+        metadata={"help": "JSON object of DeepSpeech2FeatureExtractor arguments for a model from random weights."},
     )
     characters: str = field(
         default=" 'abcdefghijklmnopqrstuvwxyz",
-        metadata={"help": "Vocabulary of a model from random weights; empty: the characters of the transcripts."},
+        metadata={
+            "help": "Characters of the vocabulary for a model from random weights. Empty: the characters of the "
+            "transcripts."
+        },
     )
-    text_case: str = field(default="lower", metadata={"help": "lower, upper or keep."})
+    text_case: str = field(
+        default="lower", metadata={"help": "Letter case of the normalised transcripts: lower, upper or keep."}
+    )
     removed_characters: str | None = field(
         default=None,
-        metadata={"help": "Characters that normalisation turns into a space; not given: common punctuation."},
+        metadata={"help": "Characters that text normalisation replaces with a space. Not given: common punctuation."},
     )
-    language: str = field(default="en", metadata={"help": "ISO 639-1 code of the language, for the model card."})
-    license: str = field(default="apache-2.0", metadata={"help": "Licence of the weights, for the model card."})
+    language: str = field(default="en", metadata={"help": "ISO 639 code of the language, for the model card."})
+    license: str = field(
+        default="apache-2.0",
+        metadata={"help": "Licence of the weights, for the model card, as an identifier of the Hub."},
+    )
     credit: str = field(default="", metadata={"help": "Attribution of the training data, for the model card."})
     warm_start: str = field(
         default="",
         metadata={
-            "help": "Folder or Hub id of a checkpoint whose weights of equal name and shape replace random ones."
+            "help": "Folder or Hub id of a checkpoint that initialises a new model: each weight of equal name and "
+            "shape is copied."
         },
     )
 
 
 @dataclass
 class DataArguments:
-    """Which speech, and how it is batched."""
+    """The speech to train and score on, and its batches."""
 
     dataset_name: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Hub id, folder (Hub layout, LibriSpeech tree, audiofolder), manifest file or 'synthetic'; "
-            "several make a mixture."
+            "help": "Training corpus: Hub id, folder (Hub layout, LibriSpeech tree or audiofolder), manifest file, or "
+            "'synthetic'. Several names make a mixture."
         },
     )
     dataset_config: list[str] = field(
-        default_factory=list, metadata={"help": "Config of each dataset_name, or one for all ('-' for none)."}
+        default_factory=list,
+        metadata={"help": "Configuration of each dataset_name, or one for all of them ('-' for none)."},
     )
     train_split: list[str] = field(
-        default_factory=lambda: ["train"], metadata={"help": "Split of each dataset_name, or one for all; a+b joins."}
+        default_factory=lambda: ["train"],
+        metadata={"help": "Training split of each dataset_name, or one for all of them. a+b joins two splits."},
     )
     mixture_weights: list[float] = field(
-        default_factory=list, metadata={"help": "Share of each dataset_name in a batch window; empty: joined whole."}
+        default_factory=list,
+        metadata={
+            "help": "Relative share of each dataset_name in a shuffling window. Empty: each corpus is read once an "
+            "epoch."
+        },
     )
     dataset_revision: list[str] = field(
-        default_factory=list, metadata={"help": "Commit or tag of each dataset_name on the Hub, or one for all."}
+        default_factory=list,
+        metadata={"help": "Commit or tag of each dataset_name on the Hub, or one for all of them."},
     )
-    eval_dataset_name: str = field(default="", metadata={"help": "Corpus to score on; empty: the first dataset_name."})
+    eval_dataset_name: str = field(
+        default="", metadata={"help": "Corpus of eval_split and test_split. Empty: the first dataset_name."}
+    )
     eval_split: str = field(
-        default="validation", metadata={"help": "Split, or config/split, scored during training; picks the best model."}
+        default="validation",
+        metadata={
+            "help": "Split, or config/split, that is scored during training. Its WER selects the best checkpoint."
+        },
     )
     test_split: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Splits, or config/split, scored before and after; empty: eval_split. One of another corpus is "
-            "dataset_name::split or dataset_name::config/split."
+            "help": "Splits, or config/split, that are scored before and after training. Empty: eval_split. A split "
+            "of another corpus is dataset_name::split or dataset_name::config/split."
         },
     )
     held_out_share: float = field(
         default=0.0,
-        metadata={"help": "Share of the training corpora's utterances kept for scoring, by id: the split 'held-out'."},
+        metadata={
+            "help": "Share of the training utterances, from 0 to below 1, that is kept for scoring as the split "
+            "'held-out'. The id of an utterance decides."
+        },
     )
     held_out_speakers: list[str] = field(
         default_factory=list,
-        metadata={"help": "Speaker ids of the training corpora kept for scoring, instead: the split 'held-out'."},
+        metadata={
+            "help": "Speaker ids of the training corpora that are kept for scoring as the split 'held-out', in place "
+            "of held_out_share."
+        },
     )
     transcripts: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Table (.csv .tsv; columns id and text) with the texts of each dataset_name ('-' for its own), "
-            "such as pseudo-labels; what it lacks is left out."
+            "help": "Table (.csv or .tsv with the columns id and text) of transcripts for each dataset_name, such as "
+            "pseudo-labels; '-' keeps the corpus's own. Utterances without a row are left out."
         },
     )
     unlabelled_dataset_name: str = field(
         default="",
         metadata={
-            "help": "Corpus without transcripts, or a bare folder of recordings; each step has a batch of it, for what "
-            "learns from such speech."
+            "help": "Corpus without transcripts, or a folder of recordings. Each step adds a batch of it, for "
+            "domain_adversarial_weight and distillation_weight."
         },
     )
-    unlabelled_dataset_config: str = field(default="", metadata={"help": "Config of unlabelled_dataset_name."})
+    unlabelled_dataset_config: str = field(default="", metadata={"help": "Configuration of unlabelled_dataset_name."})
     unlabelled_split: str = field(
-        default="train", metadata={"help": "Split of unlabelled_dataset_name; a+b joins. A bare folder is one split."}
+        default="train",
+        metadata={
+            "help": "Split of unlabelled_dataset_name; a+b joins two splits. A folder of recordings has one split."
+        },
     )
     text_column: str = field(default="text", metadata={"help": "Column of the transcripts."})
     audio_column: str = field(default="audio", metadata={"help": "Column of the audio."})
     batch_seconds: float = field(
         default=60.0,
-        metadata={"help": "Audio of a batch on one process, padding included; 0: per_device_train_batch_size clips."},
+        metadata={
+            "help": "Seconds of audio in a batch of one process, padding included. 0: batches of "
+            "per_device_train_batch_size clips."
+        },
     )
-    window_size: int = field(default=512, metadata={"help": "Utterances shuffled and sorted by length together."})
+    window_size: int = field(
+        default=512, metadata={"help": "Number of utterances that are shuffled and sorted by length together."}
+    )
     num_readers: int = field(
-        default=0, metadata={"help": "Parts the stream is read in; fixes the order; 0: one a process and worker."}
+        default=0,
+        metadata={
+            "help": "Number of parts in which the training stream is read; it fixes the order of training. 0: one for "
+            "each process and data worker."
+        },
     )
-    min_duration_s: float = field(default=0.1, metadata={"help": "Shorter clips are left out of training."})
-    max_duration_s: float = field(default=20.0, metadata={"help": "Longer clips are left out of training."})
+    min_duration_s: float = field(
+        default=0.1, metadata={"help": "Minimum duration of a training clip, in seconds. Shorter clips are left out."}
+    )
+    max_duration_s: float = field(
+        default=20.0, metadata={"help": "Maximum duration of a training clip, in seconds. Longer clips are left out."}
+    )
     max_dropped_share: float = field(
         default=0.2,
-        metadata={"help": "Stop where more of the utterances cannot be used; the bounds of duration do not count."},
+        metadata={
+            "help": "Maximum share of unusable utterances, from 0 to 1; above it training stops. Clips outside "
+            "min_duration_s and max_duration_s do not count."
+        },
     )
     check_utterances: int = field(
         default=64,
         metadata={
-            "help": "Utterances of each local split that are looked at, for a second, before training; 0: none. "
-            "recipes/check_data.py reads all of them, unless told how many."
+            "help": "Number of utterances of each local split that are checked before training. 0: none. "
+            "recipes/check_data.py checks all of them unless this is given."
         },
     )
 
 
 @dataclass
 class AugmentationArguments:
-    """What happens to training audio on the fly; nothing by default, and never in validation."""
+    """Augmentation of the training audio, on the fly. It is off by default and never applies to evaluation."""
 
-    speed_perturbation: float = field(default=0.0, metadata={"help": "Largest relative change of speed."})
-    gain_db: float = field(default=0.0, metadata={"help": "Largest change of loudness, dB."})
+    speed_perturbation: float = field(
+        default=0.0,
+        metadata={"help": "Maximum relative change of speed, from 0 to 0.5; 0.1 means 0.9 to 1.1 times. 0: off."},
+    )
+    gain_db: float = field(default=0.0, metadata={"help": "Maximum change of loudness, in dB. 0: off."})
     silence_s: float = field(
-        default=0.0, metadata={"help": "Longest silence before and after a clip, as there is in a stream."}
+        default=0.0,
+        metadata={"help": "Maximum silence added before and after a clip, in seconds, as a stream has it. 0: off."},
     )
-    noise_probability: float = field(default=0.0, metadata={"help": "Share of clips with added noise."})
-    noise_folder: str = field(default="", metadata={"help": "Folder of noise recordings; empty: generated noise."})
-    noise_snr_db_min: float = field(default=5.0, metadata={"help": "Lowest signal-to-noise ratio, dB."})
-    noise_snr_db_max: float = field(default=30.0, metadata={"help": "Highest signal-to-noise ratio, dB."})
-    reverberation_probability: float = field(default=0.0, metadata={"help": "Share of clips with reverberation."})
+    noise_probability: float = field(
+        default=0.0, metadata={"help": "Share of clips that get added noise, from 0 to 1."}
+    )
+    noise_folder: str = field(default="", metadata={"help": "Folder of noise recordings. Empty: generated noise."})
+    noise_snr_db_min: float = field(default=5.0, metadata={"help": "Minimum signal-to-noise ratio, in dB."})
+    noise_snr_db_max: float = field(default=30.0, metadata={"help": "Maximum signal-to-noise ratio, in dB."})
+    reverberation_probability: float = field(
+        default=0.0, metadata={"help": "Share of clips that get reverberation, from 0 to 1."}
+    )
     vocal_tract_perturbation: float = field(
-        default=0.0, metadata={"help": "Largest relative change of the vocal tract's resonances."}
+        default=0.0,
+        metadata={"help": "Maximum relative change of the vocal tract's resonance frequencies, from 0 to 0.5. 0: off."},
     )
-    spec_augment: bool = field(default=False, metadata={"help": "Mask spans of time and bands of frequency."})
-    num_time_masks: int = field(default=2, metadata={"help": "Time masks a clip."})
-    time_mask_max_frames: int = field(default=40, metadata={"help": "Longest time mask, input frames."})
-    time_mask_max_ratio: float = field(default=0.1, metadata={"help": "Longest time mask, share of the clip."})
-    num_frequency_masks: int = field(default=2, metadata={"help": "Frequency masks a clip."})
-    frequency_mask_max_bins: int = field(default=27, metadata={"help": "Widest frequency mask, bins."})
+    spec_augment: bool = field(
+        default=False, metadata={"help": "Apply SpecAugment: mask spans of time and bands of frequency."}
+    )
+    num_time_masks: int = field(default=2, metadata={"help": "Number of time masks of a clip."})
+    time_mask_max_frames: int = field(default=40, metadata={"help": "Maximum length of a time mask, in input frames."})
+    time_mask_max_ratio: float = field(
+        default=0.1, metadata={"help": "Maximum length of a time mask, as a share of the clip from 0 to 1."}
+    )
+    num_frequency_masks: int = field(default=2, metadata={"help": "Number of frequency masks of a clip."})
+    frequency_mask_max_bins: int = field(default=27, metadata={"help": "Maximum width of a frequency mask, in bins."})
 
 
 @dataclass
 class RecipeTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with defaults for CTC on a stream."""
+    """`TrainingArguments` of transformers with defaults for CTC training on a stream."""
 
-    output_dir: str | None = field(default="outputs/run", metadata={"help": "Folder of the model, report and log."})
+    output_dir: str | None = field(
+        default="outputs/run", metadata={"help": "Folder of the model, the reports and the log."}
+    )
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rate."})
-    warmup_steps: float = field(default=0.05, metadata={"help": "Steps, or below 1 the share of all steps."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay."})
-    num_train_epochs: float = field(default=10, metadata={"help": "Passes over the corpus, if max_steps is not given."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "steps, epoch or no."})
-    save_strategy: str = field(default="epoch", metadata={"help": "steps, epoch or no."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; the best one always is."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the checkpoint of lowest WER."})
-    metric_for_best_model: str | None = field(default="wer", metadata={"help": "What picks the best checkpoint."})
-    greater_is_better: bool | None = field(default=False, metadata={"help": "A low WER is good."})
-    logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
+    lr_scheduler_type: str = field(
+        default="cosine", metadata={"help": "Learning rate schedule, by its name in transformers."}
+    )
+    warmup_steps: float = field(
+        default=0.05, metadata={"help": "Number of warmup steps. A value below 1 is a share of all steps."}
+    )
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of the optimizer."})
+    num_train_epochs: float = field(
+        default=10, metadata={"help": "Number of passes over the training corpus. max_steps overrides it."}
+    )
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to score eval_split: steps, epoch or no."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: steps, epoch or no."})
+    save_total_limit: int | None = field(
+        default=2, metadata={"help": "Maximum number of checkpoints kept. The best one is always kept."}
+    )
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Return to the best checkpoint at the end of training."}
+    )
+    metric_for_best_model: str | None = field(
+        default="wer", metadata={"help": "Metric that selects the best checkpoint."}
+    )
+    greater_is_better: bool | None = field(
+        default=False, metadata={"help": "Whether a higher value of metric_for_best_model is better."}
+    )
+    logging_steps: float = field(default=10, metadata={"help": "Number of steps between two log lines."})
     # HfArgumentParser wants None first in this union
     report_to: None | str | list[str] = field(  # noqa: RUF036
-        default="tensorboard", metadata={"help": "Where the curves go."}
+        default="tensorboard", metadata={"help": "Where to log the training curves, such as tensorboard or none."}
     )
     ddp_find_unused_parameters: bool | None = field(
-        default=False, metadata={"help": "Search each step for parameters without gradient; this model has none."}
+        default=False, metadata={"help": "Search each step for parameters without a gradient. This model has none."}
     )
     learning_anneal: float = field(
-        default=0.0, metadata={"help": "Divide the learning rate by this after each epoch, instead of a schedule."}
+        default=0.0,
+        metadata={
+            "help": "Divisor of the learning rate after each epoch, such as 1.1, in place of a schedule. 0: off."
+        },
     )
     ema_decay: float = field(
-        default=0.0, metadata={"help": "Average the weights over steps with this decay; the average is what is scored."}
+        default=0.0,
+        metadata={
+            "help": "Decay of an exponential moving average of the weights, from 0 to below 1. The averaged weights "
+            "are scored and saved. 0: off."
+        },
     )
     early_stopping_patience: int = field(
-        default=0, metadata={"help": "Stop after this many evaluations without a better WER; 0: never."}
+        default=0, metadata={"help": "Number of evaluations without a lower WER after which training stops. 0: never."}
     )
     max_skipped_steps: int = field(
-        default=20, metadata={"help": "Stop after more steps in a row than this whose gradient is not finite."}
+        default=20,
+        metadata={"help": "Maximum number of consecutive steps with a non-finite gradient. Above it training stops."},
     )
     ddp_timeout: int = field(
-        default=600, metadata={"help": "Seconds after which processes give up waiting for one that does not answer."}
+        default=600,
+        metadata={"help": "Seconds after which a process stops waiting for another one that does not answer."},
     )
     num_processes: int = field(
-        default=0, metadata={"help": "Refuse to run with another number of processes; 0: any number."}
+        default=0,
+        metadata={
+            "help": "Number of processes that the run requires; it stops if another number was started. 0: any number."
+        },
     )
     hub_strategy: str = field(
-        default="end", metadata={"help": "end: push the finished model; every_save: also that of each checkpoint."}
+        default="end",
+        metadata={
+            "help": "What to push to the Hub: end (the finished model) or every_save (the model of each checkpoint "
+            "too)."
+        },
     )
-    cpu_threads: int = field(default=0, metadata={"help": "Threads of a process on a CPU; 0: its share of the cores."})
+    cpu_threads: int = field(
+        default=0, metadata={"help": "Number of CPU threads of a process. 0: its share of the cores."}
+    )
     compare_with_scratch: bool = field(
-        default=False, metadata={"help": "Also train random weights with the same budget, and report both."}
+        default=False,
+        metadata={"help": "Train a second model from random weights with the same budget, and report both."},
     )
 
     @property
     def folder(self) -> Path:
-        """Of the run: `output_dir`."""
+        """The folder of the run, `output_dir`."""
         return Path(self.output_dir or ".")
 
     @property
     def stream_seed(self) -> int:
-        """Of the order of the speech and its augmentation."""
+        """The seed of the order of the speech and of its augmentation: `data_seed`, or `seed` without one."""
         return self.seed if self.data_seed is None else self.data_seed
 
 
 @dataclass(frozen=True)
 class Recipe:
     """
-    A whole run, as a YAML file and the command line declare it.
+    All settings of a run, from a YAML file and the command line.
 
     Args:
-        settings: what was given or is no default, by key, without tokens.
+        settings: the settings that were given or differ from their defaults, by key, without access tokens.
     """
 
     model: ModelArguments = field(default_factory=ModelArguments)

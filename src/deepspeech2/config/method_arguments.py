@@ -1,101 +1,138 @@
-"""What a recipe can be told about learning: what of the model learns, and what it learns from."""
+"""The training settings of a recipe that select the trained parameters and the objective."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class AdaptationArguments:
-    """What of the model learns, and how fast; all of it alike by default."""
+    """The trained parameters and their learning rates. By default, all parameters train at the same rate."""
 
     trained_groups: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "Parts that learn: convs, layers.0, layers.1, ..., lookahead, head, norms, adapters; empty: all, "
-            "with adapter_size and low_rank none but these."
+            "help": "Parts of the model to train: convs, layers.0, layers.1, ..., lookahead, head, norms, adapters. "
+            "Empty: all of them, or with adapter_size or low_rank only those."
         },
     )
     layer_lr_decay: float = field(
-        default=1.0, metadata={"help": "Learning rate of each part, as a share of that of the part above it."}
+        default=1.0,
+        metadata={
+            "help": "Learning rate of each part as a share of that of the part above it, above 0 and up to 1. 1: no "
+            "decay."
+        },
     )
     unfreeze_every: float = field(
         default=0.0,
-        metadata={"help": "Parts begin to learn from the head downward, one every so many steps, or share of all."},
+        metadata={
+            "help": "Number of steps, or below 1 share of all steps, between unfreezing one part and the next, from "
+            "the head downward. 0: train all parts from the start."
+        },
     )
     adapter_size: int = field(
         default=0,
         metadata={
-            "help": "Add a residual adapter of this width after each recurrent layer, which learns; they start as "
-            "nothing and stay in the model; 0: none."
+            "help": "Width of a residual adapter added after each recurrent layer. Adapters start as the identity and "
+            "stay in the model. 0: none."
         },
     )
     low_rank: int = field(
-        default=0, metadata={"help": "Learn updates of this rank of the recurrent and the head's matrices; 0: none."}
+        default=0,
+        metadata={
+            "help": "Rank of the trained updates (LoRA) to the matrices of the recurrent layers and the head. 0: none."
+        },
     )
-    low_rank_scale: float = field(default=16.0, metadata={"help": "Weight of these updates, times the rank."})
+    low_rank_scale: float = field(
+        default=16.0, metadata={"help": "Scale of the low-rank updates before division by the rank (LoRA's alpha)."}
+    )
     norm_statistics: str = field(
         default="update",
         metadata={
-            "help": "Of batch norms: update; frozen, as they are; reestimate, on the training speech, then frozen."
+            "help": "Batch norm statistics: update (during training), frozen (those of the checkpoint), or reestimate "
+            "(on the training speech, then frozen)."
         },
     )
     l2_sp: float = field(
-        default=0.0, metadata={"help": "Pull of the weights towards where they started, per unit of distance."}
+        default=0.0,
+        metadata={
+            "help": "Strength of the L2 penalty on the distance of the weights from their starting values (L2-SP). 0: "
+            "off."
+        },
     )
     new_characters: str = field(
         default="",
         metadata={
-            "help": "Another alphabet for a checkpoint, or 'transcripts' for that of the training corpora; rows of the "
-            "head are reused by character."
+            "help": "New alphabet for a checkpoint, or 'transcripts' for the characters of the training corpora. "
+            "Output rows of known characters are reused."
         },
     )
 
 
 @dataclass
 class ObjectiveArguments:
-    """What the model learns from: a weighted sum, CTC alone by default."""
+    """The objective: a weighted sum of losses, by default CTC alone."""
 
     ctc_weight: float = field(default=1.0, metadata={"help": "Weight of the CTC loss."})
     label_smoothing: float = field(
         default=0.0,
-        metadata={"help": "Share of the CTC loss given to the cross-entropy of each frame with all symbols."},
+        metadata={
+            "help": "Share of the CTC loss, from 0 to below 1, that is replaced by the cross-entropy of each frame "
+            "with the uniform distribution."
+        },
     )
     entropy_weight: float = field(
-        default=0.0, metadata={"help": "Reward of the entropy of each frame, against overconfidence."}
+        default=0.0,
+        metadata={
+            "help": "Weight of the confidence penalty, which rewards the entropy of each frame's prediction. 0: off."
+        },
     )
-    mwer_weight: float = field(default=0.0, metadata={"help": "Weight of the expected error rate (minimum WER)."})
+    mwer_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the expected error rate (minimum WER training). 0: off."}
+    )
     mwer_hypotheses: str = field(
         default="samples",
-        metadata={"help": "samples: of the CTC posterior, with a baseline; n_best: of a beam search, renormalised."},
+        metadata={
+            "help": "Hypotheses of minimum WER training: samples (of the CTC posterior, with a baseline) or n_best "
+            "(of a beam search, renormalised)."
+        },
     )
-    mwer_count: int = field(default=8, metadata={"help": "Hypotheses of each utterance."})
-    mwer_unit: str = field(default="word", metadata={"help": "What is an error: word or character."})
+    mwer_count: int = field(
+        default=8, metadata={"help": "Number of hypotheses of an utterance in minimum WER training, at least 2."}
+    )
+    mwer_unit: str = field(
+        default="word", metadata={"help": "Unit of an error in minimum WER training: word or character."}
+    )
     domain_adversarial_weight: float = field(
         default=0.0,
         metadata={
-            "help": "Weight of the reversed gradient of a classifier that tells labelled from unlabelled speech."
+            "help": "Weight of the reversed gradient of a classifier that tells labelled from unlabelled speech. 0: "
+            "off."
         },
     )
     domain_layer: int = field(
         default=-1,
-        metadata={"help": "What that classifier sees: 0 the convolutions, 1.. the recurrent layers, -1 the last one."},
+        metadata={
+            "help": "Layer that the domain classifier reads: 0 the convolutions, 1 and up the recurrent layers, -1 "
+            "the last one."
+        },
     )
     distillation_weight: float = field(
-        default=0.0, metadata={"help": "Weight of the divergence from the starting model's posteriors."}
+        default=0.0,
+        metadata={"help": "Weight of the KL divergence from the predictions of the starting model. 0: off."},
     )
     distillation_temperature: float = field(
         default=1.0, metadata={"help": "Temperature of both models in the distillation."}
     )
     distillation_speech: str = field(
-        default="all", metadata={"help": "Speech on which this model is followed: all, labelled or unlabelled."}
+        default="all", metadata={"help": "Speech that the distillation uses: all, labelled or unlabelled."}
     )
 
     @property
     def plain(self) -> bool:
-        """Whether CTC is all there is."""
+        """Whether the objective is CTC alone."""
         return self == ObjectiveArguments()
 
     @property
     def takes_unlabelled(self) -> bool:
-        """Whether anything learns from speech without transcripts."""
+        """Whether a part of the objective uses speech without transcripts."""
         distilled = self.distillation_weight > 0 and self.distillation_speech != "labelled"
         return self.domain_adversarial_weight > 0 or distilled

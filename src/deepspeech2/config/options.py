@@ -1,4 +1,4 @@
-"""Groups of command-line options that several commands share: one name, one default and one place for each."""
+"""Command-line options that several commands share, each with one name, one default and one place in the help."""
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
@@ -9,52 +9,54 @@ if TYPE_CHECKING:
 
 
 def new_parser(prog: str, description: str | None) -> ArgumentParser:
-    """A parser whose help shows a docstring as it was written."""
+    """Return a parser whose help shows `description` with its own line breaks."""
     return ArgumentParser(prog=prog, description=description, formatter_class=RawDescriptionHelpFormatter)
 
 
 def add_model_argument(parser: ArgumentParser, name: str = "model", what: str = "folder of a model") -> None:
-    """A model, as `load_model` takes it."""
+    """Add a positional argument for a model, as `load_model` takes it."""
     parser.add_argument(name, metavar=name.upper(), help=f"{what}, or its id on the Hub")
 
 
 def add_split_options(parser: ArgumentParser, split: str = "test", transcribed: bool = True) -> None:
     """
-    What `load_split` reads; `split_arguments` takes what was given.
+    Add the options of a corpus and its split. `split_arguments` reads them for `load_split`.
 
     Args:
-        split: the default of `--split`; "": the command names its splits by options of its own.
-        transcribed: False: for `load_unlabelled`, without what only transcribed speech has.
+        split: the default of `--split`. With "" there is no `--split`: the command has its own options for splits.
+        transcribed: whether to add the options of transcribed speech. False for `load_unlabelled`.
     """
     group = parser.add_argument_group("speech")
-    group.add_argument("--dataset_name", required=True, help="Hub id, folder, manifest file or 'synthetic'")
-    group.add_argument("--dataset_config", help="configuration of the dataset (default: none)")
+    group.add_argument("--dataset_name", required=True, help="corpus: Hub id, folder, manifest file or 'synthetic'")
+    group.add_argument("--dataset_config", help="configuration of the corpus (default: none)")
     if split:
-        group.add_argument("--split", default=split, help="split; a+b joins several (default: %(default)s)")
-    group.add_argument("--audio_column", default="audio", help="column of the audio (default: %(default)s)")
+        group.add_argument("--split", default=split, help="split to read; a+b joins two splits (default: %(default)s)")
+    group.add_argument("--audio_column", default="audio", help="name of the audio column (default: %(default)s)")
     if not transcribed:
         return
-    group.add_argument("--text_column", default="text", help="column of the transcripts (default: %(default)s)")
-    group.add_argument("--dataset_revision", help="revision of a Hub dataset (default: the newest)")
-    group.add_argument("--train_split", default="train", help="what was trained on (default: %(default)s)")
+    group.add_argument("--text_column", default="text", help="name of the transcript column (default: %(default)s)")
+    group.add_argument("--dataset_revision", help="commit, tag or branch of a corpus on the Hub (default: the newest)")
+    group.add_argument(
+        "--train_split", default="train", help="split that the model was trained on (default: %(default)s)"
+    )
     group.add_argument(
         "--held_out_share",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="for the split held-out: the share of --train_split that finetune.py kept for scoring",
+        help="share of --train_split, 0 to 1, that finetune.py kept as the split held-out (default: %(default)s)",
     )
     group.add_argument(
         "--held_out_speakers",
         nargs="+",
         default=[],
         metavar="SPEAKER",
-        help="for the split held-out: the speakers of --train_split that finetune.py kept for scoring",
+        help="speaker ids of --train_split that finetune.py kept as the split held-out (default: none)",
     )
 
 
 def split_arguments(given: Namespace) -> "DataArguments":
-    """What `add_split_options` asked for, for `load_split`."""
+    """Return the values of `add_split_options` in the form that `load_split` takes."""
     from .arguments import DataArguments  # transformers takes seconds to import, and --help needs none of it
 
     return DataArguments(
@@ -70,29 +72,34 @@ def split_arguments(given: Namespace) -> "DataArguments":
 
 
 def add_decoder_option(parser: ArgumentParser) -> None:
-    """How logits become words."""
+    """Add the option that selects the decoder."""
     parser.add_argument_group("decoding").add_argument(
-        "--decoder", type=Path, metavar="FILE", help="decoder.json, as tune_decoder.py writes it (default: greedy)"
+        "--decoder",
+        type=Path,
+        metavar="FILE",
+        help="decoder.json that tune_decoder.py wrote (default: greedy decoding)",
     )
 
 
 def add_compute_options(parser: ArgumentParser, batches: bool = True, workers: str = "") -> None:
     """
-    Where the model runs, and on how much at once.
+    Add the options of the device, the threads and the batch size.
 
     Args:
-        batches: with `--batch_seconds`, for a command that reads a stream of batches.
-        workers: with `--num_workers`: what each of these processes does.
+        batches: whether to add `--batch_seconds`, for a command that reads a stream of batches.
+        workers: what each worker process does, for the help of `--num_workers`. Without it there is no such option.
     """
     group = parser.add_argument_group("compute")
     group.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N; auto is a GPU where there is one (default: auto)"
+        "--device",
+        default="auto",
+        help="device of the model: auto, cpu, cuda or cuda:N; auto takes a GPU if there is one (default: auto)",
     )
     group.add_argument(
         "--cpu_threads",
         type=int,
         default=0,
-        help="threads of the model on a CPU; 0: the cores left over (default: 0)",
+        help="number of CPU threads of the model; 0: as many as there are free cores (default: 0)",
     )
     if batches:
         group.add_argument(
@@ -100,21 +107,26 @@ def add_compute_options(parser: ArgumentParser, batches: bool = True, workers: s
         )
     if workers:
         group.add_argument(
-            "--num_workers", type=int, default=0, help=f"processes that {workers}; 0: one a core (default: 0)"
+            "--num_workers", type=int, default=0, help=f"number of {workers}; 0: one for each core (default: 0)"
         )
 
 
 def add_output_option(parser: ArgumentParser, default: str | None, what: str = "folder to write into") -> None:
     """
+    Add `--output_dir` as the last group of the help. Call it after all other options.
+
     Args:
-        default: the folder; None: the command chooses one, and `what` says which.
+        default: the default folder. None if the command chooses the folder, which `what` then describes.
+        what: the help text without the default.
     """
     shown = " (default: %(default)s)" if default else ""
-    parser.add_argument("--output_dir", type=Path, default=default and Path(default), help=what + shown)
+    parser.add_argument_group("output").add_argument(
+        "--output_dir", type=Path, default=default and Path(default), help=what + shown
+    )
 
 
 def add_output_file_option(parser: ArgumentParser, default: str, what: str) -> None:
-    """For a command that writes a single file."""
-    parser.add_argument(
+    """Add `--output_file`, for a command that writes a single file, in the place of `add_output_option`."""
+    parser.add_argument_group("output").add_argument(
         "--output_file", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: %(default)s)"
     )

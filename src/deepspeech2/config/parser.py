@@ -1,4 +1,4 @@
-"""The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults come at once."""
+"""The strict parser of a recipe: a YAML file gives defaults, the command line wins, all faults are reported at once."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ RECIPE_ARGUMENTS: dict[str, Any] = {one.name: one.type for one in fields(Recipe)
 
 
 class RecipeError(ValueError):
-    """Faults of a configuration, all of them at once."""
+    """All faults of a configuration, in one message."""
 
     def __init__(self, faults: Sequence[str]):
         self.faults = list(faults)
@@ -28,8 +28,12 @@ class RecipeError(ValueError):
         super().__init__(f"the configuration has {count}:\n" + "\n".join(f"  - {fault}" for fault in faults))
 
 
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and the description with its own line breaks."""
+
+
 class _Parser(HfArgumentParser):
-    """Collects what argparse would exit on; takes no shortened keys."""
+    """Collects the faults that argparse would exit on. Keys cannot be abbreviated."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, allow_abbrev=False, **kwargs)
@@ -52,19 +56,24 @@ class _Parser(HfArgumentParser):
 
 def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "") -> Recipe:
     """
-    Reads `[config.yaml] [--key value ...]`: the file gives defaults, the command line wins, in objects key by key.
+    Parse `[config.yaml] [--key value ...]`. The file gives defaults and the command line wins, in objects key by key.
 
     Args:
-        argv: the command line without the program's name.
-        default_config: the YAML file that is read when none is named.
+        argv: the command line without the name of the program.
+        default_config: the YAML file to read if the command line names none.
+        description: the text at the head of `--help`.
 
     Raises:
-        RecipeError: every fault found: unknown keys with the nearest known one, wrong types, values that contradict.
+        RecipeError: the recipe has faults: unknown keys (the message names the nearest known key), values of a wrong
+            type or out of range, or values that contradict each other.
     """
     parser = _Parser(
-        RECIPE_ARGUMENTS.values(), description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        RECIPE_ARGUMENTS.values(),
+        usage="%(prog)s [CONFIG.yaml] [--key value ...]",
+        description=description,
+        formatter_class=_HelpFormatter,
     )
-    parser.add_argument("config", nargs="?", help="YAML file with the run's settings, the first word")
+    parser.add_argument("config", nargs="?", help="YAML file of settings; it must be the first argument")
     parser.set_defaults(config=None)
     actions: dict[str, argparse.Action] = {}
     for action in parser._actions:
@@ -85,9 +94,9 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     _merge_objects(namespace, objects | written, parser.faults)
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
-    if not flags:  # else the words may be what an unknown key was given
+    if not flags:  # else the words may be the values of an unknown key
         parser.faults += [
-            f"the command line has the stray word {word!r}; a config file is the first word"
+            f"the command line has the stray word {word!r}; a config file must be the first argument"
             for word in [namespace.config, *unknown]
             if word is not None
         ]
@@ -107,7 +116,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
 
 
 def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], faults: list[str]) -> None:
-    """The command line's objects over those of the file, key by key; null clears one."""
+    """Merge the objects of the command line into those of the file, key by key. null clears an object."""
     for name, value in written.items():
         given = getattr(namespace, name)
         if not isinstance(value, dict):
@@ -122,7 +131,7 @@ def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], fault
 
 
 def _build_groups(namespace: argparse.Namespace, faults: list[str]) -> dict[str, Any]:
-    """Of a recipe, by name; None for one whose own check has found a fault."""
+    """Return the argument groups of a recipe by name. A group that fails its own validation is None."""
     groups: dict[str, Any] = {}
     for name, dataclass_type in RECIPE_ARGUMENTS.items():
         values = {f.name: getattr(namespace, f.name) for f in fields(dataclass_type) if f.init}
@@ -135,7 +144,7 @@ def _build_groups(namespace: argparse.Namespace, faults: list[str]) -> dict[str,
 
 
 def default_settings() -> dict[str, Any]:
-    """Every key of a recipe with its default."""
+    """Return every key of a recipe with its default."""
     return vars(_Parser(RECIPE_ARGUMENTS.values()).parse_known_args([])[0])
 
 
@@ -173,7 +182,7 @@ def _expected(action: argparse.Action) -> str:
 
 
 def _convert(value: Any, action: argparse.Action, hint: Any) -> Any:
-    """A YAML value as the command line would have read it: `3e-4`, a string to YAML, becomes a float."""
+    """Convert a YAML value as the command line would: `3e-4`, which YAML reads as a string, becomes a float."""
     if action.nargs == "+":
         return [_scalar(one, action) for one in (value if isinstance(value, list) else [value])]
     if value is None or isinstance(value, dict | list):

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe: keys without effect, values out of their range, values that contradict each other."""
+"""Find the faults of a recipe: keys without effect, values out of range, values that contradict each other."""
 
 import os
 import re
@@ -10,19 +10,19 @@ from .arguments import AugmentationArguments, DataArguments, Recipe
 from .method_arguments import AdaptationArguments, ObjectiveArguments
 
 SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
-# Keys of TrainingArguments that this recipe answers in its own way.
+# Keys of TrainingArguments that have no effect here, with the reason.
 ANSWERED_ELSEWHERE = {
-    "resume_from_checkpoint": "a run goes on from the last checkpoint in its output_dir by itself",
-    "per_device_eval_batch_size": "evaluation is cut into batches as training is",
+    "resume_from_checkpoint": "a run always resumes from the last checkpoint in its output_dir",
+    "per_device_eval_batch_size": "batch_seconds sets the batches of evaluation too",
     "train_sampling_strategy": "the stream is shuffled and sorted by length in windows of window_size",
-    "dataloader_drop_last": "the stream has no last batch",
-    "hub_revision": "the push goes to main",
-    "label_smoothing_factor": "of CTC it is label_smoothing",
+    "dataloader_drop_last": "the training stream is endless and has no last batch",
+    "hub_revision": "the model is pushed to the branch main",
+    "label_smoothing_factor": "use label_smoothing, which is defined for CTC",
     "save_only_model": "a checkpoint without the optimizer and the data position cannot be resumed",
-    "dataloader_prefetch_factor": "a worker holds two batches",
-    "dataloader_persistent_workers": "the training workers live as long as the run",
+    "dataloader_prefetch_factor": "each worker prefetches two batches",
+    "dataloader_persistent_workers": "the data workers of training always persist",
 }
-# Keys that say how, by the key that says whether.
+# Options of a method, by the key that switches the method on.
 SWITCHED_BY = {
     "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
     "domain_adversarial_weight": ("domain_layer",),
@@ -33,23 +33,25 @@ SWITCHED_BY = {
 
 
 def without_effect(settings: dict[str, Any]) -> list[str]:
-    """A key that would be read and then ignored is a fault too."""
+    """Return a fault for each setting that would be ignored."""
     faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
     if "model_name_or_path" in settings:
         brought = ("feature_config", "characters", "text_case", "removed_characters", "warm_start")
         faults += [
-            f"{name} has no effect with model_name_or_path: the checkpoint brings its own; remove the key"
+            f"{name} has no effect with model_name_or_path: the checkpoint brings its own. Remove the key"
             for name in brought
             if name in settings
         ]
         faults += [
-            f"model_config {name!r} has no effect with model_name_or_path: the checkpoint's weights have their sizes; "
-            "only dropout can be another"
+            f"model_config {name!r} has no effect with model_name_or_path: the checkpoint fixes the sizes; only "
+            "dropout can be changed"
             for name in settings.get("model_config", {})
             if name != "dropout"
         ]
     if "per_device_train_batch_size" in settings and settings.get("batch_seconds", True):
-        faults.append("per_device_train_batch_size has no effect with batch_seconds; set that to 0 to count clips")
+        faults.append(
+            "per_device_train_batch_size has no effect with batch_seconds; set batch_seconds to 0 to count clips"
+        )
     if "learning_anneal" in settings and settings.get("lr_scheduler_type", "constant") != "constant":
         faults.append("lr_scheduler_type has no effect with learning_anneal, which is a schedule of its own")
     if "learning_anneal" in settings and settings.get("warmup_steps"):
@@ -64,48 +66,50 @@ def without_effect(settings: dict[str, Any]) -> list[str]:
 
 def contradictions(recipe: Recipe) -> list[str]:
     """
-    What is out of its range or does not go together, a sentence each.
+    Return a sentence for each value that is out of range and for each combination that is not supported.
 
     Args:
-        recipe: its `training` is None where that is at fault itself.
+        recipe: the recipe. Its `training` is None if the training arguments failed their own validation.
     """
     model, data, adaptation, objective = recipe.model, recipe.data, recipe.adaptation, recipe.objective
     faults = [*_data_faults(data), *augmentation_faults(recipe.augmentation)]
     faults += [*adaptation_faults(adaptation), *objective_faults(objective), *_missing_speech(recipe)]
     if objective.distillation_weight and adaptation.new_characters:
-        faults.append("distillation_weight with new_characters: the starting model does not know that alphabet")
+        faults.append(
+            "distillation_weight with new_characters is not supported: the starting model does not know that alphabet"
+        )
     if model.text_case not in ("lower", "upper", "keep"):
         faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
     if not re.fullmatch(r"[a-z]{2,3}", model.language):
         faults.append(
-            f"language is {model.language!r}; expected a code of ISO 639, such as en or gsw: the Hub wants one"
+            f"language is {model.language!r}; expected an ISO 639 code, such as en or gsw, which the Hub requires"
         )
     if not re.fullmatch(r"[a-z0-9.+-]+", model.license):
         faults.append(f"license is {model.license!r}; expected the Hub's identifier, such as apache-2.0 or cc-by-4.0")
     if adaptation.new_characters and not model.model_name_or_path:
-        faults.append("new_characters is for a checkpoint; random weights take characters")
+        faults.append("new_characters is for a checkpoint; for random weights use characters")
     if adaptation.adapter_size > 0 and not model.model_name_or_path:
-        faults.append("adapter_size is for a checkpoint; random weights take model_config {adapter_size: ...}")
+        faults.append("adapter_size is for a checkpoint; for random weights use model_config {adapter_size: ...}")
     head_learns = "head" in adaptation.trained_groups or not (adaptation.trained_groups or adaptation.adapter_size)
     if adaptation.new_characters and not (head_learns or adaptation.low_rank):
-        faults.append("new_characters needs a head that learns them: add head to trained_groups")
+        faults.append("new_characters needs a head that learns the new characters: add head to trained_groups")
     return faults + (_training_faults(recipe) if recipe.training is not None else [])
 
 
 def _training_faults(recipe: Recipe) -> list[str]:
-    """What does not go with how it is trained."""
+    """Return the settings that do not fit the training setup: sharding, precision, processes, checkpoints."""
     model, data, adaptation = recipe.model, recipe.data, recipe.adaptation
     objective, training = recipe.objective, recipe.training
     faults = []
     sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
     if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
         faults.append(
-            "FSDP and DeepSpeed shard the weights: all of them learn there, from CTC alone, without ema_decay; use DDP "
-            "for more"
+            "FSDP and DeepSpeed shard the weights: they support only CTC training of all weights, without ema_decay. "
+            "For other settings, use DDP"
         )
     for name in ("low_rank", "l2_sp"):
         if getattr(adaptation, name) and training.fp16:
-            faults.append(f"{name} does not go with fp16, whose gradients are scaled; use bf16, or neither")
+            faults.append(f"{name} does not go with fp16, which scales the gradients; use bf16 or fp32")
     if data.num_readers % max(1, training.world_size * training.dataloader_num_workers):
         faults.append(
             f"num_readers is {data.num_readers}; expected a multiple of {training.world_size} process(es) times "
@@ -116,26 +120,33 @@ def _training_faults(recipe: Recipe) -> list[str]:
     if training.learning_anneal < 0:
         faults.append(f"learning_anneal is {training.learning_anneal}; expected a divisor such as 1.1, or 0 for none")
     if training.early_stopping_patience and not training.load_best_model_at_end:
-        faults.append("early_stopping_patience needs load_best_model_at_end, which knows the best WER; 0 turns it off")
+        faults.append(
+            "early_stopping_patience needs load_best_model_at_end, which tracks the best WER. Set that to true, or the "
+            "patience to 0"
+        )
     if training.hub_strategy not in ("end", "every_save"):
         faults.append(f"hub_strategy is {HubStrategy(training.hub_strategy).value!r}; expected end or every_save")
     if training.compare_with_scratch and not model.model_name_or_path:
-        faults.append("compare_with_scratch needs model_name_or_path: without it the run itself is from random weights")
+        faults.append(
+            "compare_with_scratch needs model_name_or_path: without it, the run itself starts from random weights"
+        )
     if training.compare_with_scratch and objective.distillation_weight:
-        faults.append("compare_with_scratch with distillation_weight: random weights are nothing to stay close to")
+        faults.append(
+            "compare_with_scratch with distillation_weight is not supported: random weights cannot be a teacher"
+        )
     return faults
 
 
 def _missing_speech(recipe: Recipe) -> list[str]:
-    """What learns from a start or from speech that there is not, and speech that nothing learns from."""
+    """Return methods without the checkpoint or the unlabelled speech that they need, and unused unlabelled speech."""
     model, data, objective = recipe.model, recipe.data, recipe.objective
     faults = []
     if objective.distillation_weight and not model.model_name_or_path:
-        faults.append("distillation_weight needs model_name_or_path: random weights are nothing to stay close to")
+        faults.append("distillation_weight needs model_name_or_path: random weights cannot be a teacher")
     unlabelled = bool(data.unlabelled_dataset_name)
     if not unlabelled:
         faults += [
-            f"{name} needs unlabelled_dataset_name, the speech of the target without transcripts"
+            f"{name} needs unlabelled_dataset_name, a corpus of target speech without transcripts"
             for name, asked in (
                 ("domain_adversarial_weight", objective.domain_adversarial_weight > 0),
                 (
@@ -147,14 +158,14 @@ def _missing_speech(recipe: Recipe) -> list[str]:
         ]
     elif not objective.takes_unlabelled:
         faults.append(
-            f"unlabelled_dataset_name {data.unlabelled_dataset_name!r} has no effect: nothing learns from it without "
+            f"unlabelled_dataset_name {data.unlabelled_dataset_name!r} has no effect without "
             "domain_adversarial_weight or distillation_weight"
         )
     return faults
 
 
 def augmentation_faults(augmentation: AugmentationArguments) -> list[str]:
-    """What is out of its range, a sentence each."""
+    """Return a sentence for each value that is out of range."""
     changes = ("speed_perturbation", "vocal_tract_perturbation")
     shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
     faults = [
@@ -169,12 +180,12 @@ def augmentation_faults(augmentation: AugmentationArguments) -> list[str]:
         faults.append(f"silence_s is {augmentation.silence_s}; expected 0 or more seconds")
     lowest, highest = augmentation.noise_snr_db_min, augmentation.noise_snr_db_max
     if lowest > highest:
-        faults.append(f"noise_snr_db_min {lowest} is above noise_snr_db_max {highest}")
+        faults.append(f"noise_snr_db_min is {lowest}; expected at most noise_snr_db_max, {highest}")
     return faults
 
 
 def adaptation_faults(adaptation: AdaptationArguments) -> list[str]:
-    """What is out of its range, a sentence each."""
+    """Return a sentence for each value that is out of range."""
     faults = _negative(adaptation, "unfreeze_every", "adapter_size", "low_rank", "l2_sp")
     if adaptation.unfreeze_every > 1 and adaptation.unfreeze_every % 1:
         faults.append(f"unfreeze_every is {adaptation.unfreeze_every}; expected whole steps, or a share below 1")
@@ -188,7 +199,7 @@ def adaptation_faults(adaptation: AdaptationArguments) -> list[str]:
 
 
 def objective_faults(objective: ObjectiveArguments) -> list[str]:
-    """What is out of its range, a sentence each."""
+    """Return a sentence for each value that is out of range."""
     faults = _negative(
         objective, "ctc_weight", "entropy_weight", "mwer_weight", "domain_adversarial_weight", "distillation_weight"
     )
@@ -205,9 +216,9 @@ def objective_faults(objective: ObjectiveArguments) -> list[str]:
         if getattr(objective, name) not in known:
             faults.append(f"{name} is {getattr(objective, name)!r}; expected {', '.join(known[:-1])} or {known[-1]}")
     if objective.mwer_count < 2:
-        faults.append(f"mwer_count is {objective.mwer_count}; expected at least 2, which are compared with each other")
+        faults.append(f"mwer_count is {objective.mwer_count}; expected at least 2 hypotheses to compare")
     if not (objective.ctc_weight or objective.mwer_weight or objective.distillation_weight):
-        faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: nothing would be learnt")
+        faults.append("ctc_weight, mwer_weight and distillation_weight are all 0: the model would learn nothing")
     if objective.label_smoothing and not objective.ctc_weight:
         faults.append("label_smoothing has no effect with ctc_weight 0: it is a share of the CTC loss")
     return faults
@@ -232,10 +243,13 @@ def _data_faults(data: DataArguments) -> list[str]:
         given = len(getattr(data, name))
         if given not in (0, 1, len(data.dataset_name)):
             count = len(data.dataset_name)
-            faults.append(f"{name} has {given} entries for {count} dataset_name; give one {expected} each")
+            faults.append(
+                f"{name} has {given} entries for {count} dataset_name; give one {expected} for each, or one for all"
+            )
     if data.mixture_weights and len(data.mixture_weights) != len(data.dataset_name):
         faults.append(
-            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name"
+            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name; give "
+            "one weight for each"
         )
     if any(weight <= 0 for weight in data.mixture_weights):
         faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")
@@ -243,11 +257,13 @@ def _data_faults(data: DataArguments) -> list[str]:
         if getattr(data, name) < 0:
             faults.append(f"{name} is {getattr(data, name)}; expected 0 or more seconds")
     if data.max_duration_s <= data.min_duration_s:
-        faults.append(f"max_duration_s {data.max_duration_s} is not above min_duration_s {data.min_duration_s}")
+        faults.append(
+            f"max_duration_s is {data.max_duration_s}; expected more than min_duration_s, {data.min_duration_s}"
+        )
     if 0 < data.batch_seconds < data.max_duration_s:
         faults.append(
-            f"batch_seconds {data.batch_seconds} is below max_duration_s {data.max_duration_s}: "
-            "the longest clip would not fit in a batch"
+            f"batch_seconds is {data.batch_seconds}; expected at least max_duration_s, {data.max_duration_s}: the "
+            "longest clip must fit in a batch"
         )
     if not 0 <= data.held_out_share < 1:
         faults.append(f"held_out_share is {data.held_out_share}; expected a share in [0, 1)")
@@ -255,7 +271,9 @@ def _data_faults(data: DataArguments) -> list[str]:
         faults.append(f"max_dropped_share is {data.max_dropped_share}; expected a share in [0, 1]")
     held_out = "held-out" in [data.eval_split, *data.test_split]
     if data.held_out_share and data.held_out_speakers:
-        faults.append("held_out_share and held_out_speakers are both given; one of them makes the split 'held-out'")
+        faults.append(
+            "held_out_share and held_out_speakers are both given; give one of them to make the split 'held-out'"
+        )
     elif held_out != bool(data.held_out_share) and not data.held_out_speakers:
         faults.append(
             f"held_out_share is {data.held_out_share} and eval_split {data.eval_split!r}; "

@@ -1,4 +1,4 @@
-"""YAML as a recipe may be written: plain values, each key once, nothing that unfolds or runs."""
+"""Strict YAML for recipes: plain values only, each key once, no aliases, no code."""
 
 from pathlib import Path
 from typing import Any
@@ -7,12 +7,14 @@ import yaml
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses aliases, of which a few lines unfold to gigabytes, and keys given twice, of which one would vanish."""
+    """Refuses aliases, a few of which can expand to gigabytes, and duplicate keys, one of which would be lost."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1} has the alias *{event.anchor}: write the value out")
+            raise yaml.YAMLError(
+                f"line {event.start_mark.line + 1} has the alias *{event.anchor}; write the value itself"
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -26,13 +28,14 @@ class _StrictLoader(yaml.SafeLoader):
 
 def read_yaml(path: Path) -> dict[Any, Any]:
     """
-    The `key: value` pairs of a YAML file.
+    Return the `key: value` pairs of a YAML file.
 
     Raises:
-        ValueError: not a file, not UTF-8, not YAML, no pairs, an alias, a key twice, or a tag that is no plain value.
+        ValueError: the file does not exist, is not UTF-8, is not YAML, holds no pairs, or has an alias, a duplicate key
+            or a tag that is not a plain value.
     """
     if not path.is_file():
-        raise ValueError(f"the config file {path} does not exist; expected a YAML file as the first word")
+        raise ValueError(f"the config file {path} does not exist; expected a YAML file as the first argument")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader) or {}
     except RecursionError as error:

@@ -1,5 +1,5 @@
-"""From corpora to padded batches: recordings read, split, augmented, turned into features, ordered by length.
+"""From corpora to padded batches: read, split, augment and batch recordings, and compute their features.
 
-In: names of corpora, whose audio is still encoded. Out: `input_features`, `attention_mask` and `labels`, with a count
-of what was left out.
+In: the names of corpora. Out: batches of `input_features`, `attention_mask` and `labels`, and a record of the dropped
+utterances.
 """

@@ -1,6 +1,6 @@
-"""Training speech changed on the fly: speed, room, noise, gain, vocal tract, SpecAugment; silence around it.
+"""Augmentation of training speech on the fly: speed, room, noise, gain, vocal tract, SpecAugment, silence.
 
-Every function is pure in (input, rng), so that a resumed run goes on as an uninterrupted one would:
+Every function depends only on (input, rng), so that a resumed run continues exactly like an uninterrupted one:
 
 >>> rng = np.random.default_rng([seed, epoch, index])
 >>> samples = augmentation.waveform(samples, rng, augmentation.speed_factor(rng))
@@ -28,23 +28,29 @@ NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
 WARPED_BELOW_HZ = 4800.0
 
-# Silence before and after a clip: its loudness.
+# The loudness of the silence before and after a clip.
 FAINTEST_DB = -90.0  # below full scale
 QUIET_S = 0.025
-QUIET_SHARE = 10.0  # per cent of a clip's moments that are its background
+QUIET_SHARE = 10.0  # per cent of a clip's moments that count as background
 
-# Trimming: what is left of the ends.
-TRIM_DB, LOUD_SHARE = 30.0, 5.0  # below what so many per cent of the moments are louder than: clicks are few
+# Trimming of the ends. The loudness of a clip is that which LOUD_SHARE per cent of its moments exceed: clicks are
+# fewer.
+TRIM_DB, LOUD_SHARE = 30.0, 5.0
 FRAME_S = 0.032
 MARGIN_S = 0.15
 
 
 class Augmentation:
-    """The changes that `args` asks for, at `sampling_rate` Hz. Everything is off at 0.
+    """
+    The augmentation that `args` asks for. Each part is off at 0.
 
-    `bin_frequencies_hz` are the centres of the features' bins, rising; only the vocal tract needs them.
+    Args:
+        args: the settings.
+        sampling_rate: of the audio, in Hz.
+        bin_frequencies_hz: the rising centre frequencies of the feature bins. Only vocal tract perturbation needs them.
 
-    Raises ValueError where an argument is out of its range, or the noise folder holds no audio.
+    Raises:
+        ValueError: an argument is out of range, or the noise folder holds no audio.
     """
 
     def __init__(
@@ -56,18 +62,18 @@ class Augmentation:
             raise ValueError("; ".join(faults))
         self.args = args
         if args.vocal_tract_perturbation and bin_frequencies_hz is None:
-            raise ValueError("vocal_tract_perturbation needs the frequencies of the features' bins")
+            raise ValueError("vocal_tract_perturbation needs the frequencies of the feature bins")
         self.sampling_rate = sampling_rate
         self.bin_frequencies_hz = bin_frequencies_hz
         self.noise_files = find_audio_files(Path(args.noise_folder)) if args.noise_folder else []
 
     def speed_factor(self, rng: np.random.Generator) -> float:
-        """How much faster the clip is to be played; a clip of duration d lasts d / factor afterwards."""
+        """Draw the speed of a clip. A clip of duration d lasts d / factor afterwards."""
         change = self.args.speed_perturbation
         return float(rng.uniform(1 - change, 1 + change)) if change else 1.0
 
     def waveform(self, samples: np.ndarray, rng: np.random.Generator, speed: float = 1.0) -> np.ndarray:
-        """Speed, room, noise, gain, in this order: float32 (N,) in ±1 -> float32 (about N / speed,) in ±1."""
+        """Apply speed, room, noise and gain in this order: float32 (N,) in ±1 -> float32 (about N / speed,) in ±1."""
         args = self.args
         if samples.size == 0:
             return samples
@@ -83,10 +89,10 @@ class Augmentation:
         return limit_peak(samples)
 
     def features(self, input_features: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Another vocal tract, then SpecAugment (Park et al. 2019, arXiv:1904.08779, without warping of time).
+        """Perturb the vocal tract, then apply SpecAugment (Park et al. 2019, arXiv:1904.08779, without time warping).
 
-        (frames, bins) -> a copy. Masks are 0, the mean of normalised features. A mask covers 0 to its maximal width,
-        drawn uniformly.
+        (frames, bins) -> a copy. Masks are 0, the mean of normalised features. The width of a mask is drawn uniformly
+        from 0 to its maximum.
         """
         args = self.args
         if args.vocal_tract_perturbation and self.bin_frequencies_hz is not None:
@@ -119,10 +125,10 @@ def _mask_span(rng: np.random.Generator, size: int, widest: int) -> tuple[int, i
 
 
 def warp_frequencies(input_features: np.ndarray, factor: float, bin_frequencies_hz: np.ndarray) -> np.ndarray:
-    """Move what is at f Hz to f * factor, as a vocal tract `factor` times as short would: (frames, bins) -> the same.
+    """Move the energy at f Hz to f * factor, like a vocal tract `factor` times as short: (frames, bins) -> same shape.
 
-    Vocal tract length perturbation (Jaitly and Hinton 2013): linear up to about 4.8 kHz, from there on such that the
-    highest frequency stays where it is.
+    Vocal tract length perturbation (Jaitly and Hinton 2013): linear up to about 4.8 kHz, and above it such that the
+    highest frequency stays fixed.
     """
     highest = float(bin_frequencies_hz[-1])
     # At most three quarters, so that features of narrow-band audio have room for the way back.
@@ -135,17 +141,19 @@ def warp_frequencies(input_features: np.ndarray, factor: float, bin_frequencies_
 
 
 def find_audio_files(folder: Path) -> list[Path]:
-    """Audio files anywhere under `folder`, sorted. Raises ValueError where there are none."""
+    """Return the audio files under `folder`, sorted. Raises ValueError if there are none."""
     if not folder.is_dir():
-        raise ValueError(f"noise_folder {str(folder)!r} is not a folder; leave it empty for generated noise")
+        raise ValueError(f"noise_folder {str(folder)!r} is not a folder; expected one, or '' for generated noise")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
-        raise ValueError(f"noise_folder {str(folder)!r} holds no audio file ({', '.join(AUDIO_SUFFIXES)})")
+        raise ValueError(
+            f"noise_folder {str(folder)!r} holds no audio file; expected files that end in {', '.join(AUDIO_SUFFIXES)}"
+        )
     return files
 
 
 def read_noise(path: Path, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """An excerpt of `num_samples` from a random place of a noise file, repeated where the file is shorter."""
+    """Return `num_samples` from a random place of a noise file, which is repeated if it is shorter."""
     with soundfile.SoundFile(path) as file:
         needed = int(np.ceil(num_samples * file.samplerate / sampling_rate)) + 1
         file.seek(int(rng.integers(max(file.frames - needed, 0) + 1)))
@@ -158,25 +166,25 @@ def read_noise(path: Path, num_samples: int, sampling_rate: int, rng: np.random.
 
 
 def change_speed(samples: np.ndarray, speed: float, sampling_rate: int) -> np.ndarray:
-    """Play `samples` `speed` times as fast; the pitch moves along, as on a tape (Ko et al. 2015)."""
+    """Play `samples` `speed` times as fast. The pitch changes with the speed (Ko et al. 2015)."""
     return soxr.resample(samples, sampling_rate * speed, sampling_rate, quality="MQ")
 
 
 def limit_peak(samples: np.ndarray) -> np.ndarray:
-    """Scale the whole clip down where its peak is beyond ±1, so that nothing is ever clipped."""
+    """Scale the whole clip down if its peak exceeds ±1, so that no sample is clipped."""
     peak = max(float(samples.max()), -float(samples.min()))
     return samples if peak <= 1.0 else samples * np.float32(0.999 / peak)
 
 
 def _level(samples: np.ndarray) -> float:
-    """Root mean square; `samples` not empty."""
+    """Return the root mean square of `samples`, which must not be empty."""
     return float(np.sqrt(np.dot(samples, samples) / samples.size))
 
 
 def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     """Mix in `noise` (same length) so that the RMS of the clip is `snr_db` above the noise's.
 
-    A silent clip or a silent noise has no such ratio: the clip comes back unchanged.
+    With a silent clip or silent noise there is no such ratio, and the clip is returned unchanged.
     """
     speech_level, noise_level = _level(samples), _level(noise)
     if speech_level == 0 or noise_level == 0:
@@ -185,7 +193,7 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
 
 
 def reverberate(samples: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
-    """Convolve by FFT. Same length (the last echo is cut), same RMS."""
+    """Convolve by FFT. The length (the last echo is cut) and the RMS stay the same."""
     size = scipy.fft.next_fast_len(samples.size + impulse_response.size - 1, real=True)
     spectrum = scipy.fft.rfft(samples, size) * scipy.fft.rfft(impulse_response, size)
     wet = scipy.fft.irfft(spectrum, size)[: samples.size]
@@ -199,10 +207,11 @@ def room_impulse_response(
     rt60_s: float | None = None,
     direct_to_reverberant_db: float | None = None,
 ) -> np.ndarray:
-    """A made-up room, float32 (rt60 * rate,): direct path at sample 0, early reflections, exponential tail.
+    """Return the impulse response of a random room, float32 (rt60 * rate,).
 
-    The tail loses 60 dB in `rt60_s` (0.1 to 0.6 s if not given), its high frequencies earlier than its low
-    ones; the direct path stands 0 to 12 dB above all that follows it, if not given.
+    It has a direct path at sample 0, early reflections, and an exponential tail. The tail loses 60 dB in `rt60_s`
+    (drawn from 0.1 to 0.6 s if not given), its high frequencies faster than its low ones. The direct path is
+    `direct_to_reverberant_db` above the rest (drawn from 0 to 12 dB if not given).
     """
     rt60_s = float(rng.uniform(*RT60_RANGE_S)) if rt60_s is None else rt60_s
     ratio_db = float(rng.uniform(0, 12)) if direct_to_reverberant_db is None else direct_to_reverberant_db
@@ -226,9 +235,9 @@ def room_impulse_response(
 def generate_noise(
     rng: np.random.Generator, num_samples: int, sampling_rate: int, kind: str | None = None
 ) -> np.ndarray:
-    """Noise of about unit RMS, float32 (num_samples,), which repeats every 4 s.
+    """Return noise of about unit RMS, float32 (num_samples,), which repeats every 4 s.
 
-    `kind` is one of NOISE_KINDS, drawn where not given. Raises ValueError for another.
+    `kind` is one of NOISE_KINDS, drawn at random if not given. Raises ValueError for any other kind.
     """
     kind = NOISE_KINDS[int(rng.integers(len(NOISE_KINDS)))] if kind is None else kind
     period = max(min(num_samples, NOISE_PERIOD_S * sampling_rate), 2)
@@ -238,7 +247,7 @@ def generate_noise(
     elif kind in NOISE_MAKERS:
         parts = [kind]
     else:
-        raise ValueError(f"unknown kind of noise {kind!r}; known are {', '.join(NOISE_KINDS)}")
+        raise ValueError(f"unknown kind of noise {kind!r}; expected one of {', '.join(NOISE_KINDS)}")
     noise = np.zeros(period, np.float32)
     for part in parts:
         layer = NOISE_MAKERS[part](rng, period, sampling_rate)
@@ -251,12 +260,12 @@ def _white(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np
 
 
 def _pink(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
-    """Power falls with 1 / frequency."""
+    """Pink noise: the power falls with 1 / frequency."""
     return _shape(_white(rng, num_samples, sampling_rate), lambda bins: 1 / np.sqrt(bins))
 
 
 def _brown(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
-    """Power falls with 1 / frequency squared above 1/256 of the band; a drift below would take it all."""
+    """Brown noise: the power falls with 1 / frequency squared above 1/256 of the band; else drift would dominate."""
     return _shape(_white(rng, num_samples, sampling_rate), lambda bins: 1 / np.maximum(bins, bins[-1] / 256))
 
 
@@ -275,10 +284,10 @@ def _hum(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.n
 
 
 def _babble(rng: np.random.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
-    """Voices in the next room: gliding buzzes and breath in syllables of about 4 Hz, coloured like speech.
+    """Babble of distant voices: gliding buzzes and breath in syllables of about 4 Hz, with the spectrum of speech.
 
-    Colour after Byrne et al. 1994: level up to about 500 Hz, then some 9 dB an octave down, of
-    which 6 are the sawtooth's own.
+    The spectrum follows Byrne et al. 1994: flat up to about 500 Hz, then about 9 dB less for each octave, of which 6 dB
+    come from the sawtooth itself.
     """
     time_s = np.arange(num_samples) / sampling_rate
     knots_s = np.arange(0, num_samples / sampling_rate + 0.25, 0.125)
@@ -301,7 +310,7 @@ NOISE_KINDS = (*NOISE_MAKERS, "mixture")
 
 
 def _shape(noise: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Filter circularly by `gain`, a function of the bin numbers 1, 2, ...; 0 Hz goes."""
+    """Filter circularly by `gain`, a function of the bin numbers 1, 2, ..., and remove 0 Hz."""
     spectrum = scipy.fft.rfft(noise)
     spectrum[0] = 0
     spectrum[1:] *= gain(np.arange(1, spectrum.size, dtype=np.float32))
@@ -309,7 +318,7 @@ def _shape(noise: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.nd
 
 
 def draw_silences_s(longest_s: float, rng: np.random.Generator) -> tuple[float, float]:
-    """What comes before a clip and after it; nothing is drawn where there is to be none."""
+    """Draw the seconds of silence before and after a clip. With `longest_s` 0, nothing is drawn from `rng`."""
     before_s, after_s = rng.uniform(0.0, longest_s, 2) if longest_s else (0.0, 0.0)
     return float(before_s), float(after_s)
 
@@ -318,8 +327,8 @@ def surround(
     samples: np.ndarray, silences_s: tuple[float, float], sampling_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     """
-    (N,) float32 with white noise before and after it, of one loudness between -90 dB and that of the clip's own quiet
-    moments.
+    Return (N,) float32 with white noise before and after it. The loudness of the noise is drawn between -90 dB and that
+    of the quiet moments of the clip.
     """
     if silences_s == (0.0, 0.0):
         return samples
@@ -336,8 +345,10 @@ def surround(
 
 def trim(samples: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
     """
-    (N,) without what is 30 dB fainter than its loud moments at both ends, but for 0.15 s; and the seconds before it
-    that were cut off.
+    Cut both ends of (N,) that are 30 dB below its loud moments, except for 0.15 s.
+
+    Returns:
+        The trimmed samples, and the seconds cut off before them.
     """
     if not len(samples):
         return samples, 0.0

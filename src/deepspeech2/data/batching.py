@@ -1,7 +1,7 @@
-"""The order of training examples: shards, rows, windows, batches, each a pure function of seed and position.
+"""The order of training examples: shards, rows, windows and batches, each a pure function of seed and position.
 
-A *reader* is the unit of order. What reader r of R yields depends on the seed and on (r, R), never on how
-many processes or workers share the readers. Nothing here decodes audio.
+A *reader* is the unit of order. The rows of reader r of R depend on the seed and on (r, R), but not on the number of
+processes or workers that share the readers. Nothing here decodes audio.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,24 +20,25 @@ ROWS_PER_READ = 32
 FEW_SHARDS = 8
 MAX_EMPTY_EPOCHS = 3
 
-# Tags keep the random streams apart: numpy treats a seed [1, 2] and a seed [1, 2, 0] as one.
+# Tags separate the random streams: numpy treats the seeds [1, 2] and [1, 2, 0] as the same.
 SHARD_ORDER, WINDOW_ORDER, EXAMPLE = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Batching:
     """
-    How a stream is cut into batches, and which of them are a process's own.
+    The settings of the batches of a stream, and the share of one process.
 
     Args:
-        batch_seconds: largest padded duration of a batch; a longer clip is a batch by itself; None: no such limit.
-        batch_size: largest count of a batch; None: no such limit.
-        window_size: rows shuffled and sorted by length together; also what a resumed run reads again.
-        num_readers: a multiple of world_size times the number of workers. It fixes the order of training.
-        rank, world_size: of this process.
+        batch_seconds: maximum padded duration of a batch. A longer clip is a batch by itself. None: no limit.
+        batch_size: maximum number of clips in a batch. None: no limit.
+        window_size: number of rows that are shuffled and sorted by length together. A resumed run reads one window
+            again.
+        num_readers: number of readers, a multiple of world_size times the number of workers. It fixes the order.
+        rank, world_size: the rank of this process and the number of processes.
 
     Raises:
-        ValueError: neither limit, or numbers that contradict.
+        ValueError: there is no limit, or `rank` is not below `world_size`.
     """
 
     batch_seconds: float | None = None
@@ -55,7 +56,7 @@ class Batching:
 
 
 class Row(NamedTuple):
-    """One raw example of the corpus it came from."""
+    """A raw example and the name of its corpus."""
 
     example: dict[str, Any]
     corpus: str
@@ -63,11 +64,11 @@ class Row(NamedTuple):
 
 class Shards:
     """
-    The shards of corpora that share an epoch, and how they are dealt to `num_readers`.
+    The shards of corpora that share an epoch, and their distribution over `num_readers`.
 
-    Where the readers get equally many shards, or at least `FEW_SHARDS` each, a shard has one reader; parquet files are
-    split into row groups if that gets there. Else some would be through their epoch long before others: every reader
-    then reads all shards and keeps every num_readers-th row.
+    If all readers get the same number of shards, or at least `FEW_SHARDS` each, a shard has one reader. Parquet files
+    are split into row groups if that helps. Otherwise some readers would end their epoch long before others, so every
+    reader reads all shards and keeps every num_readers-th row.
     """
 
     def __init__(self, corpora: Sequence[Corpus], num_readers: int, source: int = 0) -> None:
@@ -86,16 +87,16 @@ class Shards:
         return num_shards >= FEW_SHARDS * num_readers or num_shards % num_readers == 0
 
     def order(self, seed: int | None, epoch: int, reader: int) -> list[int]:
-        """The shards of a reader in an epoch; `seed` None is the order of the files."""
+        """Return the shards of a reader in an epoch. With `seed` None, they are in the order of the files."""
         if seed is None:
             order = np.arange(len(self._places))
         else:
             order = np.random.default_rng([seed, SHARD_ORDER, self.source, epoch]).permutation(len(self._places))
-        # Who gets one shard more changes from epoch to epoch.
+        # The readers that get one shard more change from epoch to epoch.
         return (order if self.by_row else order[(reader + epoch) % self.num_readers :: self.num_readers]).tolist()
 
     def open(self, shard: int) -> tuple[IterableDataset, str]:
-        """One shard, itself split into row groups, so that a resumed run reads none before its own."""
+        """Return one shard, split into row groups, so that a resumed run skips earlier row groups without reading."""
         corpus, index = self._places[shard]
         stream = self._streams[corpus]
         return stream.shard(num_shards=stream.num_shards, index=index).reshard(), self.names[corpus]
@@ -103,7 +104,7 @@ class Shards:
 
 @dataclass
 class Position:
-    """The next row: `row` of row group `part` of the `shard`-th shard of the epoch's order, its `count`-th row."""
+    """The next row: row `row` of row group `part` of the `shard`-th shard of the epoch, the `count`-th row in all."""
 
     epoch: int = 0
     shard: int = 0
@@ -113,7 +114,7 @@ class Position:
 
 
 class RowSource:
-    """The endless rows of one reader, epoch after epoch, from a position on."""
+    """The endless rows of one reader, epoch after epoch, starting at a position."""
 
     def __init__(self, shards: Shards, reader: int, seed: int | None, position: Position) -> None:
         self._shards, self._reader, self._seed = shards, reader, seed
@@ -122,10 +123,10 @@ class RowSource:
 
     def take(self, count: int, *, across_epochs: bool) -> list[Row]:
         """
-        The next `count` rows; fewer where the epoch ends and the rows may not run across its end.
+        Return the next `count` rows, or fewer if the epoch ends and `across_epochs` is False.
 
         Raises:
-            ValueError: the reader has no rows in several epochs on end.
+            ValueError: the reader has no rows in several consecutive epochs.
         """
         rows: list[Row] = []
         empty_epochs = 0
@@ -145,13 +146,13 @@ class RowSource:
             if empty_epochs == MAX_EMPTY_EPOCHS:
                 raise ValueError(
                     f"reader {self._reader} of {self._shards.num_readers} finds no rows in "
-                    f"{', '.join(self._shards.names)}: it is empty, or holds fewer rows than there are "
-                    "readers (processes times workers)"
+                    f"{', '.join(self._shards.names)}: it is empty, or it has fewer rows than there are readers "
+                    "(processes times data workers)"
                 )
         return rows
 
     def rest_of_epoch(self) -> Iterator[Row]:
-        """The rows from the position to the end of its epoch."""
+        """Yield the rows from the position to the end of its epoch."""
         position, shards = self.position, self._shards
         order = shards.order(self._seed, position.epoch, self._reader)
         while position.shard < len(order):
@@ -168,7 +169,7 @@ class RowSource:
 
 
 def _from_position(part: IterableDataset, position: Position, name: str) -> Iterator[dict[str, Any]]:
-    """The rest of a part; where its server fails for a moment, opened again at the row that was not read."""
+    """Yield the rest of a part. After a temporary failure of the server, reopen it at the next unread row."""
     patience = Patience(f"reading {name}")
     with reading(name):
         while True:
@@ -178,13 +179,13 @@ def _from_position(part: IterableDataset, position: Position, name: str) -> Iter
                     patience.renew()
                 return
             except FAILURES as error:
-                waited = isinstance(error, ConnectionError)  # datasets itself has asked again, for 9 minutes and more
+                waited = isinstance(error, ConnectionError)  # datasets has already retried for 9 minutes or more
                 if waited or not may_pass(error) or not patience.wait(error):
                     raise
 
 
 def _examples(part: IterableDataset) -> Iterator[dict[str, Any]]:
-    # `iter(part)` would take another share of the rows away in each DataLoader worker; `part.iter` does not.
+    # `iter(part)` would split the rows once more between the DataLoader workers; `part.iter` does not.
     for batch in part.iter(batch_size=ROWS_PER_READ):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))
@@ -199,10 +200,11 @@ def cut_batches(
     jitter: float = 0.02,
 ) -> list[list[int]]:
     """
-    Places of neighbours in length, in batches whose padded duration (longest times count) is at most
-    `batch_seconds`, or of `batch_size`, or both. What is longer than the budget is a batch by itself.
+    Group clips of similar length into batches, as lists of places in `durations_s`.
 
-    With `rng`, lengths are compared with an error of up to the fraction `jitter`, and the batches shuffled.
+    The padded duration of a batch (longest clip times count) is at most `batch_seconds`, and its count at most
+    `batch_size`. A clip longer than `batch_seconds` is a batch by itself. With `rng`, the lengths are sorted with a
+    random relative error of up to `jitter`, and the batches are shuffled.
     """
     keys = np.asarray(durations_s, dtype=np.float64)
     if rng is not None:
@@ -223,11 +225,11 @@ def cut_batches(
 
 class Reader:
     """
-    Batches of one reader: a window of rows is planned into batches, then the next window.
+    The batches of one reader. It plans one window of rows after another into batches.
 
-    A window of several weighted sources holds their next rows in proportion (the largest remainders are
-    rounded up, what is left over or owed is carried on) and runs across the ends of their epochs. A window of
-    one source ends with its epoch, so that each example occurs once in it.
+    A window of several weighted sources takes their next rows in proportion and continues across the ends of their
+    epochs. The largest remainders are rounded up, and the difference is carried to the next window. A window of one
+    source ends with its epoch, so that each example occurs once in an epoch.
 
     `plan(rows, window)` must be a pure function.
     """
@@ -256,22 +258,22 @@ class Reader:
 
     @property
     def epoch(self) -> int:
-        """Epochs that every source has finished."""
+        """Number of epochs that every source has finished."""
         return min(source.position.epoch for source in self._sources)
 
     def next_batch(self) -> list[Any]:
-        """The next batch of planned items; empty where a window had none, all its rows being dropped."""
+        """Return the next batch of planned items. It is empty if all rows of a window were dropped."""
         if self._next >= len(self._batches):
             self._read_window()
         if self._next >= len(self._batches):
             return []
-        batch, self._batches[self._next] = self._batches[self._next], None  # its audio may be freed
+        batch, self._batches[self._next] = self._batches[self._next], None  # frees its audio
         self._next += 1
         assert batch is not None
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the current window starts, and how many of its batches are done: numbers only, JSON-able."""
+        """Return the start of the current window and the number of its finished batches, as numbers for JSON."""
         if self._next < len(self._batches):
             return {**self._start, "batch": self._next}
         return {**self._state(), "batch": self._skip}
@@ -308,9 +310,10 @@ def estimate_batches_per_epoch(
     sample_size: int = 128,
 ) -> float | None:
     """
-    About how many batches one pass over all `corpora` makes, on all processes together.
+    Estimate the number of batches of one pass over all `corpora`, on all processes together.
 
-    From the headers of the first `sample_size` rows of each corpus; None where one does not know its size.
+    The estimate uses the audio headers of the first `sample_size` rows of each corpus. It is None if the size of a
+    corpus is unknown.
     """
     rng = np.random.default_rng(0)
     total = 0.0

@@ -1,4 +1,4 @@
-"""Where speech comes from: every kind of corpus becomes one kind of stream, with its audio still encoded."""
+"""Corpora: every kind of corpus becomes the same kind of stream, with its audio still encoded."""
 
 import hashlib
 import os
@@ -41,7 +41,7 @@ FEATURES = Features(
 )
 SHUFFLE_SEED = 0
 MAX_LOCAL_SHARDS = 64
-# Of recordings inside an archive: "zip://a.flac::hf://datasets/owner/name@commit/a.zip".
+# The protocols of recordings inside an archive: "zip://a.flac::hf://datasets/owner/name@commit/a.zip".
 ARCHIVES = ("zip://", "tar://", "gzip://", "bz2://", "xz://", "zstd://", "lz4://")
 
 
@@ -50,9 +50,9 @@ class Corpus:
     """
     One split of one corpus.
 
-    `stream` yields `{"audio": {"bytes", "path"}, "text", "id", "speaker_id"}`; a missing text is None, a
-    missing speaker "". `num_examples` is None where only reading everything would tell. `revision` is the commit of
-    a dataset on the Hub.
+    `stream` yields `{"audio": {"bytes", "path"}, "text", "id", "speaker_id"}`. A missing text is None and a missing
+    speaker is "". `num_examples` is None if it is unknown before all is read. `revision` is the commit of a dataset on
+    the Hub.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Corpus:
 
 class _Source(NamedTuple):
     """
-    A stream as it comes, its number of examples if known, and the commit of a dataset on the Hub.
+    A stream with its original columns, its number of examples if known, and the commit of a dataset on the Hub.
 
-    `root` is the folder or repository that its recordings may lie in, any if None; `listed` is one of our own lists.
+    `root` is the folder or repository that its recordings must be in; None allows any. `listed` marks our own lists.
     """
 
     stream: IterableDataset
@@ -89,26 +89,29 @@ def load_corpus(
     kept_columns: Sequence[str] = (),
 ) -> list[Corpus]:
     """
-    The splits `a+b+...` of a corpus, as streams of which nothing is read or decoded yet.
+    Open the splits `a+b+...` of a corpus as streams. Nothing is read or decoded yet.
 
     Args:
-        dataset_name: in this order: `synthetic`; a manifest (.csv .tsv .json .jsonl); a local folder that is
-            an audio folder with metadata.csv, laid out as on the Hub, or a LibriSpeech tree; the id of a
-            dataset on the Hub.
-        dataset_config: the configuration of a Hub dataset; for a LibriSpeech tree `clean` or `other`.
+        dataset_name: the first of these that fits: `synthetic`, a manifest (.csv .tsv .json .jsonl), a local folder
+            (an audio folder with metadata.csv, the layout of the Hub, or a LibriSpeech tree), the id of a dataset on
+            the Hub.
+        dataset_config: the configuration of a Hub dataset. For a LibriSpeech tree, `clean` or `other`.
         split: split names joined with `+`. A manifest is one split, whatever its name.
         revision: git revision on the Hub.
-        text_column: transcripts; `sentence`, `transcription`, `transcript` are found by themselves. None: none are
-            wanted, every text is None, and a folder of recordings alone is a corpus too.
-        audio_column: recordings.
-        kept_columns: more columns that the stream keeps, as strings.
+        text_column: the column of the transcripts. `sentence`, `transcription` and `transcript` are also found if it is
+            the default. None: no transcripts are read, every text is None, and a folder of recordings is a corpus too.
+        audio_column: the column of the recordings.
+        kept_columns: other columns that the stream keeps, as strings.
 
     Raises:
-        ValueError: nothing of that name, no such split or column, an empty list; says what was looked for.
+        ValueError: the corpus, split or column does not exist, or a list is empty. The message says what was looked
+            for.
     """
     names = [name.strip() for name in split.split("+")]
     if not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"split {split!r} must be different names joined with +, such as train.100+train.360")
+        raise ValueError(
+            f"split {split!r} is not valid; expected different names joined with +, such as train.100+train.360"
+        )
     path = Path(os.path.expanduser(dataset_name))
     corpora = []
     for name in names:
@@ -117,14 +120,16 @@ def load_corpus(
             source = _hub_layout(str(_synthetic_folder()), None, name)
         elif os.path.isfile(path):
             if len(names) > 1:
-                raise ValueError(f"a manifest is one split, but split {split!r} was asked of {dataset_name!r}")
+                raise ValueError(
+                    f"split {split!r} was requested of {dataset_name!r}, but a manifest is one split; give one name"
+                )
             source = _manifest(path, text_column, audio_column, kept_columns)
         elif os.path.isdir(path):
             source = _folder(path, dataset_config, name, text_column, audio_column, kept_columns)
         elif _means_a_path(dataset_name):
             raise ValueError(
-                f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r}); a dataset on "
-                "the Hub is named owner/name"
+                f"no file or folder {dataset_name!r} (the current folder is {str(Path.cwd())!r}); expected one, or a "
+                "dataset on the Hub, which is named owner/name"
             )
         else:
             source = _hub_layout(dataset_name, dataset_config, name, revision=revision)
@@ -134,7 +139,7 @@ def load_corpus(
 
 
 def _means_a_path(name: str) -> bool:
-    """Whether a name that is not here cannot be or will not be that of a dataset on the Hub."""
+    """Return whether a name without a local file or folder means a local one, not a dataset on the Hub."""
     path = Path(name)
     local = path.suffix in MANIFEST_SUFFIXES or name.startswith((".", "/", "~")) or path.parts[0] == name
     return local or os.path.isdir(path.parent)
@@ -148,7 +153,9 @@ def _synthetic_folder() -> Path:
 
 def _manifest(path: Path, text_column: str | None, audio_column: str, kept_columns: Sequence[str]) -> _Source:
     if path.suffix not in MANIFEST_SUFFIXES:
-        raise ValueError(f"{str(path)!r} is no manifest: expected a name that ends in {', '.join(MANIFEST_SUFFIXES)}")
+        raise ValueError(
+            f"{str(path)!r} is not a manifest; expected a file name that ends in {', '.join(MANIFEST_SUFFIXES)}"
+        )
     return _listed(read_manifest(path, text_column, audio_column, kept_columns))
 
 
@@ -171,7 +178,7 @@ def _folder(
     if text_column is None and (rows := read_recordings(root, split)):
         return _listed(rows)
     raise ValueError(
-        f"the folder {str(root)!r} is no corpus: looked for {split}/metadata.csv and metadata.csv (columns "
+        f"the folder {str(root)!r} is not a corpus: looked for {split}/metadata.csv and metadata.csv (columns "
         f"file_name and text), a README.md with `configs:`, {nested.relative_to(root)}/*.parquet, and "
         "LibriSpeech's *.trans.txt"
     )
@@ -193,8 +200,8 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
         if Path(name).exists():
             raise ValueError(f"cannot open {wanted} of {name!r}: {error}") from error
         raise ValueError(
-            f"cannot open {wanted} of the dataset {name!r}: {error} (it is no local file or folder "
-            f"either){advice(error)}"
+            f"cannot open {wanted} of the dataset {name!r}: {error} (there is no local file or folder "
+            f"of that name either){advice(error)}"
         ) from error
     commit = builder.hash if builder.repo_id else None
     root = f"hf://datasets/{name}@{commit}" if commit else str(Path(name).absolute())
@@ -211,7 +218,7 @@ def _count_examples(builder: datasets.DatasetBuilder, split: str) -> int | None:
 
 
 def _listed(rows: list[dict[str, str | None]]) -> _Source:
-    # Lists come sorted by speaker or by length: without this a window of the stream would be one speaker.
+    # Lists are often sorted by speaker or length. Without a shuffle, a window would have one speaker.
     order = np.random.default_rng(SHUFFLE_SEED).permutation(len(rows))
     columns = {key: [rows[i][key] for i in order] for key in rows[0]}
     listed = datasets.Dataset.from_dict(columns, features=Features({key: Value("string") for key in columns}))
@@ -222,7 +229,7 @@ def _listed(rows: list[dict[str, str | None]]) -> _Source:
 def _canonical(
     source: _Source, title: str, text_column: str | None, audio_column: str, kept_columns: Sequence[str]
 ) -> IterableDataset:
-    """The stream with the columns of FEATURES, whatever they were called, and `kept_columns`."""
+    """Return the stream with its columns renamed to those of FEATURES, and `kept_columns`."""
     stream = source.stream
     columns = stream.column_names or list(next(iter(stream)))
     if source.listed:
@@ -232,7 +239,7 @@ def _canonical(
     if text_column is not None:
         text = find_column(columns, text_column, TEXT_COLUMNS, title, "text_column")
     if own := [column for column in kept_columns if column in FEATURES]:
-        raise ValueError(f"{', '.join(own)} is part of every corpus; rates by speaker come by themselves")
+        raise ValueError(f"{', '.join(own)} is part of every corpus; scores by speaker are always reported")
     if missing := [column for column in kept_columns if column not in columns]:
         raise ValueError(f"{title} has no column {', '.join(missing)}; its columns are {', '.join(columns)}")
     if stream.features and isinstance(stream.features[audio], Audio):
@@ -244,7 +251,7 @@ def _canonical(
         identity=first_column(columns, ID_COLUMNS),
         speaker=first_column(columns, SPEAKER_COLUMNS),
         kept=tuple(kept_columns),
-        text_path="text_path" if source.listed and text else None,  # that of anybody else could name any file
+        text_path="text_path" if source.listed and text else None,  # a text_path of other corpora could name any file
         root=source.root,
     )
     features = Features(FEATURES | {column: Value("string") for column in kept_columns})
@@ -270,7 +277,7 @@ def _canonical_row(
     content, path = recording.get("bytes"), recording.get("path")
     name = row[identity] if identity else None
     if name is None:
-        # Neither the place in the stream nor the shard is stable; what was recorded is.
+        # The place in the stream and the shard can change. The recording does not.
         name = path or hashlib.sha1(content or b"").hexdigest()
     if content is None and path is not None and root is not None:
         path = _inside(str(path), root)
@@ -285,7 +292,7 @@ def _canonical_row(
 
 
 def _inside(path: str, root: str) -> str:
-    """A file below `root`, also in an archive that lies there; any other marked, to be refused where it is read."""
+    """Return the path of a file in `root` or in an archive there. Other files are marked, and refused when read."""
     *inner, file = path.split("::")
     if "://" not in file and not file.startswith("/"):
         file = f"{root}/{file}"
@@ -296,5 +303,5 @@ def _inside(path: str, root: str) -> str:
 
 
 def _read_transcript(path: Path) -> str | None:
-    """None, which is dropped and counted as a missing text, where the file is missing or lies outside."""
+    """Return the text of a file, or None (a missing text) if the file does not exist or is outside the corpus."""
     return path.read_text(encoding="utf-8-sig", errors="replace").strip() if os.path.isfile(path) else None

@@ -1,8 +1,8 @@
 """
-Local lists of recordings as rows: manifests, `metadata.csv` folders, LibriSpeech's official tree.
+Local lists of recordings as rows: manifests, `metadata.csv` folders, and the official LibriSpeech tree.
 
-A manifest is the user's own list and may name any file of the machine, as deepspeech.pytorch's do with absolute
-paths. A folder comes as a whole, from anywhere: its metadata can name its own files, no others.
+A manifest is the user's own list and can name any file of the machine, like the absolute paths of deepspeech.pytorch. A
+folder can come from anyone, so its metadata can only name files of that folder.
 """
 
 import csv
@@ -19,12 +19,12 @@ from ..system.files import write_whole
 from .recordings import AUDIO_SUFFIXES
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-# A recording in the last of them is dropped with its reason where it would be read, and not overlooked.
+# Recordings of the last format cannot be read. They are listed, so that they are dropped with a reason.
 RECORDING_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a")
-# An audio folder whose recordings lie in one of these is not all for training.
+# Recordings in one of these folders are not for training.
 SCORED_FOLDERS = ("validation", "valid", "val", "dev", "test", "eval")
 METADATA_NAMES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
-# The first of these that is there is taken where the named column is the default one and absent.
+# If the column is the default one and absent, the first of these that exists replaces it.
 AUDIO_COLUMNS = ("audio", "file_name", "audio_filepath", "wav_path", "wav", "path", "file")
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript")
 ID_COLUMNS = ("id",)
@@ -32,9 +32,11 @@ SPEAKER_COLUMNS = ("speaker_id", "speaker", "client_id")
 
 
 def find_column(present: Sequence[str], wanted: str, known: Sequence[str], where: str, option: str) -> str:
-    """`wanted`, or where it is the default and absent the first of `known` that is there.
+    """
+    Return the column `wanted`, or, if it is the default and absent, the first of `known` that exists.
 
-    Raises ValueError, listing the columns, where there is none.
+    Raises:
+        ValueError: there is no such column. The message lists the columns.
     """
     candidates = known if wanted == known[0] else (wanted,)
     found = next((column for column in candidates if column in present), None)
@@ -54,15 +56,15 @@ def read_manifest(
     path: Path, text_column: str | None, audio_column: str, kept_columns: Sequence[str] = ()
 ) -> list[dict[str, str | None]]:
     """
-    Rows `audio` (a path), `text` or `text_path` (a file to be read later), `id`, `speaker_id` of a manifest, and the
-    `kept_columns` that it has.
+    Read the rows of a manifest: `audio` (a path), `text` or `text_path` (a file to read later), `id`, `speaker_id`, and
+    the `kept_columns` that it has.
 
-    CSV and TSV with a header, CSV of `wav_path,txt_path` pairs without one, JSON with a list of objects or
-    with `root_path` and `samples` of `wav_path` and `transcript_path`, JSONL. Relative paths start at the
-    manifest (or at its `root_path`). With `text_column` None no transcripts are looked for.
+    A manifest is CSV or TSV with a header, CSV of `wav_path,txt_path` pairs without a header, JSON with a list of
+    objects or with `root_path` and `samples` of `wav_path` and `transcript_path`, or JSONL. Relative paths start at the
+    manifest (or at its `root_path`). With `text_column` None, transcripts are not read.
 
     Raises:
-        ValueError: an empty or malformed manifest, a missing column, or a first recording that is not there.
+        ValueError: the manifest is empty or malformed, a column is missing, or the first recording does not exist.
     """
     rows, root = _manifest_rows(path)
     if not rows:
@@ -92,27 +94,33 @@ def read_manifest(
 
 def read_transcripts(path: Path) -> dict[str, str]:
     """
-    Texts by utterance id, of a .csv or .tsv with the columns `id` and `text`.
+    Read the texts by utterance id of a .csv or .tsv with the columns `id` and `text`.
 
     Raises:
-        ValueError: no such file, a malformed one, a missing column, or an id twice.
+        ValueError: the file does not exist or is malformed, a column is missing, or an id occurs twice.
     """
     if path.suffix not in (".csv", ".tsv") or not path.is_file():
         raise ValueError(
-            f"transcripts {str(path)!r} is no .csv or .tsv file (the current folder is {str(Path.cwd())!r})"
+            f"transcripts {str(path)!r} is not a .csv or .tsv file (the current folder is {str(Path.cwd())!r})"
         )
     rows, _ = _manifest_rows(path)
     columns = list(rows[0]) if rows else []
     if "id" not in columns or "text" not in columns:
-        raise ValueError(f"transcripts {str(path)!r} must have the columns id and text, and rows; it has {columns}")
+        raise ValueError(
+            f"transcripts {str(path)!r} has the columns {columns}; expected "
+            "the columns id and text, and at least one row"
+        )
     texts = {row["id"]: row.get("text") or "" for row in rows}
     if len(texts) < len(rows):
-        raise ValueError(f"transcripts {str(path)!r} has {len(rows)} rows, but {len(texts)} different ids")
+        raise ValueError(
+            f"transcripts {str(path)!r} has {len(rows)} rows, but {len(texts)} different ids; "
+            "expected one row for each id"
+        )
     return texts
 
 
 def write_transcripts(path: Path, columns: Sequence[str], rows: Iterable[tuple[str, ...]]) -> None:
-    """A .csv that `read_transcripts` reads: the `columns`, id and text among them, and the rows, sorted."""
+    """Write a .csv for `read_transcripts`, with the `columns` (id and text among them) and the sorted rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([columns, *sorted(rows)])
@@ -136,7 +144,7 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
     except RecursionError as error:
         raise ValueError(f"the manifest {str(path)!r} is nested too deeply; expected a list of objects") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"the manifest {str(path)!r} is no text in UTF-8: {error}; save it as that") from error
+        raise ValueError(f"the manifest {str(path)!r} is not UTF-8 text: {error}; save it as UTF-8") from error
     except (ValueError, csv.Error) as error:
         raise ValueError(f"the manifest {str(path)!r} cannot be read as {path.suffix[1:]}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -148,10 +156,10 @@ def _manifest_rows(path: Path) -> tuple[list[dict[str, Any]], Path]:
 
 
 def _delimited_rows(lines: Iterator[str], suffix: str) -> list[dict[str, Any]]:
-    # Tab-separated transcripts (Common Voice) hold bare quotation marks.
+    # Tab-separated transcripts (Common Voice) have unpaired quotation marks.
     if suffix == ".tsv":
         reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    else:  # where the comma is decimal, spreadsheets write semicolons
+    else:  # spreadsheets with a decimal comma write semicolons
         head = next(lines, "")
         reader = csv.reader(chain([head], lines), delimiter=";" if ";" in head and "," not in head else ",")
     table, lines_of = [], []
@@ -165,8 +173,8 @@ def _delimited_rows(lines: Iterator[str], suffix: str) -> list[dict[str, Any]]:
     for row, line in zip(table, lines_of, strict=True):
         if len(row) > len(first):
             raise csv.Error(
-                f"line {line} has {len(row)} cells, but the first line {len(first)}: put quotation marks around a "
-                "transcript that holds a comma"
+                f"line {line} has {len(row)} cells, but the first line has {len(first)}; put a transcript with a "
+                "comma in quotation marks"
             )
     headerless = len(first) == 2 and Path(first[0]).suffix.lower() in RECORDING_SUFFIXES and first[1].endswith(".txt")
     header, body = (["wav_path", "txt_path"], table) if headerless else (first, table[1:])
@@ -174,7 +182,7 @@ def _delimited_rows(lines: Iterator[str], suffix: str) -> list[dict[str, Any]]:
 
 
 def _string(value: Any) -> str | None:
-    """Halves of surrogate pairs, which JSON can escape and no file can hold, become the replacement character."""
+    """Convert to str. Lone surrogates, which JSON can escape and no file can hold, become U+FFFD."""
     return None if value is None else re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))
 
 
@@ -194,8 +202,8 @@ def _check_first(audio: str | None, source: Path) -> None:
 
 
 def find_metadata(root: Path, split: str) -> Path | None:
-    """The metadata file of an audio folder: that of the split's own folder, or else the one at the top."""
-    # os.path's questions have an answer for every name, also one with NUL or too long; Path's raise.
+    """Return the metadata file of an audio folder: that in the folder of the split, or else the one at the top."""
+    # os.path answers for every name, also a very long one or one with NUL; Path raises for these.
     places = [folder / name for folder in (root / split, root) for name in METADATA_NAMES]
     return next((place for place in places if os.path.isfile(place)), None)
 
@@ -204,11 +212,11 @@ def read_metadata(
     metadata: Path, root: Path, split: str, text_column: str | None, audio_column: str, kept_columns: Sequence[str] = ()
 ) -> list[dict[str, str | None]]:
     """
-    Rows of an audio folder, as of [`read_manifest`]. One metadata file at the top serves every split whose
-    folder its file names start with; where none starts so, all of it is the split `train`.
+    Read the rows of an audio folder, like `read_manifest`. One metadata file at the top serves all splits: the file
+    names of a split start with its folder. If no file name starts so, all rows are the split `train`.
 
     Raises:
-        ValueError: as `read_manifest`; a split that the file does not have.
+        ValueError: as `read_manifest`, or the file does not have the split.
     """
     if audio_column == AUDIO_COLUMNS[0]:
         audio_column = "file_name"
@@ -220,21 +228,21 @@ def read_metadata(
     if not of_split and split != "train":
         raise ValueError(
             f"{str(metadata)!r} names no recording in a folder {split!r}; expected file names such as "
-            f"'{split}/recording.wav', or a folder {split!r} with a metadata file of its own. A folder without such "
-            "parts is the split 'train', and what held_out_share keeps of it the split 'held-out'"
+            f"'{split}/recording.wav', or a folder {split!r} with its own metadata file. A folder without such "
+            "parts is the split 'train', and held_out_share makes the split 'held-out' from it"
         )
     if not of_split:
         tops = {str(row["audio"]).removeprefix(f"{root.absolute()}/").split("/")[0] for row in rows}
         if held_back := sorted(tops & set(SCORED_FOLDERS)):
             raise ValueError(
-                f"{str(metadata)!r} names no recording in a folder 'train', but some in {', '.join(held_back)}: taken "
-                "whole, it would train on what is meant for scoring. Put the others into a folder 'train'"
+                f"{str(metadata)!r} names no recording in a folder 'train', but some in {', '.join(held_back)}: as a "
+                "whole, it would train on recordings meant for scoring. Put the others into a folder 'train'"
             )
     return of_split or rows
 
 
 def read_recordings(root: Path, split: str) -> list[dict[str, str | None]]:
-    """Rows, as of [`read_manifest`], of recordings that nothing describes: those below `split`, or all below `root`."""
+    """Return rows, like `read_manifest`, of recordings without metadata: those in the folder `split`, or in `root`."""
     folder = root / split if os.path.isdir(root / split) else root
     return [
         {
@@ -255,12 +263,12 @@ def has_librispeech_tree(root: Path) -> bool:
 
 def read_librispeech(root: Path, config: str | None, split: str) -> list[dict[str, str | None]]:
     """
-    Rows of one part of the official tree `<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt`.
+    Read the rows of one part of the official tree `<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt`.
 
-    The part is named by its folder (`train-clean-100`) or as on the Hub (`train.100` of `clean`).
+    The name of a part is its folder (`train-clean-100`), or its name on the Hub (`train.100` of `clean`).
 
     Raises:
-        ValueError: no such part, the parts that are there named; or one without transcripts.
+        ValueError: the part does not exist (the message lists those that do), or has no transcripts.
     """
     names = [split, *_official_names(config, split)]
     folders = [top / name for top in (root, root / "LibriSpeech") for name in names]
@@ -274,7 +282,7 @@ def read_librispeech(root: Path, config: str | None, split: str) -> list[dict[st
         )
     rows = [row for transcripts in sorted(folder.rglob("*.trans.txt")) for row in _chapter(transcripts)]
     if not rows:
-        raise ValueError(f"{str(folder)!r} holds no transcripts (*.trans.txt)")
+        raise ValueError(f"{str(folder)!r} has no transcripts; expected files *.trans.txt")
     return rows
 
 
@@ -284,7 +292,7 @@ def _official_names(config: str | None, split: str) -> list[str]:
         return []
     kind = "dev" if kind == "validation" else kind
     sets = [config] if config in ("clean", "other") else ["clean", "other"]
-    # Without a config only the hours tell the two apart.
+    # Without a configuration, only the hours tell clean from other.
     if config not in ("clean", "other") and kind == "train" and hours:
         sets = ["other"] if hours == "500" else ["clean"]
     elif config not in ("clean", "other"):
@@ -293,7 +301,7 @@ def _official_names(config: str | None, split: str) -> list[str]:
 
 
 def _parts(root: Path) -> list[str]:
-    """The folders that hold speakers' folders, which hold chapters."""
+    """Return the folders of the parts: they hold folders of speakers, which hold folders of chapters."""
     found = {path.relative_to(root).parts[:-3] for path in root.rglob("*.trans.txt")}
     return sorted("/".join(parts) or "." for parts in found)
 
@@ -305,7 +313,7 @@ def _chapter(transcripts: Path) -> Iterator[dict[str, str | None]]:
             continue
         name, _, text = line.strip().partition(" ")
         yield {
-            # One that is missing is dropped, with its reason, where it would be read.
+            # A missing recording is dropped with a reason when it is read.
             "audio": str(recordings.get(name, transcripts.parent / f"{name}.flac").absolute()),
             "text": text,
             "text_path": None,

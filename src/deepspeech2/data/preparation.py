@@ -1,4 +1,4 @@
-"""One example on its way to the model: filters, labels, decoding, augmentation, and the padded batch."""
+"""Preparation of examples for the model: filters, labels, decoding, augmentation, and padded batches."""
 
 import json
 import logging
@@ -25,23 +25,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FETCHERS = 8
-MAX_SHOWN = 200  # characters of a text in the record of drops
-SILENT_RANGE = 1e-4  # between the highest and the lowest sample, three steps of 16 bits: -80 dB
+MAX_SHOWN = 200  # characters of a text in the drop record
+SILENT_RANGE = 1e-4  # maximum minus minimum sample of a silent clip: three steps of 16 bits, -80 dB
 Batch = dict[str, Any]
 NUM_SHOWN = 3
 NUM_LISTED = 20
-MIN_DROPS = 10  # with fewer, whatever their share, a run goes on
-ASKED_FOR = ("too_short", "too_long")  # bounds that the user has set; the others are faults of the data
+MIN_DROPS = 10  # with fewer drops, a run continues, whatever their share
+ASKED_FOR = ("too_short", "too_long")  # limits set by the user; the other reasons are faults of the data
 Drop = dict[str, Any]
 
 
 class DropLog:
     """
-    The drops of one reader: `reason`, `corpus`, `id`, `detail` as a line of `folder/name.jsonl` (in memory
-    alone if `folder` is None). What is dropped again, in a later epoch or after a resume, is one drop.
+    The dropped examples of one reader, with `reason`, `corpus`, `id` and `detail`, each a line of `folder/name.jsonl`.
 
-    `tally` counts rows read and those at fault as often as they are read. It is part of the reader's position, so that
-    a resumed run stops where the uninterrupted one does; `window` is the last one whose rows are in it.
+    With `folder` None, they are only in memory. An example that is dropped again, in a later epoch or after a resume,
+    is recorded once. `tally` counts the rows read and the faulty rows, each time they are read. It is part of the
+    reader's position, so that a resumed run stops at the same place as an uninterrupted one. Its `window` is the last
+    window that it includes.
     """
 
     def __init__(self, folder: Path | None, name: str, *, resume: bool) -> None:
@@ -52,7 +53,7 @@ class DropLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if resume:
                 self.drops = list(_read(self._path))
-                write_whole(self._path, "".join(map(_line, self.drops)))  # without a half-written end
+                write_whole(self._path, "".join(map(_line, self.drops)))  # without an incomplete last line
             else:
                 self._path.unlink(missing_ok=True)
         self._known = {_key(drop) for drop in self.drops}
@@ -74,10 +75,11 @@ class DropLog:
 
     def end_window(self, window: int, num_rows: int, before: dict[str, int], max_share: float) -> None:
         """
-        Takes a window's rows into the tally, which was `before`. A window that a resumed run reads again is in it.
+        Add a window's rows to the tally, which was `before`. If a resumed run reads a window again, it already counts.
 
         Raises:
-            ValueError: more than `max_share` of the rows so far are at fault, and at least ten; with ids and reasons.
+            ValueError: more than `max_share` of the rows so far, and at least ten, are faulty. The message lists their
+                ids and reasons.
         """
         if window <= before["window"]:
             self.tally = before
@@ -92,7 +94,7 @@ class DropLog:
         where = f"; {self._path} lists them" if self._path is not None else ""
         raise ValueError(
             f"{faults} of the {rows} utterances read so far ({faults / rows:.0%}) cannot be used, more than "
-            f"max_dropped_share {max_share}: mend them, or raise it to train on the others{where}{listed}{more}"
+            f"max_dropped_share {max_share}; fix them, or raise it to train without them{where}{listed}{more}"
         )
 
 
@@ -107,11 +109,11 @@ def _key(drop: Drop) -> tuple[str, str]:
 def _read(path: Path) -> Iterable[Drop]:
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would split ids, too
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # splitlines would also split inside ids
         try:
             yield json.loads(line)
         except json.JSONDecodeError:
-            return  # a run that was killed left half a line, its last
+            return  # a killed run can leave an incomplete last line
 
 
 def _collect(folder: Path | None, logs: Iterable[DropLog], corpora: Collection[str]) -> list[Drop]:
@@ -123,12 +125,12 @@ def _collect(folder: Path | None, logs: Iterable[DropLog], corpora: Collection[s
 
 
 def count_drops(folder: Path | None, logs: Iterable[DropLog], corpora: Collection[str]) -> dict[str, int]:
-    """Drops by reason, the most frequent first, from the files of all readers, or `logs` without a folder."""
+    """Count the drops by reason, the most frequent first, from the files of all readers, or from `logs`."""
     return dict(Counter(drop["reason"] for drop in _collect(folder, logs, corpora)).most_common())
 
 
 def summarize_drops(folder: Path | None, logs: Iterable[DropLog], corpora: Collection[str]) -> str:
-    """One line: how many were dropped, why, some ids of each reason, and which characters were unknown."""
+    """Return one line with the number of drops, their reasons with some ids, and the unknown characters."""
     by_reason: dict[str, list[Drop]] = defaultdict(list)
     characters: Counter[str] = Counter()
     for drop in _collect(folder, logs, corpora):
@@ -148,7 +150,7 @@ def summarize_drops(folder: Path | None, logs: Iterable[DropLog], corpora: Colle
 
 
 class DroppedError(Exception):
-    """An example that a filter refuses."""
+    """An example cannot be used, with the reason."""
 
     def __init__(self, reason: str, detail: str, characters: Counter[str] | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -158,7 +160,7 @@ class DroppedError(Exception):
 
 @dataclass
 class Item:
-    """An example that passed the filters, its audio still encoded. `duration_s` is that after augmentation."""
+    """An example that passed the filters, with its audio still encoded. `duration_s` is after augmentation."""
 
     row: Row
     text: str
@@ -170,21 +172,21 @@ class Item:
 
 
 def needed_frames(labels: Sequence[int]) -> int:
-    """Output frames that CTC needs to spell `labels`: one each, and a blank between two equal ones."""
+    """Return the output frames that CTC needs for `labels`: one for each, and a blank between two equal ones."""
     return len(labels) + sum(left == right for left, right in pairwise(labels))
 
 
 def is_silent(samples: np.ndarray) -> bool:
-    """Whether (samples,) hold no sound."""
+    """Return whether the samples (N,) are silent."""
     return bool(np.ptp(samples) < SILENT_RANGE)
 
 
 @dataclass(frozen=True)
 class Filters:
     """
-    What training leaves out. `frames` gives the model's output frames for a number of samples.
+    The filters of training examples. `frames` returns the model's output frames for a number of samples.
 
-    The bounds are in seconds and inclusive; no upper one if None.
+    The limits are in seconds and inclusive. With `max_duration_s` None, there is no upper limit.
     """
 
     frames: Callable[[int], int]
@@ -199,12 +201,12 @@ class Filters:
 
     def check_text(self, text: str, unknown: Counter[str]) -> None:
         if not text:
-            raise DroppedError("empty_text", "no text, or none after normalisation")
+            raise DroppedError("empty_text", "there is no text, or none is left after normalisation")
         if unknown:
             raise DroppedError("unknown_characters", text[:MAX_SHOWN], unknown)
 
     def check_sound(self, samples: np.ndarray) -> None:
-        """A transcript of nothing would teach the model to write words in silence."""
+        """Drop silent clips: their transcripts would teach the model to predict words in silence."""
         if is_silent(samples):
             raise DroppedError("silent", f"samples from {samples.min():.1e} to {samples.max():.1e}")
 
@@ -219,8 +221,14 @@ class Filters:
 
 class Examples:
     """
-    Prepares examples with a processor: for training with filters and augmentation, else with neither. Without
-    `transcribed` no text is looked at: it is empty, and so are the labels. `trimmed`: without silence at the ends.
+    Prepares examples with a processor, for training with filters and augmentation, for evaluation without them.
+
+    Args:
+        processor: the processor of the model.
+        filters: the filters of training, or None.
+        augmentation: the augmentation of training, or None.
+        transcribed: whether the examples have transcripts. If not, texts and labels are empty.
+        trimmed: whether to remove silence at both ends.
     """
 
     def __init__(
@@ -234,17 +242,17 @@ class Examples:
         self.processor, self.filters, self.augmentation = processor, filters, augmentation
         self.transcribed, self.trimmed = transcribed, trimmed
         self.sampling_rate: int = processor.feature_extractor.sampling_rate
-        # What the references of an evaluation hold and the vocabulary lacks.
+        # Characters of the references that are not in the vocabulary.
         self.unknown_characters: Counter[str] = Counter()
         self.unknown_ids: list[str] = []
 
     def warn_of_unknown_characters(self) -> None:
-        """Once an evaluation is over."""
+        """Log a warning about unknown characters in the references, at the end of an evaluation."""
         unknown, ids = self.unknown_characters, list(dict.fromkeys(self.unknown_ids))
         if unknown:
             logger.warning(
-                "%d references hold characters that the vocabulary lacks (%s; %s): the model cannot write them, and "
-                "each such word counts as an error",
+                "%d references have characters that are not in the vocabulary (%s; %s): the model cannot predict them, "
+                "and each such word counts as an error",
                 len(ids),
                 ", ".join(f"{character!r} x{count}" for character, count in unknown.most_common(10)),
                 ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
@@ -253,7 +261,7 @@ class Examples:
             self.unknown_ids.clear()
 
     def items(self, rows: Sequence[Row], key: Sequence[int], log: DropLog) -> list[Item]:
-        """The examples that stay, in order; `log` gets the others. [*key, place] seeds their augmentation."""
+        """Return the usable examples in order, and add the others to `log`. [*key, place] seeds the augmentation."""
         items = []
         for row, outcome in self.outcomes(rows, key):
             if isinstance(outcome, Item):
@@ -263,8 +271,8 @@ class Examples:
         return items
 
     def outcomes(self, rows: Sequence[Row], key: Sequence[int]) -> Iterator[tuple[Row, "Item | DroppedError"]]:
-        """Each row, in order, with its item or why there is none. What lies on a server is fetched side by side."""
-        with ThreadPoolExecutor(FETCHERS) as pool:  # starts its threads only for what lies on a server
+        """Yield each row in order with its item or the reason for a drop. Remote audio is fetched in parallel."""
+        with ThreadPoolExecutor(FETCHERS) as pool:  # starts threads only for remote audio
             fetched = {
                 place: pool.submit(fetch_audio, row.example["audio"])
                 for place, row in enumerate(rows)
@@ -277,7 +285,7 @@ class Examples:
                     except DroppedError as dropped:
                         yield row, dropped
             finally:
-                pool.shutdown(cancel_futures=True)  # else a server that is gone is waited for once for each recording
+                pool.shutdown(cancel_futures=True)  # else each recording would wait for a lost server
 
     def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:
         try:
@@ -305,7 +313,7 @@ class Examples:
             self.filters.check_frames(num_samples, labels)
             if self.augmentation is not None:
                 speed = self.augmentation.speed_factor(rng)
-                # The resampler may round the other way: one sample of slack.
+                # One sample of slack, since the resampler can round the other way.
                 if not self.filters.has_room(int(num_samples / speed) - 1, labels):
                     speed = 1.0
                 silences_s = draw_silences_s(self.augmentation.args.silence_s, rng)
@@ -313,12 +321,12 @@ class Examples:
 
     def batch(self, items: Sequence[Item], log: DropLog) -> Batch | None:
         """
-        Decodes, augments and pads.
+        Decode, augment and pad a batch.
 
         Returns:
             `input_features` (B, T, F) float32, `attention_mask` (B, T) int64, `labels` (B, U) int64 padded
             with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (after
-            augmentation); `columns` (the kept columns of each). None where nothing could be decoded.
+            augmentation) and `columns` (the kept columns of each). None if nothing could be decoded.
         """
         kept, clips = [], []
         for item in items:
@@ -351,7 +359,7 @@ class Examples:
         }
 
     def clip(self, item: Item) -> np.ndarray:
-        """(samples,) of an example, decoded and augmented; raises `DroppedError`."""
+        """Return the decoded and augmented samples (N,) of an example. Raises `DroppedError`."""
         try:
             clip = open_audio(item.row.example["audio"], self.sampling_rate)
         except AudioError as error:
@@ -364,5 +372,5 @@ class Examples:
             clip = surround(clip, item.silences_s, self.sampling_rate, item.rng)
             clip = self.augmentation.waveform(clip, item.rng, item.speed)
         if self.filters is not None:
-            self.filters.check_frames(clip.size, item.labels)  # a header may promise more than there is
+            self.filters.check_frames(clip.size, item.labels)  # a header can claim more samples than there are
         return clip

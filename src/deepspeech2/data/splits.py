@@ -1,4 +1,4 @@
-"""From arguments to corpora: what is trained on, what is held out of it, and what is scored."""
+"""The corpora of a run, from its arguments: training, held-out, evaluation and unlabelled speech."""
 
 import logging
 import zlib
@@ -16,7 +16,7 @@ from .manifests import read_transcripts
 logger = logging.getLogger(__name__)
 
 HELD_OUT = "held-out"
-OF_CORPUS = "::"  # between the name of another corpus and its split
+OF_CORPUS = "::"  # separates the name of another corpus from its split
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Speech:
 
     Args:
         train: a list for each `dataset_name`, with an entry for each of its joined splits.
-        validation: what is scored during training, the `eval_split`.
-        test: what is scored before and after, by the name of the split.
-        unlabelled: speech without transcripts, of which each step has a batch.
+        validation: the corpora of `eval_split`, scored during training.
+        test: the corpora scored before and after training, by the name of the split.
+        unlabelled: speech without transcripts. Each training step adds a batch of it.
     """
 
     train: Sequence[Sequence[Corpus]]
@@ -38,12 +38,12 @@ class Speech:
 
     @property
     def trained_on(self) -> list[Corpus]:
-        """All of `train`, flat."""
+        """All corpora of `train` in one list."""
         return [corpus for joined in self.train for corpus in joined]
 
 
 def load_speech(data: DataArguments) -> Speech:
-    """All that a run reads; see the functions below."""
+    """Load all corpora of a run, by the functions below."""
     train = load_train_corpora(data)
     validation, test = load_eval_splits(data)
     return Speech(train, validation, test, load_unlabelled(data))
@@ -51,9 +51,9 @@ def load_speech(data: DataArguments) -> Speech:
 
 def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     """
-    The training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
+    Load the training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
 
-    Without the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
+    They do not include the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
     """
     corpora = _load_named_corpora(data)
     if data.held_out_share or data.held_out_speakers:
@@ -64,7 +64,7 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
 def with_weights(
     corpora: Sequence[Sequence[Corpus]], mixture_weights: Sequence[float]
 ) -> tuple[list[Corpus], list[float] | None]:
-    """All corpora, and the share of each in the mixture, of which those of a joined split share by size, if known."""
+    """Return all corpora and the mixture weight of each. Joined splits divide a weight by their sizes, if known."""
     flat = [corpus for joined in corpora for corpus in joined]
     if not mixture_weights:
         return flat, None
@@ -75,8 +75,9 @@ def with_weights(
 
 def load_unlabelled(data: DataArguments) -> list[Corpus]:
     """
-    The corpora of `unlabelled_dataset_name`, whose transcripts, if there are any, are not read; none without it. What
-    is held out of a corpus that is trained on is held out here too.
+    Load the corpora of `unlabelled_dataset_name`, or none without it. Their transcripts, if any, are not read.
+
+    If it is also a training corpus, its held-out utterances are held out here too.
     """
     if not data.unlabelled_dataset_name:
         return []
@@ -95,14 +96,14 @@ def load_unlabelled(data: DataArguments) -> list[Corpus]:
 
 def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[Corpus]]]:
     """
-    The corpora of `eval_split`, and those of each `test_split` by its name (without any: of `eval_split`).
+    Load the corpora of `eval_split`, and those of each `test_split` by its name (or of `eval_split` without any).
 
-    A split is named `split` or `config/split`, of another corpus `dataset_name::split` or `dataset_name::config/split`;
-    `held-out` is what `held_out_share` or `held_out_speakers` keep. One that the model is trained on is loaded with a
-    warning.
+    The name of a split is `split` or `config/split`, or for another corpus `dataset_name::split` or
+    `dataset_name::config/split`. `held-out` is the part that `held_out_share` or `held_out_speakers` keep. A split that
+    the model is trained on is loaded with a warning.
 
     Raises:
-        ValueError: no such split, or the held-out part is empty.
+        ValueError: a split does not exist, or the held-out part is empty.
     """
     tested = data.test_split or [data.eval_split]
     loaded = {split: load_split(data, split) for split in dict.fromkeys([data.eval_split, *tested])}
@@ -113,34 +114,36 @@ def load_eval_splits(data: DataArguments) -> tuple[list[Corpus], dict[str, list[
 
 def load_other_split(name: str) -> list[Corpus]:
     """
-    A split of a corpus of its own, `dataset::split` or `dataset::config/split`.
+    Load a split by a full name, `dataset::split` or `dataset::config/split`.
 
     Raises:
-        ValueError: a name of another form, or no such split.
+        ValueError: the name has another form, or the split does not exist.
     """
     dataset, _, split = name.rpartition(OF_CORPUS)
     if not dataset:
-        raise ValueError(f"{name!r} names no split: expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT")
+        raise ValueError(
+            f"{name!r} does not name a split; expected DATASET{OF_CORPUS}SPLIT or DATASET{OF_CORPUS}CONFIG/SPLIT"
+        )
     return load_split(DataArguments(dataset_name=[dataset]), split)
 
 
 def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()) -> list[Corpus]:
     """
-    The corpora of a `split` or `config/split` to score on, or what is held out of the training corpora.
+    Load the corpora of a split to score on, or the held-out part of the training corpora.
 
     Args:
-        data: which corpora, as `dataset_name` or `eval_dataset_name`.
-        split: its name, as of `load_eval_splits`.
-        kept_columns: more columns that the streams keep.
+        data: the arguments, with the corpora as `dataset_name` or `eval_dataset_name`.
+        split: the name of the split, as in `load_eval_splits`.
+        kept_columns: other columns that the streams keep.
 
     Raises:
-        ValueError: no such split or column, or the held-out part is empty.
+        ValueError: the split or a column does not exist, or the held-out part is empty.
     """
     if split == HELD_OUT:
         if not data.held_out_share and not data.held_out_speakers:
             raise ValueError(
-                "the split 'held-out' needs held_out_share or held_out_speakers, the same as in training: recipe.json "
-                "of the run has it"
+                "the split 'held-out' needs held_out_share or held_out_speakers with the value of the training run, "
+                "which is in its recipe.json"
             )
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
         parts = [_part(corpus, data, held_out=True) for corpus in joined]
@@ -148,10 +151,12 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
             counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
             if data.held_out_speakers:
                 speakers = ", ".join(data.held_out_speakers)
-                raise ValueError(f"held_out_speakers {speakers}: none of the {counts} is theirs; give their speaker_id")
+                raise ValueError(
+                    f"held_out_speakers {speakers}: none of the {counts} is by them; give values of speaker_id"
+                )
             raise ValueError(
-                f"held_out_share {data.held_out_share} keeps none of the {counts}: raise it, or give recordings of "
-                "their own to score on (held_out_share 0, eval_dataset_name and eval_split)"
+                f"held_out_share {data.held_out_share} keeps none of the {counts}; raise it, or give another "
+                "corpus to score on (held_out_share 0, eval_dataset_name and eval_split)"
             )
         return parts
     return _load(data, *_named_eval(data, split), kept_columns)
@@ -164,8 +169,8 @@ def _is_empty(corpus: Corpus) -> bool:
 
 def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
     """
-    Name, config and split of a corpus to score on. Without a config of its own it is that of the first training
-    corpus of that name, if there is one.
+    Return the name, config and split of a corpus to score on. The default config is that of the first training corpus
+    of the same name, if there is one.
     """
     name, _, split = split.rpartition(OF_CORPUS)
     config, _, split = split.rpartition("/")
@@ -183,9 +188,8 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
     for train_name, train_config, train_split in _named(data):
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
-                "%s / %s is scored, but the model is trained on it: the error rates will say how well it remembers, "
-                "not how good it is. Give another corpus as eval_dataset_name, another split, or held_out_share "
-                "0.1 with eval_split %s",
+                "%s / %s is scored, but the model is trained on it: the error rates will not show how well the model "
+                "generalises. Use another eval_dataset_name, another split, or held_out_share 0.1 with eval_split %s",
                 name,
                 split,
                 HELD_OUT,
@@ -193,8 +197,8 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
     unlabelled = (data.unlabelled_dataset_name, data.unlabelled_dataset_config or "-")
     if (name, config) == unlabelled and (one_split or split in data.unlabelled_split.split("+")):
         logger.warning(
-            "%s / %s is scored, and the model is trained on it without its transcripts: the error rates will be "
-            "those of speech that it could adapt to, not of new speech",
+            "%s / %s is scored, and the model is trained on it without transcripts: the error rates will be those of "
+            "speech that the model adapts to, not of new speech",
             name,
             split,
         )
@@ -211,7 +215,7 @@ def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -
 
 
 def _transcribe(corpora: Sequence[Corpus], table: str) -> list[Corpus]:
-    """The corpora with the texts of a table, without the utterances that it lacks."""
+    """Return the corpora with the texts of a table. Utterances that are not in the table are left out."""
     texts = read_transcripts(Path(table))
     return [
         replace(
@@ -231,7 +235,7 @@ def _with_text(row: dict[str, Any], *, texts: dict[str, str]) -> dict[str, Any]:
 
 
 def _named(data: DataArguments) -> list[tuple[str, str, str]]:
-    """Name, config and split of each training corpus."""
+    """Return the name, config and split of each training corpus."""
     count = len(data.dataset_name)
     configs = _one_each(data.dataset_config or ["-"], count)
     splits = _one_each(data.train_split, count)
@@ -254,9 +258,11 @@ def _load(
 
 
 def _part(corpus: Corpus, data: DataArguments, *, held_out: bool) -> Corpus:
-    """The utterances whose speaker is held out, or whose id falls, by its hash, into the held-out share; or the others.
+    """
+    Return the held-out part of a corpus, or its training part.
 
-    Only reading would tell how many a speaker has: of those, `num_examples` is an upper bound.
+    An utterance is held out by its speaker, or by the hash of its id. The number of utterances of a speaker is unknown
+    before reading, so with `held_out_speakers`, `num_examples` is an upper bound.
     """
     count, share, speakers = corpus.num_examples, data.held_out_share, frozenset(data.held_out_speakers)
     part = f"({'held-out' if held_out else 'training'} part)"

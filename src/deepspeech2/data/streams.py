@@ -1,4 +1,4 @@
-"""Corpora in, batches out: streams that know their position, and the loader."""
+"""Streams of batches from corpora, with a position that can be saved, and their data loader."""
 
 import logging
 import warnings
@@ -34,7 +34,7 @@ INPUTS = ("input_features", "attention_mask")
 
 
 class _Stream(IterableDataset):
-    """What training and evaluation share: the part of one process and worker, and the record of drops."""
+    """The common base of training and evaluation: the share of one process and worker, and the drop record."""
 
     def __init__(self, corpora: Sequence[Corpus], batching: Batching, drops_dir: str | Path | None) -> None:
         if not corpora:
@@ -44,18 +44,18 @@ class _Stream(IterableDataset):
         self._logs: list[DropLog] = []
 
     def drop_counts(self) -> dict[str, int]:
-        """Utterances dropped so far, by reason. Without `drops_dir` only those of this process."""
+        """Count the utterances dropped so far, by reason. Without `drops_dir`, only those of this process count."""
         return count_drops(self.drops_dir, self._logs, self._names())
 
     def drop_summary(self) -> str:
-        """One line on what was dropped so far, with examples. Without `drops_dir` only of this process."""
+        """Return one line on the utterances dropped so far. Without `drops_dir`, only those of this process count."""
         return summarize_drops(self.drops_dir, self._logs, self._names())
 
     def _names(self) -> list[str]:
         return [corpus.name for corpus in self.corpora]
 
     def _share(self) -> tuple[int, int]:
-        """First and stride of what this worker yields; workers in turn make the sequence of their rank."""
+        """Return the first batch and the stride of this worker. The workers of a rank take turns."""
         rank, world_size = self.batching.rank, self.batching.world_size
         worker = get_worker_info()
         if worker is None:
@@ -71,22 +71,23 @@ class _Stream(IterableDataset):
 
 class SpeechStream(_Stream):
     """
-    Endless training batches, as [`Examples.batch`] makes them.
+    An endless stream of training batches, as `Examples.batch` makes them.
 
-    The t-th batch of all processes together comes from reader t modulo `num_readers`, whatever the number of
-    processes and workers: one process sees in turn what two see side by side.
+    The t-th batch of all processes together comes from reader t modulo `num_readers`, whatever the number of processes
+    and workers. One process gets in sequence the batches that two processes get in parallel.
 
     Args:
-        corpora: read as one, each example once an epoch, or mixed by `weights`, each with its own epochs.
-        weights: share of each corpus in a window; None joins them.
-        examples: prepares them, with the filters of training.
-        batching: how batches are cut, and the part of this process.
-        seed: of shard order, windows and augmentation.
-        max_dropped_share: of what a reader has read; where more cannot be used, iterating stops.
-        drops_dir: folder for the records of dropped examples, one file for each reader.
+        corpora: the corpora. Without `weights` they are read as one, each example once an epoch. With `weights` they
+            are mixed, and each has its own epochs.
+        weights: the share of each corpus in a window, or None.
+        examples: prepares the examples, with the filters of training.
+        batching: the settings of the batches, and the share of this process.
+        seed: the seed of the shard order, the windows and the augmentation.
+        max_dropped_share: the maximum share of unusable rows of a reader. Above it, iteration stops.
+        drops_dir: the folder of the records of dropped examples, one file for each reader.
 
     Raises:
-        ValueError: arguments that contradict; while iterating, a stream in which nothing can be used.
+        ValueError: arguments contradict each other. During iteration: too many or all examples are unusable.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class SpeechStream(_Stream):
             if state and str(index) not in state["readers"]:
                 raise ValueError(
                     f"the saved position has readers {', '.join(state['readers'])}, but this process needs "
-                    f"{index}; resume with as many processes and workers as before"
+                    f"{index}; resume with the same number of processes and workers"
                 )
             log = DropLog(self.drops_dir, f"reader-{index:05d}", resume=state is not None)
             if state:
@@ -149,7 +150,7 @@ class SpeechStream(_Stream):
         return self._batches()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands: numbers only, a few for each reader of this process; JSON-able."""
+        """Return the position of the stream, as a few numbers for each reader of this process, for JSON."""
         if self._loaded or not self._readers:
             return dict(self._loaded or {})
         readers = {
@@ -160,27 +161,28 @@ class SpeechStream(_Stream):
         return own | {"readers": readers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, from the next `iter` on. Reads one window of each reader again.
+        """
+        Continue from `state` at the next `iter`. It reads one window of each reader again.
 
         Raises:
-            ValueError: the state of a stream with another seed or number of readers.
+            ValueError: the state is from a stream with another seed or number of readers.
         """
         for name in ("seed", "num_readers"):
             if state and state[name] != getattr(self, name):
                 raise ValueError(
-                    f"the saved position has {name} {state[name]}, but the stream {getattr(self, name)}; "
-                    "another order cannot be resumed: set it as before"
+                    f"the saved position has {name} {state[name]}, but the stream has {getattr(self, name)}; "
+                    "a run cannot resume in another order: set the value as before"
                 )
         self._loaded = state or None
         self._restart = state["restart"] if state else self._restart
 
     def order(self) -> dict[str, float | None]:
-        """What the order of the batches depends on, beside the seed."""
+        """Return the settings that fix the order of the batches, except the seed."""
         names = ("num_readers", "world_size", "window_size", "batch_seconds", "batch_size")
         return {name: getattr(self.batching, name) for name in names}
 
     def start_anew(self, restart: int) -> None:
-        """From the beginning of an epoch on, in another order for each `restart`."""
+        """Start again from the beginning of an epoch, in another order for each `restart`."""
         self._restart, self._loaded = restart, None
 
     def _batches(self) -> Iterator[Batch]:
@@ -207,19 +209,19 @@ class SpeechStream(_Stream):
 
 class EvaluationStream(_Stream):
     """
-    One pass over corpora: every example but those without a transcript or that cannot be decoded (recorded and logged),
-    unaugmented.
+    One pass over corpora without augmentation. Examples without a transcript, or that cannot be decoded, are left out,
+    recorded and logged.
 
-    Batches are cut from windows sorted by length. Labels lack the characters that the vocabulary lacks;
-    `texts` has them. Each rank, and each worker, reads everything and yields its part.
+    Batches are cut from windows sorted by length. Characters outside the vocabulary are missing in `labels` but kept in
+    `texts`. Each rank and each worker reads all rows and yields its share.
 
     Args:
-        corpora, drops_dir: as of `SpeechStream`.
+        corpora, drops_dir: see `SpeechStream`.
         processor, transcribed, trimmed: see `Examples`.
         batch_seconds, batch_size, window_size, rank, world_size: see `Batching`.
 
     Raises:
-        ValueError: corpora without any row.
+        ValueError: the corpora have no rows.
     """
 
     def __init__(
@@ -254,14 +256,16 @@ class EvaluationStream(_Stream):
                 if (count - 1) % stride == first and (batch := self.examples.batch(items, log)) is not None:
                     yield batch
         if log.counts:
-            logger.warning("evaluation left out what has no transcript or cannot be decoded: %s", self.drop_summary())
+            logger.warning(
+                "evaluation left out utterances without a transcript or that cannot be decoded: %s", self.drop_summary()
+            )
         self.examples.warn_of_unknown_characters()
         if not num_rows:
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
 
 
 def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:
-    """A loader of a stream's own batches, whose `state_dict` holds the position of every worker."""
+    """Return a loader of the batches of a stream. Its `state_dict` has the position of every worker."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'set_vital' is deprecated")  # torchdata's own call
         return StatefulDataLoader(
@@ -280,17 +284,17 @@ def _as_is(batch: Batch) -> Batch:
 
 class PairedStream(IterableDataset):
     """
-    The batches of a labelled stream, each with the features and mask of the next batch of an unlabelled one as its
-    `unlabelled`; `durations_s` and `ids` are of both, `labels` and the rest of the labelled one.
+    The batches of a labelled stream. Each gets the features and the mask of an unlabelled batch as `unlabelled`.
 
-    Its position is that of both streams, so that it resumes exactly as either does.
+    `durations_s` and `ids` cover both batches, `labels` and the other items only the labelled one. The position is that
+    of both streams, so that it resumes as exactly as they do.
     """
 
     def __init__(self, labelled: SpeechStream, unlabelled: SpeechStream) -> None:
         self.labelled, self.unlabelled = labelled, unlabelled
 
     def __iter__(self) -> Iterator[Batch]:
-        # Begun before the first batch is asked for: a position may be taken, or loaded, from here on.
+        # Both are started before the first batch: from here on, a position can be saved or loaded.
         return self._pairs(iter(self.labelled), iter(self.unlabelled))
 
     @staticmethod
@@ -300,30 +304,30 @@ class PairedStream(IterableDataset):
             yield batch | both | {"unlabelled": {name: other[name] for name in INPUTS}}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where both streams stand; JSON-able."""
+        """Return the position of both streams, for JSON."""
         return {"labelled": self.labelled.state_dict(), "unlabelled": self.unlabelled.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken; raises ValueError as [`SpeechStream.load_state_dict`]."""
+        """Continue from `state`. Raises as `SpeechStream.load_state_dict`."""
         self.labelled.load_state_dict(state["labelled"])
         self.unlabelled.load_state_dict(state["unlabelled"])
 
     def order(self) -> dict[str, float | None]:
-        """What the order of the batches depends on, beside the seed: the streams share it."""
+        """Return the settings that fix the order of the batches, except the seed. Both streams share them."""
         return self.labelled.order()
 
     def start_anew(self, restart: int) -> None:
-        """From the beginning of an epoch on, in another order for each `restart`."""
+        """Start again from the beginning of an epoch, in another order for each `restart`."""
         self.labelled.start_anew(restart)
         self.unlabelled.start_anew(restart)
 
     def drop_counts(self) -> dict[str, int]:
-        """Utterances of either that were dropped so far, by reason."""
+        """Count the utterances of both streams dropped so far, by reason."""
         counts = self.labelled.drop_counts()
         for reason, count in self.unlabelled.drop_counts().items():
             counts[reason] = counts.get(reason, 0) + count
         return counts
 
     def drop_summary(self) -> str:
-        """A line on what was dropped so far of either."""
+        """Return one line on the utterances of both streams dropped so far."""
         return f"{self.labelled.drop_summary()}; unlabelled: {self.unlabelled.drop_summary()}"

@@ -1,4 +1,4 @@
-"""The machine around a command: files, network, devices, processes and signals, and how a command ends.
+"""The system layer of a command: files, network, devices, processes, signals, and the start and end of a command.
 
-In: paths, URLs, devices by name, errors. Out: files written whole, requests tried again, an exit status with a message.
+In: paths, URLs, device names, errors. Out: complete files, retried requests, an exit status with a message.
 """

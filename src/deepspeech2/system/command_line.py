@@ -1,4 +1,4 @@
-"""How a command begins and ends: its log, its exit status, its errors in one message where the user can mend them."""
+"""The start and the end of a command: its log, its exit status, and one message for errors that the user can fix."""
 
 import errno
 import logging
@@ -15,15 +15,23 @@ NOISY = ("httpx", "datasets", "absl", "matplotlib")
 
 def end_run(program: str, error: BaseException) -> None:
     """
-    Ends the process with the error's message, if this package raised it: such a message says what to do.
+    End the process with the message of an error that this package raised: such a message says what to do.
 
-    An error that comes out of other code was not foreseen: it is raised on, with its traceback.
+    An error from other code is unexpected and is raised again, with its traceback.
+
+    Args:
+        program: the name of the command, for the start of the message.
+        error: the error that ended the command.
+
+    Raises:
+        SystemExit: with the message.
+        BaseException: `error` itself, if it is unexpected.
     """
-    half_written = "requested and" in str(error)  # numpy's own, without a number
+    half_written = "requested and" in str(error)  # numpy's own message, without an errno
     if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
         where = f", {str(error.filename)!r}" if error.filename else ""
         cause = "No space left on device" if half_written else error.strerror
-        sys.exit(f"{program}: {cause}{where}: expected a folder with room that may be written to, and readable files")
+        sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files")
     message = str(error)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
@@ -35,7 +43,7 @@ def end_run(program: str, error: BaseException) -> None:
 
 
 def set_up_log(level: int = logging.INFO) -> None:
-    """Messages of this process from `level` on, with their time; of the noisy libraries, warnings."""
+    """Log the messages of this process from `level` on, with their time. Noisy libraries log only warnings."""
     logging.basicConfig(level=level, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -43,11 +51,11 @@ def set_up_log(level: int = logging.INFO) -> None:
 
 def run(main: Callable[[list[str]], int | None], stopped: str = "stopped by Ctrl-C") -> None:
     """
-    Runs a command and ends the process, with its exit status or in the words of `end_run`.
+    Run a command and end the process with its exit status, or with an error message by `end_run`.
 
     Args:
-        main: takes the words behind the command's name; returns the exit status, None for 0.
-        stopped: what to say after Ctrl-C.
+        main: the command. It takes the arguments after its name and returns the exit status, or None for 0.
+        stopped: the message after Ctrl-C.
     """
     program = Path(sys.argv[0]).name
     try:

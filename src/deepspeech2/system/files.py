@@ -1,4 +1,4 @@
-"""Files and folders on the disk: written whole or not at all, held by one run at a time."""
+"""Files and folders on the disk: atomic writes, and a lock that only one run at a time can hold."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ _HELD: set[FileLock] = set()
 
 def hold_folder(output_dir: Path) -> None:
     """
-    Keeps other runs out of a folder for as long as this process lives, however it ends.
+    Lock a folder against other runs until this process ends, in whatever way it ends.
 
     Raises:
-        ValueError: another run holds it.
+        ValueError: another run holds the lock.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(output_dir / LOCK_NAME, is_singleton=True)
@@ -22,13 +22,13 @@ def hold_folder(output_dir: Path) -> None:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ValueError(
-            f"another run is writing to {output_dir}: wait for it to end, or name another --output_dir"
+            f"another run is writing to {output_dir}; wait until it ends, or use another --output_dir"
         ) from error
     _HELD.add(lock)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """A small file, as a whole or not at all; text in UTF-8."""
+    """Write a small file atomically. Text is encoded as UTF-8."""
     aside = path.with_name(f"{path.name}.part")
     aside.write_bytes(content.encode() if isinstance(content, str) else content)
     sync(aside)
@@ -36,7 +36,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """To the disk itself: a rename may get there before what was renamed."""
+    """Flush a file to the disk. Otherwise a rename can reach the disk before the content of the renamed file."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

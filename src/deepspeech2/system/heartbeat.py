@@ -1,4 +1,4 @@
-"""Which processes of a run are still there, so that the error of a lost connection can name who is gone."""
+"""Heartbeats of the processes of a run, so that the error after a lost connection can name the lost process."""
 
 import os
 import socket
@@ -17,10 +17,11 @@ ANSWER_S = 10
 
 class Heartbeat:
     """
-    Every process counts up a number of its own at the run's meeting point; one whose number stands still is gone.
+    Each process increments its own counter in the key-value store of the run. A process whose counter
+    stops is lost.
 
-    Nothing waits for it: it only says, once a collective operation has failed, which process that was. To be
-    made by all processes together.
+    Nothing waits for a heartbeat: it only tells which process was lost after a collective operation has failed. All
+    processes must create it together.
     """
 
     def __init__(self, rank: int, world_size: int):
@@ -37,22 +38,20 @@ class Heartbeat:
         while True:
             try:
                 store.add(_key(rank), 1)
-            except DistError:  # the meeting point has closed: the run is over, or will say so
+            except DistError:  # the store has closed: the run is over, or will report it
                 return
             if self._end.wait(INTERVAL_S):
                 return
 
     def absent(self) -> list[str]:
-        """The processes that do not count on, each with its host; takes some seconds."""
+        """Return the processes whose counter has stopped, each with its host, after a wait of `SILENCE_S`."""
         try:
             store = _connect()
             before = [store.add(_key(rank), 0) for rank in range(self.world_size)]
             self._end.wait(SILENCE_S)
             after = [store.add(_key(rank), 0) for rank in range(self.world_size)]
         except DistError:
-            return [
-                f"process 0 on {self.hosts[0]}, or the launcher beside it, whose address {self.meeting_point} is silent"
-            ]
+            return [f"process 0 on {self.hosts[0]}, or its launcher, which does not answer at {self.meeting_point}"]
         return [
             f"process {rank} on {self.hosts[rank]}"
             for rank, (first, last) in enumerate(zip(before, after, strict=True))
@@ -63,10 +62,10 @@ class Heartbeat:
 @contextmanager
 def naming_the_lost(rank: int, world_size: int) -> Iterator[None]:
     """
-    Says which process is gone where the work inside fails because of another one; to be entered by all together.
+    Name the lost process if the work inside fails because of another process. All processes must enter it together.
 
     Raises:
-        ConnectionError: processes are gone or stand still.
+        ConnectionError: a process has ended or hangs.
     """
     if world_size == 1:
         yield
@@ -74,12 +73,12 @@ def naming_the_lost(rank: int, world_size: int) -> Iterator[None]:
     heartbeat = Heartbeat(rank, world_size)
     try:
         yield
-    except RuntimeError as error:  # that of gloo and of NCCL
+    except RuntimeError as error:  # as gloo and NCCL raise it
         if absent := heartbeat.absent():
             raise ConnectionError(
                 f"this run of {world_size} processes cannot go on without {' and '.join(absent)}, which ended or "
-                "stands still: its own log says why. The same command, on all machines, goes on from the last "
-                f"checkpoint ({error})"
+                "hangs. The log of that process says why. To resume from the last checkpoint, run the same command on "
+                f"all machines ({error})"
             ) from error
         raise
     finally:

@@ -1,4 +1,4 @@
-"""How the processes of a run were started, which only the launcher's own command line tells."""
+"""How the processes of a run were started. Only the command line of the launcher tells it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from accelerate.commands.launch import launch_command_parser
 
 
 def launcher(script: str) -> list[str]:
-    """`accelerate launch` with its own options, as our parent process was started to run `script`; else `python`."""
+    """Return `accelerate launch` and its options if they started this process to run `script`, else `python`."""
     parent = psutil.Process().parent()
     words = parent.cmdline() if parent else []
     starts = [place for place, word in enumerate(words) if Path(word).name in ("accelerate", "accelerate-launch")]
@@ -21,9 +21,12 @@ def launcher(script: str) -> list[str]:
 
 def asked_processes(words: Sequence[str]) -> int | None:
     """
-    The number of processes that `accelerate launch` was asked for by option or config file; None where it was not.
+    Return the number of processes that `accelerate launch` was told to start, by option or config file, or None.
 
-    It may start fewer without a word: one, on a CPU, unless a configuration says MULTI_GPU.
+    accelerate can start fewer without a warning: on a CPU it starts one, unless the config file says MULTI_GPU.
+
+    Args:
+        words: the command of `launcher`.
     """
     if words[0] == "python":
         return None

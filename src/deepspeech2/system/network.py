@@ -1,4 +1,4 @@
-"""Requests to servers: a failure that may pass is waited for; any other is raised with what to do about it."""
+"""Requests to servers: temporary failures are retried, and other failures are raised with advice."""
 
 import functools
 import logging
@@ -17,30 +17,31 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAUSES_S = (1, 2, 4, 8, 16)  # half a minute, beside what the client of the Hub itself waits: 23 s for most requests
-MAX_PAUSE_S = 600  # of what a server asks for by Retry-After
-TIMEOUT_S = 120  # of requests that the client of the Hub gives no limit
+PAUSES_S = (1, 2, 4, 8, 16)  # 31 s in addition to the retries of the Hub's own client, 23 s for most requests
+MAX_PAUSE_S = 600  # limit of the pause that a server asks for by Retry-After
+TIMEOUT_S = 120  # for requests to which the client of the Hub gives no timeout
 BUSY = (408, 429, 500, 502, 503, 504)
 LOG_IN = (
-    ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that may do this; a gated "
-    "repository also wants its conditions accepted on its page"
+    ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that has this permission. For a "
+    "gated repository, also accept its conditions on its page"
 )
-# Every error of the Hub's clients and of the network is one of them; an upload that is cut off is a RuntimeError.
+# All errors of the Hub's clients and of the network. An interrupted upload raises RuntimeError.
 FAILURES = (HTTPError, OSError, ValueError, RuntimeError)
 
 
 @functools.cache
 def limit_requests() -> None:
     """
-    From now on requests of the Hub's client end after `TIMEOUT_S`, if they have no limit of their own. By default it
-    waits for ever for a server that takes a request and does not answer.
+    Give all later requests of the Hub's client the timeout `TIMEOUT_S`, unless they have their own.
+
+    By default the client waits forever for a server that accepts a request and does not answer.
     """
-    hooks = get_session().event_hooks  # those that keep to HF_HUB_OFFLINE and number the requests
+    hooks = get_session().event_hooks  # they enforce HF_HUB_OFFLINE and number the requests
     set_client_factory(lambda: httpx.Client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT_S))
 
 
 class Patience:
-    """The pauses between the attempts at one thing; `what` is for the log."""
+    """The pauses between the attempts of one request. `what` names the request in the log."""
 
     def __init__(self, what: str):
         limit_requests()
@@ -48,26 +49,26 @@ class Patience:
         self.renew()
 
     def renew(self) -> None:
-        """All pauses again, after an answer."""
+        """Restore all pauses, after an answer."""
         self._pauses_s = list(PAUSES_S)
 
     def wait(self, error: Exception) -> bool:
-        """Sleeps, for as long as the server asks for if it does; False if there were enough attempts."""
+        """Sleep before the next attempt, at least for the server's Retry-After. Return False if no attempt is left."""
         if not self._pauses_s:
             return False
         pause_s = max(self._pauses_s.pop(0), min(_retry_after_s(error), MAX_PAUSE_S))
         cause = " ".join(str(error).split()) or type(error).__name__
-        logger.warning("%s: trying again in %d s: %s", self.what, pause_s, cause)
+        logger.warning("%s: request failed; next attempt in %d s: %s", self.what, pause_s, cause)
         time.sleep(pause_s)
         return True
 
 
 def ask(what: str, call: Callable[[], T]) -> T:
     """
-    The answer of `call`, which is repeated while its error may pass.
+    Return the result of `call`, which is retried while its error is temporary.
 
-    For what the client of the Hub asks but once: creating a repository, checking a card, the commit, a dataset's and a
-    model's first files.
+    It is for requests that the client of the Hub does not retry: to create a repository, to check a card, to commit,
+    and to get the first files of a dataset or a model.
     """
     patience = Patience(what)
     while True:
@@ -80,11 +81,12 @@ def ask(what: str, call: Callable[[], T]) -> T:
 
 @contextmanager
 def reading(corpus: str) -> Iterator[None]:
-    """Names the corpus that a server, or the disk, gives no more of.
+    """
+    Name the corpus in the errors of reading it.
 
     Raises:
-        ConnectionError: instead of the error of the client or of the operating system.
-        ValueError: one of its files is damaged, instead of the error of Arrow.
+        ConnectionError: the server or the disk fails. It replaces the error of the client or the operating system.
+        ValueError: a file is damaged. It replaces the error of Arrow.
     """
     limit_requests()
     try:
@@ -92,15 +94,15 @@ def reading(corpus: str) -> Iterator[None]:
     except (HTTPError, OSError, ArrowInvalid, UnicodeDecodeError) as error:
         if type(error) is OSError or not isinstance(error, (HTTPError, OSError)):  # Arrow raises a bare OSError
             cause = " ".join(str(error).split()).rstrip(". ")
-            raise ValueError(f"a file of {corpus} is damaged: {cause}. Fetch or write it again") from error
+            raise ValueError(f"a file of {corpus} is damaged: {cause}. Download or write the file again") from error
         raise ConnectionError(
-            f"{corpus} cannot be read any further: {error}{advice(error)}. Once it can, the same command goes "
-            "on, a training from its last checkpoint"
+            f"{corpus} cannot be read any further: {error}{advice(error)}. Fix this and run the same command again; a "
+            "training run resumes from its last checkpoint"
         ) from error
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a server was but busy, out of reach or cut off, also where a library says so in an error of its own."""
+    """Return whether an error, or its cause, is temporary: a server that is busy, unreachable or disconnected."""
     found = _of_the_network(error)
     if isinstance(found, HfHubHTTPError):
         return found.response.status_code in BUSY
@@ -108,23 +110,23 @@ def may_pass(error: BaseException) -> bool:
 
 
 def advice(error: BaseException) -> str:
-    """What to do about an error of the Hub or of the way to it, to stand behind it; empty where nothing is to add."""
+    """Return the advice to append to the message of a Hub or network error, or an empty string."""
     found = _of_the_network(error)
     if isinstance(error, DatasetNotFoundError) or isinstance(found, RepositoryNotFoundError):
         return LOG_IN
     if isinstance(found, OfflineModeIsEnabled):
-        return ". HF_HUB_OFFLINE is set: unset it, or take what lies on this machine"
+        return ". HF_HUB_OFFLINE is set; unset it, or use data and models of this machine"
     if isinstance(found, HfHubHTTPError):
         if found.response.status_code in (401, 403):
             return LOG_IN
-        return ". The Hub is busy: the same command later" if found.response.status_code in BUSY else ""
+        return ". The Hub is busy; try the same command later" if found.response.status_code in BUSY else ""
     if found is not None or isinstance(error, ConnectionError):
-        return ". The Hub is out of reach: look at the network, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE"
+        return ". The Hub cannot be reached; check the network, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE"
     return ""
 
 
 def _of_the_network(error: BaseException | None) -> BaseException | None:
-    """The error of a request that this one was raised for."""
+    """Return the error of the request that caused this error, if there is one."""
     own = (HfHubHTTPError, OfflineModeIsEnabled, httpx.TransportError)
     while error is not None and not isinstance(error, own):
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM of a cluster: the step under way is finished, a checkpoint written, and the run ends."""
+"""Ctrl-C and the SIGTERM of a cluster: the run finishes the current step, saves a checkpoint and ends."""
 
 import ctypes
 import logging
@@ -17,15 +17,15 @@ from transformers import TrainerCallback
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-REPEAT_S = 2  # a second signal within this time is the same one, passed on by a launcher
+REPEAT_S = 2  # a second signal within this time is the first one, forwarded by a launcher
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StopOnSignal(TrainerCallback):
     """
-    Stops a training at the end of a step, with a checkpoint, once any of its processes is told to stop.
+    Stops training at the end of a step, with a checkpoint, once any of its processes gets a stop signal.
 
-    Used as a context, inside which the handlers are set. A second signal stops at once.
+    It is a context manager that sets the signal handlers. A second signal stops the process at once.
     """
 
     def __init__(self) -> None:
@@ -50,15 +50,18 @@ class StopOnSignal(TrainerCallback):
         now = time.monotonic()
         if self.received is None:
             self.received, self._received_at = signal.Signals(number), now
-            logger.warning("%s: stopping after this step, with a checkpoint; again: at once", self.received.name)
+            logger.warning(
+                "%s received: stopping after this step, with a checkpoint; a second one stops at once",
+                self.received.name,
+            )
         elif now - self._received_at > REPEAT_S:
             self.__exit__()
             signal.raise_signal(number)
 
     def on_train_begin(self, args, state, control, **kwargs):
         if args.world_size > 1:
-            # Gloo, also beside NCCL: the processes agree without waiting for their GPUs, and one that is gone is
-            # found out here, as an error and not as a hang.
+            # Gloo even with NCCL: the processes agree without waiting for their GPUs, and a lost process raises an
+            # error here instead of a hang.
             self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=args.ddp_timeout))
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -71,25 +74,29 @@ class StopOnSignal(TrainerCallback):
 
     def end_run(self) -> None:
         """
-        Ends the process as one that was stopped by the signal, if it was; after the last step without a checkpoint,
-        which the finished model is.
+        End the process with the exit status of its stop signal, if it got one.
+
+        A signal after the last step writes no checkpoint: the finished model replaces it.
 
         Raises:
-            SystemExit: with 128 and the signal's number, as shells do.
+            SystemExit: with 128 plus the number of the signal, as shells do.
         """
         if self.received is not None:
-            where = "after the training" if self.stopped_at is None else f"at step {self.stopped_at}"
-            logger.warning("stopped %s; the same command goes on from there", where)
+            where = "after training" if self.stopped_at is None else f"at step {self.stopped_at}"
+            logger.warning("stopped %s; run the same command to resume from there", where)
             sys.exit(128 + self.received)
 
 
 def only_parent_stops(worker: int) -> None:
     """
-    Makes a data worker, whose number is not looked at, deaf to signals that are sent to the whole group of processes,
-    as by a terminal, a cluster or a launcher: the training needs it until its own end, and ends it then.
+    Make a data worker ignore signals that a terminal, a cluster or a launcher sends to the whole process group.
 
-    torch ends a worker on any SIGTERM and, for a worker that died so, the training with an error. Here it ends on its
-    parent's alone. Where the system does not tell who sent a signal, as on macOS, it is as torch leaves it.
+    The training process needs its workers until its end, and ends them itself. With torch's own handling, any SIGTERM
+    ends a worker, and the lost worker ends the training with an error. Here a worker ends only on its parent's SIGTERM.
+    macOS does not tell who sent a signal, so torch's handling of SIGTERM stays there.
+
+    Args:
+        worker: the number of the worker, which `DataLoader` passes. It is not used.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -106,9 +113,9 @@ def only_parent_stops(worker: int) -> None:
 
 def die_with_launcher() -> None:
     """
-    A launcher that is killed takes its processes with it: they get SIGTERM, and stop with a checkpoint.
+    Make the kernel send SIGTERM to this process when its launcher dies, so that it stops with a checkpoint.
 
-    `accelerate launch` of one process does not pass signals on. Linux only; elsewhere the process lives on.
+    `accelerate launch` of one process does not forward signals. Linux only: elsewhere the process keeps running.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

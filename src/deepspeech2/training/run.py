@@ -55,9 +55,9 @@ MAY_CHANGE_ORDER = {
 }  # fmt: skip
 
 
-def set_up_process(training: RecipeTrainingArguments) -> None:
+def set_up_training(training: RecipeTrainingArguments) -> None:
     """
-    Threads, seeds and the log of this process.
+    Set up the log, the CPU threads and the seeds of this process of a training run.
 
     Raises:
         ValueError: another number of processes runs than was asked for.

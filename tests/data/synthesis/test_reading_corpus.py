@@ -84,7 +84,7 @@ def test_a_plan_keeps_speakers_and_sentences_apart():
     assert {clip.speaker.voice for clips in commands.values() for clip in clips}.isdisjoint(voices)
     people = [{clip.speaker for clip in clips} for clips in plan.values()]
     assert len(set.union(*people)) == sum(map(len, people))
-    with pytest.raises(ValueError, match=r"16 passages are enough for 0\.\d minutes of speech, but 5\.2 are asked"):
+    with pytest.raises(ValueError, match=r"16 passages are enough for 0\.\d minutes of speech, but 5\.2 are requested"):
         plan_reading(sentences, voices, minutes | {"train": 5}, speakers)
 
 
@@ -97,5 +97,5 @@ def test_a_corpus_of_read_speech(tmp_path):
         (row,) = stream.cast_column("audio", datasets.Audio(decode=False))
         assert row["text"] == f"{start} of the morning he went down to the river"
     assert "Synthetic read speech" in (folder / "README.md").read_text()
-    with pytest.raises(ValueError, match="is already there"):
+    with pytest.raises(ValueError, match="already exists"):
         synthesize_reading(folder, sentences)

@@ -63,7 +63,7 @@ def test_speech_is_repeatable_and_unsayable_text_is_refused() -> None:
     assert np.array_equal(speak(SENTENCE), speak(SENTENCE))
     two = speak(f"{SENTENCE} {SENTENCE}")
     assert two.size == pytest.approx(2 * speak(SENTENCE).size, rel=0.1)
-    with pytest.raises(ValueError, match="nothing can be said of the text"):
+    with pytest.raises(ValueError, match="the text .* has nothing to speak"):
         speak("  ")
 
 
@@ -102,7 +102,7 @@ def test_held_out_voices_are_in_no_blend(tmp_path: Path) -> None:
 def test_a_folder_without_voices_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "a.bin").write_bytes(content)
-    with pytest.raises(ValueError, match="holds no Kokoro voices"):
+    with pytest.raises(ValueError, match="has no Kokoro voices"):
         blend_voices(tmp_path, 3)
 
 
@@ -121,5 +121,5 @@ def test_a_blend_of_kokoro_s_voices_speaks(tmp_path: Path) -> None:
     samples = voice.speak(SENTENCE, np.random.default_rng(0))
     assert samples.dtype == np.float32 and 1 < samples.size / SAMPLING_RATE < 5 and samples.std() > 1e-3
     assert np.array_equal(samples, voice.speak(SENTENCE, np.random.default_rng(1)))
-    with pytest.raises(ValueError, match="nothing can be said"):
+    with pytest.raises(ValueError, match="has nothing to speak"):
         voice.speak(" ", np.random.default_rng(0))

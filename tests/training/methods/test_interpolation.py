@@ -82,7 +82,7 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
     (chosen,) = [share for bold, share, _ in rows if bold]
     assert means[chosen] == min(means.values())
     assert (tmp_path / "out" / "interpolation.png").stat().st_size > 5000
-    assert f"Kept {chosen} of the way" in capsys.readouterr().out
+    assert f"Kept share {chosen} in" in capsys.readouterr().out
     saved, _ = load_model(str(tmp_path / "out"))
     ends = [load_model(word)[0].state_dict() for word in words]
     expected = interpolated(*ends, float(chosen))

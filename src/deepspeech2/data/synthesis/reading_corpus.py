@@ -1,4 +1,4 @@
-"""Synthetic read speech from plain text, in quantity: many speakers, varied sentences.
+"""Synthetic read speech from plain text, with many speakers and varied sentences.
 
 >>> sentences = read_sentences([Path("book.txt")], np.random.default_rng(0))
 >>> synthesize_reading(Path("data/reading"), sentences, minutes_train=600)
@@ -17,8 +17,8 @@ from .corpus_writer import Clip, Description, Speaking, check_amounts, estimate_
 from .voices import CREDIT, spread_voices
 
 WORDS_A_CLIP = (4, 36)
-VOICES_SEED = 1000  # the voices of the commands, of seeds from 0 on, are not among those of the readers
-# What a synthesiser says differently from how it is written is left out: digits, abbreviations, foreign letters.
+VOICES_SEED = 1000  # keeps the readers' voices apart from those of the commands, whose seeds start at 0
+# Texts whose pronunciation differs from their spelling are left out: digits, abbreviations, foreign letters.
 _SAYABLE = re.compile(r"[A-Za-z][A-Za-z' ,;:.?!-]*")
 _ABBREVIATION = re.compile(r"\b(?:[A-Za-z]\.)+|\b(?:Mr|Mrs|Dr|St|etc|vs|Jr|Sr|Co|Inc|Prof|Rev|Gen)\.")
 
@@ -38,20 +38,24 @@ def synthesize_reading(
     seed: int = 0,
     num_proc: int = 2,
 ) -> Path:
-    """Say sentences by many speakers in noisy rooms; give the `folder`, in the Hub's layout, for training and tests.
+    """
+    Synthesise sentences by many speakers in noisy rooms, and return the `folder`, in the layout of the Hub.
 
-    Columns: audio (FLAC bytes, 16 kHz), text (lower-case, without punctuation but the apostrophe), id, speaker_id. No
-    speaker and no sentence is in two splits. A split comes within some twenty per cent of its minutes.
+    Columns: audio (FLAC bytes, 16 kHz), text (lower case, no punctuation except apostrophes), id, speaker_id. No
+        speaker
+    and no sentence is in two splits. The minutes of a split are exact within about twenty per cent.
 
-    `voices` gives as many as asked for, and `credit` names them in the card; without them they are hibari-tts's.
+    `voices` returns the given number of voices, and `credit` names them in the card. By default they are hibari-tts's.
 
-    Raises ImportError without hibari-tts, ValueError where the folder is there already, or the sentences run out.
+    Raises:
+        ImportError: hibari-tts is missing.
+        ValueError: the folder exists, or there are too few sentences.
     """
     minutes = {"test": minutes_test, "validation": minutes_validation, "train": minutes_train}
     num_speakers = {"test": num_test_speakers, "validation": num_validation_speakers, "train": num_train_speakers}
     check_amounts(minutes, num_speakers)
     if folder.exists():
-        raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
+        raise ValueError(f"{str(folder)!r} already exists; name a new folder, or remove it")
     count = sum(num_speakers.values())
     chosen = voices(count) if voices else spread_voices(count, VOICES_SEED + seed)
     plan = plan_reading(sentences, chosen, minutes, num_speakers, seed)
@@ -59,7 +63,7 @@ def synthesize_reading(
         title="Synthetic read speech",
         what="Sentences and parts of sentences from plain text",
         voices=credit,
-        division="No sentence is said twice.",
+        division="No sentence occurs twice.",
     )
     arguments = {"minutes": minutes, "num_speakers": num_speakers, "seed": seed}
     write_corpus(folder, plan, description, arguments, num_proc)
@@ -73,7 +77,7 @@ def plan_reading(
     num_speakers: dict[str, int],
     seed: int = 0,
 ) -> dict[str, list[Clip]]:
-    """Who reads what in which split, in the order of `sentences`; no sound is made."""
+    """Plan the sentences and speakers of each split, in the order of `sentences`, without any audio."""
     unused = iter(sentences)
     unused_voices = iter(voices)
     plan: dict[str, list[Clip]] = {}
@@ -88,7 +92,7 @@ def plan_reading(
                 enough_s = planned_s + sum(clip_s(clip) for earlier in plan.values() for clip in earlier)
                 raise ValueError(
                     f"the text's {len(sentences)} passages are enough for {enough_s / 60:.1f} minutes of speech, but "
-                    f"{sum(minutes.values()):g} are asked for; give more text, or ask for fewer minutes of training, "
+                    f"{sum(minutes.values()):g} are requested; give more text, or request fewer minutes of training, "
                     "test and validation"
                 )
             speaker = speakers[number % len(speakers)]
@@ -100,24 +104,24 @@ def plan_reading(
 
 
 def clip_s(clip: Clip) -> float:
-    """What the clip is going to last, about."""
+    """Estimate the duration of a clip in seconds."""
     return estimate_duration_s(clip.text, clip.speaker.voice.rate)
 
 
 def transcript(spoken: str) -> str:
-    """Lower-case words and apostrophes with single spaces."""
+    """Return the lower-case words, with apostrophes and single spaces."""
     return " ".join(re.sub(r"[^a-z' ]", " ", spoken.lower()).split())
 
 
 def read_sentences(files: Sequence[Path], rng: np.random.Generator) -> list[str]:
     """
-    Distinct passages of 4 to 36 words from plain text in UTF-8: one of each file in turn, each in random order.
+    Read distinct passages of 4 to 36 words from plain text in UTF-8, in random order. The files take turns.
 
-    Passages end at punctuation and never cross a paragraph, which an empty line or one with a lone % (as in fortune
-    files) ends. What holds digits, abbreviations or letters that are not English is left out.
+    Passages end at punctuation and do not cross paragraphs. A paragraph ends at an empty line or at a line with only %
+    (as in fortune files). Text with digits, abbreviations or non-English letters is left out.
 
     Raises:
-        ValueError: a file that is missing or is not UTF-8 text, or nothing to say in any of them.
+        ValueError: a file is missing or is not UTF-8 text, or no file has a passage.
     """
     seen: set[str] = set()
     by_file: list[list[str]] = []
@@ -143,7 +147,7 @@ def _passages(paragraph: str, rng: np.random.Generator) -> list[str]:
     passages: list[str] = []
     words: list[str] = []
     wanted = int(rng.integers(shortest, longest + 1))
-    # Without quotation marks and brackets a passage is said the same.
+    # Quotation marks and brackets do not change the pronunciation.
     for piece in re.split(r"(?<=[.,;:?!])\s+", re.sub(r"[\"()“”]|(?<!\w)'|'(?!\w)", "", paragraph.replace("’", "'"))):
         new = [word.capitalize() if word.isupper() and len(word) > 1 else word for word in piece.split()]
         sayable = bool(_SAYABLE.fullmatch(piece)) and not _ABBREVIATION.search(piece)

@@ -1,7 +1,7 @@
-"""A continuum of speakers from one small text-to-speech voice, hibari-tts (code and voice Apache-2.0).
+"""Many speakers from one small text-to-speech voice, hibari-tts (code and voice Apache-2.0).
 
-Its network gives, for each frame of 12.5 ms, spectral envelopes and a fundamental frequency. Stretching the one
-and scaling the other before the waveform is made gives other speakers:
+For each frame of 12.5 ms, its network predicts spectral envelopes and a fundamental frequency. Other speakers come from
+stretching the envelopes and scaling the frequency before the waveform is computed:
 
 >>> samples = speak("turn on the kitchen light", Voice(pitch=0.6, formant=0.86))
 """
@@ -19,12 +19,12 @@ import scipy.fft
 
 SAMPLING_RATE = 16000
 CREDIT = (
-    "[hibari-tts](https://pypi.org/project/hibari-tts/), whose one voice (code and voice Apache-2.0) is warped into "
+    "[hibari-tts](https://pypi.org/project/hibari-tts/), whose single voice (code and voice Apache-2.0) is warped into "
     "many speakers"
 )
 
-# The network's frames are 12.5 ms; its spectra have bins of 20 Hz up to 12 kHz, of which 8 kHz are kept, so that
-# the inverse transform gives 16 kHz without a resampling.
+# The network's frames are 12.5 ms. Its spectra have bins of 20 Hz up to 12 kHz. The bins up to 8 kHz are kept, so that
+# the inverse transform gives 16 kHz without resampling.
 _HOP = SAMPLING_RATE // 80
 _N_FFT = 4 * _HOP
 _BINS = _N_FFT // 2 + 1
@@ -35,13 +35,13 @@ _HIGHEST_HARMONIC_HZ = 7600.0
 
 @dataclass(frozen=True)
 class Voice:
-    """How a speaker differs from the built-in voice, a woman of about 215 Hz. 1 and 0 leave it as it is.
+    """The differences of a speaker from the built-in voice, a woman of about 215 Hz. 1 and 0 mean no difference.
 
     Attributes:
         pitch: factor on the fundamental frequency; natural from 0.5 to 1.2.
         formant: factor on the resonances, the inverse of the vocal tract's length; natural from 0.82 to 1.08.
-        rate: factor on the pace; 0.5 to 2.
-        intonation: exponent on the melody about its mean; 0 is monotonous.
+        rate: factor on the speaking rate; 0.5 to 2.
+        intonation: exponent on the pitch contour about its mean; 0 is monotonous.
         breath_db: gain of the noise in the voice.
         tilt_db: gain an octave above 500 Hz; negative is dull.
     """
@@ -54,12 +54,12 @@ class Voice:
     tilt_db: float = 0.0
 
     def speak(self, text: str, rng: np.random.Generator) -> np.ndarray:
-        """As the function `speak`."""
+        """Synthesise text with this voice, by the function `speak`."""
         return speak(text, self, rng)
 
 
 def spread_voices(count: int, seed: int = 0) -> list[Voice]:
-    """`count` voices that fill the natural range evenly: no two are alike, men and women are balanced.
+    """Return `count` distinct voices that cover the natural range evenly, with men and women balanced.
 
     A low-discrepancy sequence (additive recurrence on the roots of x^(d+1) = x + 1) from a random start.
     """
@@ -87,10 +87,10 @@ def spread_voices(count: int, seed: int = 0) -> list[Voice]:
 
 
 def speak(text: str, voice: Voice = Voice(), rng: np.random.Generator | None = None) -> np.ndarray:
-    """English text -> float32 (N,) at 16 kHz in about ±0.5, with some 0.25 s of silence at both ends.
+    """Synthesise English text -> float32 (N,) at 16 kHz in about ±0.5, with about 0.25 s of silence at both ends.
 
-    `rng` is for the noise in the voice (a fixed one if not given); the same text, voice and state of it give the
-    same samples. Raises ImportError without hibari-tts, ValueError for a text in which nothing can be said.
+    `rng` draws the noise in the voice (fixed if not given). The same text, voice and state of `rng` give the same
+    samples. Raises ImportError if hibari-tts is missing, ValueError if the text has no words to speak.
     """
     rng = np.random.default_rng(0) if rng is None else rng
     engine = _engine(os.getpid())
@@ -101,18 +101,18 @@ def speak(text: str, voice: Voice = Voice(), rng: np.random.Generator | None = N
             inputs = {"ids": np.asarray([ids], np.int64), "speed": np.asarray([voice.rate], np.float32)}
             parts.append(_vocode([output[0] for output in engine.sess.run(None, inputs)], voice, rng))
     if not parts:
-        raise ValueError(f"nothing can be said of the text {text!r}; expected English words")
+        raise ValueError(f"the text {text!r} has nothing to speak; expected English words")
     return np.concatenate(parts)
 
 
 def phonemize(text: str) -> list[str]:
-    """English text -> a string of phonemes for each sentence, in the alphabet of misaki and Kokoro."""
+    """Return a string of phonemes for each sentence of English text, in the alphabet of misaki and Kokoro."""
     return _engine(os.getpid()).phonemize(text)
 
 
 @functools.lru_cache(maxsize=1)
 def _engine(process_id: int) -> Any:
-    """One network a process: a session must not be carried through a fork."""
+    """Return the network of this process: a session must not be used after a fork."""
     hibari_version()
     from hibari import Hibari
 
@@ -120,7 +120,7 @@ def _engine(process_id: int) -> Any:
 
 
 def hibari_version() -> str:
-    """Raises ImportError, with the command that installs it, where hibari-tts is missing."""
+    """Return the version of hibari-tts. Raises ImportError, with the install command, if it is missing."""
     try:
         return version("hibari-tts")
     except PackageNotFoundError:
@@ -128,7 +128,7 @@ def hibari_version() -> str:
 
 
 def _vocode(outputs: list[np.ndarray], voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """The network's outputs -> waveform, by the formula of hibari.dsp with the voice's changes on the way.
+    """Compute the waveform from the network's outputs, by the formula of hibari.dsp and the changes of the voice.
 
     spectrum = exp(lh) e^(i pi tanh(th)) STFT(pulses(f0)) + exp(ln) Z + exp(lr) e^(i phi), arrays (bins, frames).
     """
@@ -151,7 +151,7 @@ def _vocode(outputs: list[np.ndarray], voice: Voice, rng: np.random.Generator) -
 
 
 def _melody(f0: np.ndarray, voice: Voice) -> np.ndarray:
-    """Hz a frame, 0 where unvoiced."""
+    """Return the fundamental frequency of each frame in Hz, 0 if unvoiced."""
     voiced = f0 > _VOICED_HZ
     if not voiced.any():
         return np.zeros_like(f0)
@@ -169,7 +169,7 @@ def _polar(log_magnitude: np.ndarray, phase: np.ndarray) -> np.ndarray:
 
 
 def _pulses(f0: np.ndarray, voiced_above_hz: float) -> np.ndarray:
-    """Every harmonic of f0 (frames,) up to 7.6 kHz at unit amplitude -> (frames * hop,).
+    """Sum all harmonics of f0 (frames,) up to 7.6 kHz at unit amplitude -> (frames * hop,).
 
     sum of cos(h t) for h = 1..H is sin((H + 1/2) t) / (2 sin(t / 2)) - 1/2.
     """
@@ -197,7 +197,7 @@ def _stft(samples: np.ndarray, num_frames: int) -> np.ndarray:
 def _inverse_stft(spectrum: np.ndarray) -> np.ndarray:
     """Complex (bins, frames) -> float32 (frames * hop,), overlap-add with the squared window divided out.
 
-    The spectra belong to 24 kHz, 1.5 times as many samples a frame: hence the 1.5.
+    The factor 1.5 is there because the spectra are for 24 kHz, with 1.5 times as many samples in a frame.
     """
     num_frames = spectrum.shape[1]
     frames = scipy.fft.irfft(spectrum.T, _N_FFT, axis=1) * _WINDOW
