@@ -56,7 +56,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Run:
+class PlannedRun:
     """One strategy with one seed, in a folder of its own."""
 
     strategy: str
@@ -69,7 +69,7 @@ class Run:
         return (self.folder / RESULTS).is_file()
 
 
-def missing_folders(runs: Sequence[Run]) -> list[str]:
+def missing_folders(runs: Sequence[PlannedRun]) -> list[str]:
     """Corpora and checkpoints of the runs that are to be on this machine, for no id of the Hub has two slashes."""
     keys = ("model_name_or_path", "dataset_name", "eval_dataset_name", "unlabelled_dataset_name", "transcripts")
     values = [run.settings.get(key) or [] for run in runs for key in keys]
@@ -200,7 +200,7 @@ def _picked_by_target(experiment: Experiment, settings: Mapping[str, Any]) -> bo
     return is_target and settings.get("load_best_model_at_end", True) is not False
 
 
-def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:
+def plan_runs(experiment: Experiment, folder: Path) -> list[PlannedRun]:
     """
     Every strategy with every seed, the seeds last, so that a comparison that is stopped has all strategies.
 
@@ -210,14 +210,14 @@ def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:
         RecipeError: settings that recipes/finetune.py would refuse, and runs that were begun with others, of all
             strategies at once.
     """
-    runs: list[Run] = []
+    runs: list[PlannedRun] = []
     faults: dict[str, None] = {}
     for seed in experiment.seeds:
         for name in experiment.strategies:
             run_folder = folder / name / f"seed-{seed}"
             own = {"seed": seed, "test_split": [experiment.target, experiment.source], "output_dir": str(run_folder)}
             settings = with_seed({"eval_split": experiment.target} | experiment.settings(name) | own, seed)
-            runs.append(Run(name, seed, run_folder, settings))
+            runs.append(PlannedRun(name, seed, run_folder, settings))
     for run in runs:
         if changed := changed_since(run.folder, run.settings):
             faults[

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.devices import available_cpus
-from .experiments import CONFIG, START, Experiment, Run, with_seed
+from .experiments import CONFIG, START, Experiment, PlannedRun, with_seed
 from .metrics import SeededScores, compare_over_seeds, over_seeds
 from .metrics.bootstrap import BOOTSTRAP_SAMPLES
 from .scoring import read_utterances, utterances_name
@@ -38,7 +38,7 @@ class Outcome:
     own_budget: bool = False
 
 
-def carry_out(runs: Sequence[Run], recipe: Path, num_workers: int) -> Iterator[tuple[Run, str]]:
+def carry_out(runs: Sequence[PlannedRun], recipe: Path, num_workers: int) -> Iterator[tuple[PlannedRun, str]]:
     """
     Trains what is not done yet; a run that was stopped goes on from its last checkpoint.
 
@@ -67,7 +67,7 @@ def carry_out(runs: Sequence[Run], recipe: Path, num_workers: int) -> Iterator[t
             raise
 
 
-def _train(run: Run, recipe: Path, started: list[subprocess.Popen]) -> str:
+def _train(run: PlannedRun, recipe: Path, started: list[subprocess.Popen]) -> str:
     log = run.folder / LOG
     command = [sys.executable, str(recipe), str(run.folder / CONFIG)]
     with log.open("a", encoding="utf-8") as file:
@@ -87,14 +87,14 @@ def time_left_s(trained: int, left: int, started: float) -> float:
     return (time.monotonic() - started) / trained * left
 
 
-def collect(experiment: Experiment, runs: Iterable[Run]) -> dict[str, Outcome]:
+def collect(experiment: Experiment, runs: Iterable[PlannedRun]) -> dict[str, Outcome]:
     """
     The model before any training, then the strategies all of whose runs are done.
 
     Raises:
         ValueError: the baseline's are not.
     """
-    by_name: dict[str, list[Run]] = {}
+    by_name: dict[str, list[PlannedRun]] = {}
     for run in runs:
         by_name.setdefault(run.strategy, []).append(run)
     done = {name: own for name, own in by_name.items() if all(run.done for run in own)}
@@ -106,7 +106,7 @@ def collect(experiment: Experiment, runs: Iterable[Run]) -> dict[str, Outcome]:
     return outcomes | {name: _outcome(name, experiment, own, "scores-after") for name, own in done.items()}
 
 
-def _outcome(name: str, experiment: Experiment, runs: Sequence[Run], stage: str) -> Outcome:
+def _outcome(name: str, experiment: Experiment, runs: Sequence[PlannedRun], stage: str) -> Outcome:
     target, source = (
         over_seeds(
             {
