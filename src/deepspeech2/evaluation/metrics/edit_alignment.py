@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import jiwer
 
 CONTRACT = """\
-Texts are compared without normalisation, except that runs of white space count as one space. An empty hypothesis
+Texts are compared without normalisation. Only differences in white space are ignored. An empty hypothesis
 deletes every word of its reference. An empty reference with n words in the hypothesis adds n insertions and no
 reference words, so it raises the rate of the corpus. An empty reference with an empty hypothesis changes nothing. If
 all references are empty, the rate is 0 without insertions and infinite with insertions (null in JSON). Scoring no
