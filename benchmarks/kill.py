@@ -30,7 +30,7 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "outputs" / "benchmarks" / "kill"
 SAVING = "while a checkpoint was written"
-EARLY = "before the first checkpoint after its start"
+EARLY = "before the first checkpoint after the restart"
 LATER = "between two checkpoints"
 INTO_SAVING_S = 0.3
 LATEST = 1.5  # times the time from the start to the first checkpoint
@@ -77,11 +77,11 @@ def main() -> None:
     trained_again = log.read_text(encoding="utf-8").count("resuming from")
     rows: list[list[object]] = [[f"killed {moment}", count] for moment, count in sorted(moments.items())]
     rows += [
-        ["started again from a checkpoint", trained_again],
-        ["losses logged, different from the uninterrupted run's", different_losses(killed, whole)],
-        ["tensors of the final weights, different from the uninterrupted run's", different_weights(killed, whole)],
+        ["resumed from a checkpoint", trained_again],
+        ["logged losses that differ from the uninterrupted run", different_losses(killed, whole)],
+        ["tensors of the final weights that differ from the uninterrupted run", different_weights(killed, whole)],
     ]
-    write_table(["what", "number"], rows, args.folder / "kill.md")
+    write_table(["event", "count"], rows, args.folder / "kill.md")
     if rows[-1][1] != 0 or rows[-2][1] != 0:
         sys.exit(1)
 
@@ -89,7 +89,7 @@ def main() -> None:
 def launch(
     command: Sequence[str], output_dir: Path, log: Path, processes: int = 1, machine: Sequence[str] = ()
 ) -> subprocess.Popen:
-    """The recipe by `accelerate launch` on the CPU; `machine` are further options of the launcher."""
+    """Start the recipe with `accelerate launch` on the CPU. `machine` holds additional options of the launcher."""
     accelerate = Path(sys.executable).with_name("accelerate")
     config = ROOT / "accelerate_configs" / ("cpu_ddp.yaml" if processes > 1 else "cpu.yaml")
     options = ["--config_file", str(config), "--num_processes", str(processes), *machine]

@@ -79,7 +79,7 @@ class DropReport(TrainerCallback):
 
 
 class BlankWatch(TrainerCallback):
-    """Report when a model predicts only blanks. Early this is normal; later the message says what to do."""
+    """Report when a model predicts only blanks. Early in training this is normal. Later the message says what to do."""
 
     def __init__(self) -> None:
         self.wrote = False
