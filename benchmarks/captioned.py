@@ -1,14 +1,15 @@
 """
-What recipes/captions/segment.py makes of captioned recordings whose every word is known.
+Test recipes/captions/segment.py on captioned recordings whose words are all known.
 
     python benchmarks/captioned.py FOLDER
     accelerate launch recipes/finetune.py recipes/captions/config.yaml \
         --dataset_name outputs/benchmarks/captioned/corpus --num_train_epochs 4
 
-FOLDER is LibriSpeech in the Hub's layout. Clips of a split, 40 at a time, are joined into recordings. Their texts,
-aligned, become cues, each early or late by up to half a second, and every tenth with the words of another. Of the
-utterances that come out, the text is compared with the words that lie between their ends; of the cues, as they are and
-with each other's words, the scores are compared. Writes to outputs/benchmarks/captioned: media, corpus, captioned.json.
+FOLDER is LibriSpeech in the Hub's layout. The benchmark joins the clips of a split, 40 at a time, into recordings. It
+aligns their texts and makes cues from them. Each cue is shifted by up to half a second, and every tenth cue gets the
+words of another one. The benchmark then compares the text of each resulting utterance with the words between its start
+and end. It also compares the scores of cues with their own words and with other words. It writes media, corpus and
+captioned.json to outputs/benchmarks/captioned.
 """
 
 import csv
@@ -34,7 +35,7 @@ EVERY = 10  # every tenth cue gets the words of another
 
 
 def spoil(cues: list[Cue], rng: random.Random) -> list[Cue]:
-    """Cues early or late by up to SHIFT_S, every tenth with another's words."""
+    """Shift each cue by up to SHIFT_S, and give every tenth the words of another."""
     shifts = [rng.uniform(-SHIFT_S, SHIFT_S) for _ in cues]
     texts = [swapped(cues, place) if place % EVERY == EVERY // 2 else cue.text for place, cue in enumerate(cues)]
     return [
@@ -44,18 +45,18 @@ def spoil(cues: list[Cue], rng: random.Random) -> list[Cue]:
 
 
 def swapped(cues: list[Cue], place: int) -> str:
-    """The words of the cue that is half of the recording away."""
+    """Return the words of the cue that is half the recording away."""
     return cues[(place + len(cues) // 2) % len(cues)].text
 
 
 def scores(cues: list[Cue], log_probs: np.ndarray, listener: Listener) -> list[float]:
-    """Of each cue that can be aligned at all."""
+    """Return the scores of the cues that can be aligned."""
     found = [find_cue(cue, log_probs, listener, Rules()) for cue in cues]
     return [one.score for one in found if isinstance(one, Utterance) or one.score is not None]
 
 
 def compare(corpus: Path, truth: dict[str, list[Word]]) -> dict[str, int]:
-    """Words of the utterances against those of the truth whose middle lies between their ends, by recording."""
+    """Compare the text of each utterance with the true words whose middle lies between its start and end."""
     with (corpus / "metadata.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     said = [
@@ -73,7 +74,7 @@ def compare(corpus: Path, truth: dict[str, list[Word]]) -> dict[str, int]:
 
 
 def measure(listener: Listener, clips: list[np.ndarray], texts: list[str], folder: Path, together: int) -> dict:
-    """All figures for clips (samples,) at the model's rate and their normalised texts; `together` are a recording."""
+    """Return all figures for clips (samples,) and their normalised texts. `together` clips make one recording."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "media").mkdir(parents=True)
     rng, truth, media = random.Random(0), {}, []

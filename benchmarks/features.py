@@ -1,11 +1,11 @@
 """
-Times the features against the plain way: a clip's file to its spectrogram by librosa, one by one.
+Time feature extraction against a plain implementation, which computes spectrograms with librosa, file by file.
 
     python benchmarks/features.py
 
-Clips of LibriSpeech's durations as 16-bit FLAC files on the disk, decoded by both; one thread each, in turn. The whole
-is what a data worker does for a batch, without augmentation and with that of recipes/librispeech/mini.yaml; the parts
-are timed by themselves too.
+Both decode 16-bit FLAC files with the durations of LibriSpeech. Each has one thread, and they take turns. The benchmark
+times all the work of a data worker for a batch, without augmentation and with that of recipes/librispeech/mini.yaml.
+It also times the parts separately.
 """
 
 import argparse
@@ -36,8 +36,8 @@ MEL = {"features": "mel", "feature_size": 80, "n_fft": 512, "win_length": 400, "
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=48, help="files (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=48, help="number of files (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=7, help="number of rounds (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def main() -> None:
         speed = sum(durations_s) / statistics.median(own)
         ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         rows.append([LABELS[name], f"{speed:,.0f}", ratio])
-    write_table(["way", "audio-s per CPU-s", "times plain"], rows, OUTPUT)
+    write_table(["system", "audio-s per CPU-s", "times plain"], rows, OUTPUT)
 
 
 LABELS = {
@@ -73,7 +73,7 @@ LABELS = {
 
 
 def write_clips(folder: Path, durations_s: list[float]) -> list[Path]:
-    """Noise whose level wanders, as FLAC."""
+    """Write noise with a varying level, as FLAC files."""
     rng = np.random.default_rng(0)
     paths = []
     for index, duration_s in enumerate(durations_s):

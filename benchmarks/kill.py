@@ -1,13 +1,13 @@
 """
-Kills a run by SIGKILL again and again, starts it by the same command, and compares it with the run that was left alone.
+Kill a run by SIGKILL many times, restart it with the same command, and compare it with an uninterrupted run.
 
     python benchmarks/kill.py recipes/librispeech/mini.yaml --dataset_name FOLDER --max_steps 320 --save_steps 4
     python benchmarks/kill.py recipes/librispeech/mini.yaml --processes 2 --use_cpu true --dataset_name FOLDER ...
 
-Takes what recipes/finetune.py takes. Every second kill comes at a random moment within one and a half times what it
-takes from the start to the first checkpoint, the others within 0.3 s of a checkpoint's first byte. The launcher and all
-that it has started go at once, as when the power does. The end must be that of the uninterrupted run to the bit: every
-loss in the log and every weight.
+The options are those of recipes/finetune.py. Every second kill comes at a random moment after the start, within 1.5
+times the time to the first checkpoint. The others come within 0.3 s of the first byte of a checkpoint. The launcher and
+all its processes are killed at once, as in a power failure. The result must equal the uninterrupted run bit by bit:
+every loss in the log and every weight.
 """
 
 import argparse
@@ -30,19 +30,19 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "outputs" / "benchmarks" / "kill"
 SAVING = "while a checkpoint was written"
-EARLY = "before the first checkpoint after its start"
+EARLY = "before the first checkpoint after the restart"
 LATER = "between two checkpoints"
 INTO_SAVING_S = 0.3
-LATEST = 1.5  # of the time from the start to the first checkpoint
+LATEST = 1.5  # times the time from the start to the first checkpoint
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a config file of recipes/finetune.py; its other options follow")
-    parser.add_argument("--kills", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="of each run (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments (default: %(default)s)")
-    parser.add_argument("--folder", type=Path, default=OUTPUT, help="of both runs and the table (default: %(default)s)")
+    parser.add_argument("config", help="a config file of recipes/finetune.py, followed by its other options")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="processes of each run (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the kill times (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=OUTPUT, help="folder for runs and table (default: %(default)s)")
     args, options = parser.parse_known_args()
     shutil.rmtree(args.folder, ignore_errors=True)
     args.folder.mkdir(parents=True)
@@ -55,7 +55,7 @@ def main() -> None:
         time.sleep(0.01)
     latest_s = LATEST * (time.monotonic() - started)
     if alone.wait() != 0:
-        sys.exit(f"the run that nobody kills ended on an error, which stands in {log}")
+        sys.exit(f"the uninterrupted run failed; see {log}")
     rng = random.Random(args.seed)
     moments: Counter[str] = Counter()
     for number in tqdm(range(args.kills), desc="kills"):
@@ -67,21 +67,21 @@ def main() -> None:
         else:
             reached = wait(running, rng.uniform(0, latest_s))
         if not reached:
-            sys.exit(f"the run ended before its kill {number + 1}: more --max_steps, or fewer --kills; see {log}")
+            sys.exit(f"the run ended before kill {number + 1}; use more --max_steps or fewer --kills, and see {log}")
         kill(running)
         unfinished = any((killed / "unfinished").glob("*"))
         moments[SAVING if unfinished else EARLY if checkpoints(killed) == before else LATER] += 1
     if launch(command, killed, log, args.processes).wait() != 0:
-        sys.exit(f"the run could not go on after the kills, which the end of {log} explains")
+        sys.exit(f"the run could not resume after the kills; see the end of {log}")
 
     trained_again = log.read_text(encoding="utf-8").count("resuming from")
     rows: list[list[object]] = [[f"killed {moment}", count] for moment, count in sorted(moments.items())]
     rows += [
-        ["started again from a checkpoint", trained_again],
-        ["losses logged, different from the uninterrupted run's", different_losses(killed, whole)],
-        ["tensors of the final weights, different from the uninterrupted run's", different_weights(killed, whole)],
+        ["resumed from a checkpoint", trained_again],
+        ["logged losses that differ from the uninterrupted run", different_losses(killed, whole)],
+        ["tensors of the final weights that differ from the uninterrupted run", different_weights(killed, whole)],
     ]
-    write_table(["what", "number"], rows, args.folder / "kill.md")
+    write_table(["event", "count"], rows, args.folder / "kill.md")
     if rows[-1][1] != 0 or rows[-2][1] != 0:
         sys.exit(1)
 
@@ -89,7 +89,7 @@ def main() -> None:
 def launch(
     command: Sequence[str], output_dir: Path, log: Path, processes: int = 1, machine: Sequence[str] = ()
 ) -> subprocess.Popen:
-    """The recipe by `accelerate launch` on the CPU; `machine` are further options of the launcher."""
+    """Start the recipe with `accelerate launch` on the CPU. `machine` holds additional options of the launcher."""
     accelerate = Path(sys.executable).with_name("accelerate")
     config = ROOT / "accelerate_configs" / ("cpu_ddp.yaml" if processes > 1 else "cpu.yaml")
     options = ["--config_file", str(config), "--num_processes", str(processes), *machine]
@@ -104,7 +104,7 @@ def launch(
 
 
 def kill(process: subprocess.Popen) -> None:
-    """It and all that it has started, as when the power goes; the launcher's processes have groups of their own."""
+    """Kill a process and all its children, as in a power failure. The launcher's processes have separate groups."""
     doomed = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for one in doomed:
         one.suspend()
@@ -114,7 +114,7 @@ def kill(process: subprocess.Popen) -> None:
 
 
 def wait(process: subprocess.Popen, seconds: float) -> bool:
-    """Whether it still runs after that."""
+    """Return whether the process still runs after the time."""
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -123,7 +123,7 @@ def wait(process: subprocess.Popen, seconds: float) -> bool:
 
 
 def wait_for_second_checkpoint(process: subprocess.Popen, run: Path, before: set[str]) -> bool:
-    """Until one is whole that was not there before, so that the run comes forward, and the next one has begun."""
+    """Wait until a new checkpoint is complete, so that the run makes progress, and the next one is being written."""
     while checkpoints(run) <= before or not any((run / "unfinished").glob("*")):
         if process.poll() is not None:
             return False

@@ -1,13 +1,13 @@
 """
-Voice commands in one long recording, recognised as by `deepspeech2 listen`.
+Recognise voice commands in one long recording, as `deepspeech2 listen` does.
 
     python benchmarks/live_commands.py outputs/streaming recipes/commands/home.yaml --acceptance commands.json
 
-The utterances of a split, with pauses of 0.8 to 2.5 s between and faint noise over all, are one stream, on one thread.
-Of each chunk size: CPU time, how many utterances are found as just one, and how long after the end of speech, by its
-loudness, a command is known. Of the text: which commands are understood, and the greedy WER in the stream. And how far
-the log-probabilities of single clips, pushed in chunks, are from those of the whole. Writes
-outputs/benchmarks/live_commands.json.
+The utterances of a split become one stream, with pauses of 0.8 to 2.5 s and faint noise, processed on one thread. For
+each chunk size the benchmark measures the CPU time and how many utterances are detected as exactly one. It measures the
+latency of a command from the end of speech, which it finds by loudness. It counts the recognised commands and computes
+the greedy WER in the stream. It also compares the log-probabilities of single clips in chunks with those of the whole
+clip. It writes outputs/benchmarks/live_commands.json.
 """
 
 import argparse
@@ -31,13 +31,13 @@ from deepspeech2.system.devices import set_up_cpu
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "live_commands.json"
 PAUSES_S = (0.8, 2.5)
 NOISE = 1e-4  # -80 dB
-SPEECH_DB = 30.0  # down from the loudest moment
+SPEECH_DB = 30.0  # below the loudest moment
 CHUNKS_MS = (50, 100, 200)
 SILENCES_S = (0.2, 0.3, 0.5, 0.8)
 
 
 def spoken_s(clip: np.ndarray, rate: int) -> tuple[float, float]:
-    """From the first to the last moment within 30 dB of the loudest one, of 25 ms each."""
+    """Return start and end of speech: the first and last 25 ms within 30 dB of the loudest 25 ms."""
     size = rate // 40
     power = np.convolve(np.square(clip, dtype=np.float64), np.ones(size) / size, "same")
     loud = np.flatnonzero(power > power.max() * 10 ** (-SPEECH_DB / 10))
@@ -45,7 +45,7 @@ def spoken_s(clip: np.ndarray, rate: int) -> tuple[float, float]:
 
 
 def join(clips: Sequence[np.ndarray], rate: int) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """One recording, and where the speech of each clip is in it."""
+    """Join clips into one recording. Return it with the start and end of speech of each clip, in seconds."""
     rng = np.random.default_rng(0)
     parts, spans, length = [], [], 0
     for clip in clips:
@@ -60,7 +60,7 @@ def join(clips: Sequence[np.ndarray], rate: int) -> tuple[np.ndarray, list[tuple
 
 
 def hear(stream: Stream, recogniser: CommandRecogniser, samples: np.ndarray, chunk_ms: float, silence_s: float):
-    """What is heard, and CPU seconds for each second of sound."""
+    """Return the recognised utterances, and CPU seconds per second of audio."""
     size = round(chunk_ms / 1000 * stream.sampling_rate)
     listener = CommandListener(stream, recogniser, silence_s)
     started = time.process_time()
@@ -71,7 +71,7 @@ def hear(stream: Stream, recogniser: CommandRecogniser, samples: np.ndarray, chu
 def compare(
     heard: list[Heard], spans: list[tuple[float, float]], texts: Sequence[str], recogniser: CommandRecogniser
 ) -> dict[str, object]:
-    """Each utterance against what was heard while it was spoken."""
+    """Compare each utterance with what was recognised while it was spoken."""
     found = [[one for one in heard if one.start_s < end_s and one.end_s > start_s] for start_s, end_s in spans]
     alone = [bool(some) and len(some) == 1 for some in found]
     merged = sum(sum(one.start_s < end_s and one.end_s > start_s for start_s, end_s in spans) > 1 for one in heard)
@@ -106,7 +106,7 @@ def word_error_rate(
     spans: list[tuple[float, float]],
     texts: list[str],
 ) -> float:
-    """Of the greedy text of all that is heard while an utterance is spoken."""
+    """Return the WER of the greedy text that is recognised while each utterance is spoken."""
     endpointer = Endpointer(recogniser.blank, recogniser.space, recogniser.frame_s, recogniser.first_frame_s)
     log_probs = torch.cat([stream.push(samples), stream.finish()]).numpy()
     found = [*endpointer.push(log_probs), *endpointer.finish()]
@@ -118,7 +118,7 @@ def word_error_rate(
 
 
 def furthest(model, processor, clips: Sequence[np.ndarray], chunk_ms: float) -> float:
-    """The largest difference of log-probabilities between a clip in chunks and the whole."""
+    """Return the largest difference of log-probabilities between clips in chunks and whole clips."""
     stream, differences = Stream(model, processor), []
     size = round(chunk_ms / 1000 * stream.sampling_rate)
     for clip in clips:
@@ -131,7 +131,7 @@ def furthest(model, processor, clips: Sequence[np.ndarray], chunk_ms: float) -> 
 
 
 def measure(model, processor, recogniser: CommandRecogniser, clips: list[np.ndarray], texts: list[str]) -> dict:
-    """All figures for clips (samples,) at the model's rate and their texts."""
+    """Return all figures for clips (samples,), at the sampling rate of the model, and their texts."""
     stream = Stream(model, processor)
     samples, spans = join(clips, stream.sampling_rate)
     by_chunk, by_silence = {}, {}
@@ -157,11 +157,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="MODEL", help="a unidirectional checkpoint")
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands")
-    parser.add_argument("--acceptance", type=Path, metavar="commands.json", help="of recipes/commands/calibrate.py")
-    parser.add_argument("--dataset_name", default="synthetic", help="(default: %(default)s)")
-    parser.add_argument("--config", help="of the data set, where it has several")
-    parser.add_argument("--split", default="test", help="(default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=10**6, help="the first of the split (default: all)")
+    parser.add_argument(
+        "--acceptance", type=Path, metavar="commands.json", help="file from recipes/commands/calibrate.py"
+    )
+    parser.add_argument("--dataset_name", default="synthetic", help="the corpus (default: %(default)s)")
+    parser.add_argument("--config", help="the configuration of the dataset, if it has several")
+    parser.add_argument("--split", default="test", help="the split (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=10**6, help="number of clips of the split (default: all)")
     args = parser.parse_args()
     set_up_cpu(1)
     model, processor = load_model(args.model)

@@ -1,4 +1,4 @@
-"""How the benchmarks measure: every case in a process of its own, in turn, so that a slow minute meets all alike."""
+"""Measure benchmarks: every case has its own process, and cases take turns, so that a slow minute affects all."""
 
 import json
 import os
@@ -19,25 +19,25 @@ DECILES_S = (1.9, 6.3, 9.9, 12.2, 13.2, 13.9, 14.5, 14.9, 15.4, 15.8, 17.3)
 
 
 def draw_durations_s(count: int, seed: int) -> list[float]:
-    """Durations as LibriSpeech has them."""
+    """Draw durations in seconds from the distribution of LibriSpeech."""
     shares = np.random.default_rng(seed).random(count)
     return np.interp(shares, np.linspace(0, 1, len(DECILES_S)), DECILES_S).tolist()
 
 
 def peak_memory_mb() -> float:
-    """The most that this process has held so far."""
+    """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def cpu_seconds(function: Callable[[], object]) -> float:
-    """CPU time of one call, of all threads."""
+    """Return the CPU time of one call, over all threads."""
     started = time.process_time()
     function()
     return time.process_time() - started
 
 
 def in_a_process(script: str, arguments: Sequence[str]) -> dict:
-    """Runs `python SCRIPT ARGUMENTS`, whose last line is a JSON object, on one thread; that object."""
+    """Run `python SCRIPT ARGUMENTS` on one thread, and return the JSON object on its last line."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, script, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
@@ -46,7 +46,7 @@ def in_a_process(script: str, arguments: Sequence[str]) -> dict:
 
 
 def rounds(script: str, cases: dict[str, Sequence[str]], repeats: int) -> dict[str, list[dict]]:
-    """Every case once in each round, in turn: its results, one for each round."""
+    """Run every case once in each round. Return the results of each case, one per round."""
     results: dict[str, list[dict]] = {name: [] for name in cases}
     for round_ in range(1, repeats + 1):
         for name, arguments in cases.items():
@@ -60,13 +60,13 @@ def median(results: Sequence[dict], key: str) -> float:
 
 
 def ratios(results: Sequence[dict], baseline: Sequence[dict], key: str) -> str:
-    """How many times the baseline, round by round: median (lowest to highest)."""
+    """Format the ratio to the baseline over the rounds: median (lowest-highest)."""
     values = sorted(ours[key] / theirs[key] for ours, theirs in zip(results, baseline, strict=True))
     return f"{statistics.median(values):.2f} ({values[0]:.2f}-{values[-1]:.2f})"
 
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[object]], path: Path | None = None) -> None:
-    """Prints a Markdown table, and keeps it."""
+    """Print a Markdown table, and write it to a file."""
     table = markdown_table(head, rows)
     print(table, end="")
     if path is not None:

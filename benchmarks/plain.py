@@ -1,7 +1,7 @@
-"""The plain way, to compare with: DeepSpeech2 as deepspeech.pytorch runs it, written anew.
+"""The plain implementation for comparison: DeepSpeech2 as deepspeech.pytorch runs it, reimplemented.
 
-Masks by a Python loop over the clips, packed bidirectional LSTMs, batch norm over padding and all, features by librosa
-file by file, batches of clips as they come.
+It masks in a Python loop over the clips, uses packed bidirectional LSTMs and batch norm that includes padding, computes
+features with librosa file by file, and batches clips in their given order.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 
 
 class PlainDeepSpeech2(nn.Module):
-    """The layers of a bidirectional `model` with a linear spectrogram, run the plain way; the weights are shared."""
+    """The plain forward pass of a bidirectional `model` with a linear spectrogram. The weights are shared."""
 
     def __init__(self, model: DeepSpeech2ForCTC) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class PlainDeepSpeech2(nn.Module):
         self.output_lengths = model.get_output_lengths
 
     def forward(self, spectrograms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(batch, frames, bins), longest clip first -> log probabilities (frames', batch, labels), lengths."""
+        """Map (batch, frames, bins), longest clip first, to log-probabilities (frames', batch, labels) and lengths."""
         x = spectrograms.transpose(1, 2)[:, None]
         lengths = self.output_lengths(lengths)
         for layer in self.convs:
@@ -49,7 +49,7 @@ class PlainDeepSpeech2(nn.Module):
         return norm(x.reshape(-1, x.shape[-1])).view_as(x)
 
     def loss(self, spectrograms: torch.Tensor, lengths: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The CTC loss, summed over the batch; `targets` are the label ids of each clip."""
+        """Return the CTC loss, summed over the batch. `targets` are the label ids of each clip."""
         log_probs, output_lengths = self(spectrograms, lengths)
         sizes = torch.tensor([len(target) for target in targets])
         return nn.functional.ctc_loss(
@@ -58,7 +58,7 @@ class PlainDeepSpeech2(nn.Module):
 
 
 def _mask(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Zeroes (batch, channels, rows, frames) behind each clip's end, clip by clip."""
+    """Zero (batch, channels, rows, frames) after the end of each clip, clip by clip."""
     mask = torch.zeros(x.shape, dtype=torch.bool)
     for i, length in enumerate(lengths.tolist()):
         if x.shape[-1] > length:
@@ -67,19 +67,19 @@ def _mask(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 
 def plain_features(path: str) -> np.ndarray:
-    """A file of 16 kHz -> (frames, 161)."""
+    """Compute features (frames, 161) of a file at 16 kHz."""
     return plain_spectrogram(librosa.load(path, sr=None)[0])
 
 
 def plain_spectrogram(samples: np.ndarray) -> np.ndarray:
-    """(samples,) at 16 kHz -> (frames, 161): librosa's log spectrogram, normalised over the clip."""
+    """Compute librosa's log spectrogram (frames, 161), normalised over the clip, from samples at 16 kHz."""
     spectrum = librosa.stft(samples, n_fft=320, hop_length=160, win_length=320, window="hamming", pad_mode="reflect")
     values = np.log1p(np.abs(spectrum)).T
     return (values - values.mean()) / values.std(ddof=1)
 
 
 def pad(clips: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(frames, bins) each -> (batch, frames, bins), longest first, copied clip by clip; and the lengths."""
+    """Pad clips of (frames, bins) to (batch, frames, bins), longest first, clip by clip. Also return the lengths."""
     ordered = sorted(clips, key=len, reverse=True)
     batch = torch.zeros(len(ordered), len(ordered[0]), ordered[0].shape[1])
     for row, clip in zip(batch, ordered, strict=True):

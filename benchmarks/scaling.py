@@ -1,13 +1,13 @@
 """
-Measures how a training scales over processes: audio-seconds per second of one process against two, a core each.
+Measure how training scales with processes: audio-seconds per second of one process and of two, with one core each.
 
     python benchmarks/scaling.py LIBRISPEECH_MINI
 
-The training of recipes/librispeech/mini.yaml, one thread a process, which also decodes; the same global batches: two
-processes take one each, one process accumulates two. Two trainings side by side, which have nothing to do with each
-other, show how much of two is the machine's own: they share its cache and its memory. In turn, several rounds; the
-first log of each run, the warm-up, does not count. The cores must be quiet: two processes wait for the slower one at
-each step.
+The training is recipes/librispeech/mini.yaml with one thread per process, which also decodes the audio. The global
+batches are the same: two processes take one each, and one process accumulates two. Two independent trainings side by
+side show how much the machine itself allows, because they share its cache and memory. The cases take turns over several
+rounds. The first log of each run is warm-up and does not count. No other program should use the cores, because at each
+step two processes wait for the slower one.
 """
 
 import argparse
@@ -44,9 +44,9 @@ BESIDE = "2 trainings side by side"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="real speech")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
-    parser.add_argument("--max_steps", type=int, default=40, help="of each run (default: %(default)s)")
+    parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="a folder with real speech")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--max_steps", type=int, default=40, help="steps of each run (default: %(default)s)")
     args = parser.parse_args()
     speeds: dict[str, list[float]] = {way: [] for way in [*WAYS, BESIDE]}
     for round_ in range(1, args.repeats + 1):
@@ -61,17 +61,17 @@ def main() -> None:
         ratios = sorted(value / alone for value, alone in zip(values, one, strict=True))
         times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
         rows.append([way, f"{statistics.median(values):.0f}", times])
-    write_table(["way", "audio-s per s", "times one process"], rows, OUTPUT)
+    write_table(["system", "audio-s per s", "times one process"], rows, OUTPUT)
 
 
 def train_beside(folder: str, max_steps: int) -> float:
-    """Audio-seconds per second of two trainings of one process each, together."""
+    """Return the total audio-seconds per second of two trainings with one process each."""
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(lambda way: train(folder, way, max_steps), ["1 process"] * 2))
 
 
 def train(folder: str, way: str, max_steps: int) -> float:
-    """Audio-seconds per second of a short training, the median of its logs but the first."""
+    """Return the audio-seconds per second of a short training: the median of its logs without the first."""
     with tempfile.TemporaryDirectory() as output_dir:
         subprocess.run(
             [str(Path(sys.executable).with_name("accelerate")), *make_command(folder, way, max_steps, output_dir)],
@@ -86,7 +86,7 @@ def train(folder: str, way: str, max_steps: int) -> float:
 
 
 def make_command(folder: str, way: str, max_steps: int, output_dir: str) -> list[str]:
-    """`accelerate` and its arguments, without the program."""
+    """Return the arguments of `accelerate`."""
     config, *options = WAYS[way]
     settings = COMMON | {"dataset_name": folder, "max_steps": max_steps, "save_steps": max_steps}
     settings["output_dir"] = output_dir

@@ -1,13 +1,14 @@
 """
-Times how a training starts: the first batch against the size of the corpus, and `accelerate launch` to the first step.
+Time the start of a training: the first batch by size of the corpus, and `accelerate launch` to the first step.
 
     python benchmarks/startup.py
     python benchmarks/startup.py --sizes 1000 100000 --repeats 1
 
-Sets of 0.2 s clips as Parquet, in files of at most 5,000 rows and row groups of 1,000, written once (2 GB in all) and
-read from the page cache where it holds them. First batch: from opening the corpus, one process each, with what a
-training plans before it begins; memory is the peak above what the imports and the model hold. First step:
-recipes/librispeech/mini.yaml on the smallest set, which ends when the optimizer has made it. One thread each.
+The corpora are 0.2 s clips in Parquet files of at most 5,000 rows, with row groups of 1,000. They are written once
+(2 GB in total), and the page cache may hold them. The first batch is timed from opening the corpus, in one process per
+case, including the planning of the training. Memory is the peak above the memory of the imports and the model. The
+first step is timed with recipes/librispeech/mini.yaml on the smallest corpus, and ends after the optimizer step.
+Everything uses one thread.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-STARTED = time.time()  # a launch is timed from before the imports
+STARTED = time.time()  # the timing of a launch includes the imports
 # ruff: noqa: E402
 import numpy as np
 import psutil
@@ -38,7 +39,7 @@ ACCELERATE = [str(Path(sys.executable).with_name("accelerate")), "launch"]
 RATE, CLIP_S = 16_000, 0.2
 WORDS_HZ = {"yes": 300, "no": 500, "go": 700, "up": 900}
 NUM_SPEAKERS, MIN_SHARDS, SHARD_ROWS, GROUP_ROWS = 50, 8, 5_000, 1_000
-# Moments of a launch, and what ends at each but the first.
+# The moments of a launch, and the stage that ends at each of them.
 STAGES = {
     "launched": "",
     "started": "imports of accelerate launch",
@@ -51,11 +52,13 @@ STAGES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = [10**power for power in range(2, 7)]
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes, help="utterances (default: 100 to 1000000)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
-    parser.add_argument("--case", type=Path, metavar="FOLDER", help="one measurement: the first batch of this set")
-    parser.add_argument("--seed", type=int, default=1, help="of --case (default: %(default)s)")
-    parser.add_argument("--first_step", nargs=argparse.REMAINDER, help="one measurement: when launched, then a recipe")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=sizes, help="numbers of utterances (default: 100 to 1000000)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--case", type=Path, metavar="FOLDER", help="measure only the first batch of this corpus")
+    parser.add_argument("--seed", type=int, default=1, help="seed for --case (default: %(default)s)")
+    parser.add_argument("--first_step", nargs=argparse.REMAINDER, help="measure only a launch: its time, then a recipe")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(args.case, args.seed)))
@@ -78,7 +81,7 @@ def main() -> None:
 
 
 def write_corpus(folder: Path, count: int) -> None:
-    """`count` clips of four tones as the split `train` in the Hub's layout, unless they are there."""
+    """Write `count` clips of four tones as the split `train` in the Hub's layout, unless they exist."""
     if folder.is_dir():
         return
     part = folder.with_name(f"{folder.name}.part") / "train"
@@ -94,14 +97,14 @@ def write_corpus(folder: Path, count: int) -> None:
             "speaker_id": pa.array(rows % NUM_SPEAKERS),
             "id": ids,
         }
-        # Without compression and dictionaries every clip takes its place, as real ones do.
+        # Without compression and dictionaries every clip needs space of its own, like real clips.
         path = part / f"{shard:04d}.parquet"
         pq.write_table(pa.table(columns), path, GROUP_ROWS, compression="none", use_dictionary=False)
     part.parent.rename(folder)
 
 
 def write_scored(folder: Path) -> None:
-    """The split `validation` of a set: other tones by other speakers, for a run does not start if it scores its own."""
+    """Write the split `validation`: other tones and speakers, because a run refuses to score its training clips."""
     (folder / "validation").mkdir(exist_ok=True)
     rows = [
         {"audio": {"bytes": encode(hertz + 50), "path": word}, "text": word, "speaker_id": f"new-{word}", "id": word}
@@ -117,15 +120,15 @@ def encode(hertz: float) -> bytes:
 
 
 def of_corpus(folder: Path, output_dir: str) -> list[str]:
-    """The arguments of recipes/finetune.py for a set in its folder, beside those of mini.yaml."""
+    """Return the arguments of recipes/finetune.py for a corpus: mini.yaml and its changes."""
     options = {"dataset_name": folder, "dataset_config": "-", "output_dir": output_dir}
     options |= {"train_split": "train", "eval_split": "validation", "test_split": "validation"}
     return [str(MINI), *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
 
 
 def measure(folder: Path, seed: int) -> dict:
-    """The first batch of a training with mini.yaml, in this process."""
-    # Here, for --first_step times the imports.
+    """Measure the first batch of a training with mini.yaml, in this process."""
+    # Imported here, because --first_step times the imports.
     from deepspeech2.config.parser import parse_recipe
     from deepspeech2.data.splits import Speech, load_train_corpora
     from deepspeech2.data.streams import build_loader
@@ -145,7 +148,7 @@ def measure(folder: Path, seed: int) -> dict:
 
 
 def launch(folder: Path) -> dict:
-    """When a launched training with mini.yaml had come how far, in s since 1970."""
+    """Launch a training with mini.yaml, and return the time of each stage, in seconds since 1970."""
     print(f"launching on {folder}", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as output_dir:
         config = ["--config_file", str(ROOT / "accelerate_configs" / "cpu.yaml")]
@@ -155,9 +158,9 @@ def launch(folder: Path) -> dict:
 
 def first_step(launched: float, started: float, argv: Sequence[str], script: Path = FINETUNE) -> None:
     """
-    Runs a script's main(argv), as `script` does itself, up to the first step of an optimizer.
+    Run main(argv) of a script up to the first optimizer step.
 
-    Prints the moments of STAGES as JSON, and ends the process.
+    Print the moments of STAGES as JSON, and end the process.
     """
     main = runpy.run_path(str(script))["main"]
     times = {"launched": launched, "started": started, "imported": time.time()}
@@ -176,7 +179,7 @@ def first_step(launched: float, started: float, argv: Sequence[str], script: Pat
 
 
 def in_stages(launches: Sequence[dict]) -> list[list[str]]:
-    """A row for each stage and for the whole: median (shortest-longest)."""
+    """Return a row for each stage and for the total: median (shortest-longest)."""
     moments = list(STAGES)
     spans = {STAGES[end]: (start, end) for start, end in pairwise(moments)}
     spans |= {"all imports": ("launched", "imported"), "whole": (moments[0], moments[-1])}

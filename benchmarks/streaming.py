@@ -1,14 +1,16 @@
 """
-Measures batches from a stream: the share of them that is padding, and of a training's time that is waiting for data.
+Measure a data stream: the share of padding in its batches, and the share of training time spent waiting for data.
 
     python benchmarks/streaming.py
     python benchmarks/streaming.py LIBRISPEECH --utterances 1308 --batches 120
 
-Padding: frames of the features behind the end of their clips, in batches from windows of 512 utterances against random
-batches of 8, the plain way; of durations as LibriSpeech has them and, with LIBRISPEECH (a folder in the layout of
-openslr/librispeech_asr), of its clean/train.100, read as in training. Waiting: the model, batches, augmentation and
-data worker of recipes/librispeech/mini.yaml on the same speech; the steps have one thread, the worker another. A window
-is some 115 of its batches: with more, reading the next one is among what is measured.
+Padding is the share of feature frames after the end of their clips. The benchmark compares batches from windows of 512
+utterances with random batches of 8, as in the plain implementation. It uses durations drawn like those of LibriSpeech.
+With LIBRISPEECH, a folder in the layout of openslr/librispeech_asr, it also reads clean/train.100 as training does.
+
+Waiting is measured on the same speech, with the model, batches, augmentation and data worker of
+recipes/librispeech/mini.yaml. The steps have one thread and the worker another. A window has about 115 batches, so more
+batches also include the reading of the next window.
 """
 
 import argparse
@@ -46,9 +48,9 @@ PLAIN = f"{PLAIN_BATCH_SIZE} random clips"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", metavar="LIBRISPEECH", help="real speech")
-    parser.add_argument("--utterances", type=int, default=5120, help="padded of it, at most (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=120, help="trained on (default: %(default)s)")
+    parser.add_argument("folder", nargs="?", metavar="LIBRISPEECH", help="a folder with real speech")
+    parser.add_argument("--utterances", type=int, default=5120, help="most utterances to pad (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=120, help="batches to train on (default: %(default)s)")
     args = parser.parse_args()
     shares = {"drawn durations": padding_of_drawn(DRAWN_WINDOWS)}
     if args.folder:
@@ -63,7 +65,7 @@ def main() -> None:
 
 
 def padding(batches: Iterable[list[int]]) -> float:
-    """The share of frames that are padding, in batches of clips of so many frames each."""
+    """Return the share of padding frames, given the frames of each clip in each batch."""
     batches = list(batches)
     frames = sum(max(batch) * len(batch) for batch in batches)
     return 1 - sum(map(sum, batches)) / frames
@@ -76,7 +78,7 @@ def random_batches(frames: list[int]) -> Iterator[list[int]]:
 
 
 def padding_of_drawn(num_windows: int) -> dict[str, float]:
-    """By way, over windows of durations as LibriSpeech has them."""
+    """Return the padding of each kind of batch, over windows of durations drawn like those of LibriSpeech."""
     windows = [draw_durations_s(WINDOW_SIZE, seed) for seed in range(num_windows)]
     shares = {}
     for way, limits in WAYS.items():
@@ -93,7 +95,7 @@ def to_frames(duration_s: float) -> int:
 
 
 def padding_of_corpus(name: str, config: str | None, split: str, max_utterances: int) -> dict[str, float]:
-    """By way, over the first epoch of a stream, at most so many utterances."""
+    """Return the padding of each kind of batch, over the first epoch of a stream or `max_utterances`."""
     corpora = load_corpus(name, config, split)
     model, processor = build_model(parse_recipe([str(MINI), "--dataset_name", name], MINI).model, [])
     extractor = processor.feature_extractor
@@ -112,7 +114,7 @@ def padding_of_corpus(name: str, config: str | None, split: str, max_utterances:
 
 
 def frames_of(stream: Iterable[dict], num_utterances: int) -> Iterator[list[int]]:
-    """The frames of the clips of each batch, until so many utterances have come."""
+    """Yield the frames of the clips of each batch, until `num_utterances` were read."""
     seen = 0
     for batch in stream:
         yield batch["attention_mask"].sum(1).tolist()
@@ -122,7 +124,7 @@ def frames_of(stream: Iterable[dict], num_utterances: int) -> Iterator[list[int]
 
 
 def wait_and_step(name: str, num_batches: int, num_warm: int = 3) -> tuple[list[float], list[float], float]:
-    """Seconds of waiting for each batch and of each step of mini.yaml's training, after some; seconds of audio."""
+    """Return the waiting time and step time of each batch of mini.yaml after a warm-up, and the seconds of audio."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         words = [str(MINI), "--dataset_name", name, "--output_dir", folder, "--use_cpu", "true"]

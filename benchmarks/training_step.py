@@ -1,12 +1,13 @@
 """
-Times a training step on a CPU against the plain way: packed LSTMs, masks clip by clip, random batches.
+Time a training step on a CPU against the plain implementation: packed LSTMs, masks clip by clip, random batches.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --sizes 3x512 --repeats 5 --batches 4
 
-Both take SGD steps on 8 clips each, of durations as LibriSpeech has them, drawn anew in each round; the plain way takes
-them as they come, we take neighbours in length of a window of 512. One thread each, in turn. Made-up spectrograms: the
-arithmetic does not care. Peak memory is that of the process, whose batches include the one with the longest clip.
+Both make SGD steps on batches of 8 clips. Each round draws new durations from the distribution of LibriSpeech. The
+plain implementation takes the clips in their given order, and this package groups clips of similar length in a window
+of 512. Each has one thread, and they take turns. The spectrograms are random, which does not change the amount of
+arithmetic. Peak memory is that of the process, and includes the batch with the longest clip.
 """
 
 import argparse
@@ -33,10 +34,10 @@ OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "training_step.m
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["3x512", "5x1024"], help="layers x units (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=2, help="measured batches of a round (default: %(default)s)")
-    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help="one measurement: 3x512 plain")
-    parser.add_argument("--seed", type=int, default=1, help="of --case (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--batches", type=int, default=2, help="measured batches per round (default: %(default)s)")
+    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help="measure only one case: 3x512 plain")
+    parser.add_argument("--seed", type=int, default=1, help="seed for --case (default: %(default)s)")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(*args.case, args.seed, args.batches)))
@@ -57,11 +58,11 @@ def main() -> None:
                     ratios(own, plain, "peak_mb"),
                 ]
             )
-    write_table(["size", "way", "audio-s per CPU-s", "times plain", "peak MB", "times plain"], rows, OUTPUT)
+    write_table(["size", "system", "audio-s per CPU-s", "times plain", "peak MB", "times plain"], rows, OUTPUT)
 
 
 def new_model(size: str) -> DeepSpeech2ForCTC:
-    """Random weights of "LAYERSxUNITS", with the convolutions and the spectrogram of deepspeech.pytorch."""
+    """Build a model with random weights from "LAYERSxUNITS", with the convolutions of deepspeech.pytorch."""
     layers, units = map(int, size.split("x"))
     torch.manual_seed(0)
     return DeepSpeech2ForCTC(
@@ -70,7 +71,7 @@ def new_model(size: str) -> DeepSpeech2ForCTC:
 
 
 def measure(size: str, way: str, seed: int, num_batches: int) -> dict:
-    """Steps of one way, after one on two short clips that does not count."""
+    """Measure the steps of one system, after a warm-up step on two short clips."""
     if way == "this":
         set_up_cpu(threads=1)
     durations_s = draw_durations_s(WINDOW_SIZE, seed)
@@ -88,7 +89,7 @@ def measure(size: str, way: str, seed: int, num_batches: int) -> dict:
 
 
 def choose(durations_s: list[float], way: str, count: int) -> list[list[float]]:
-    """The batch with the longest clip, and others spread evenly over the window."""
+    """Choose the batch with the longest clip, and others spread evenly over the window."""
     if way == "plain":
         places = [list(range(first, first + BATCH_SIZE)) for first in range(0, len(durations_s), BATCH_SIZE)]
     else:
@@ -98,7 +99,7 @@ def choose(durations_s: list[float], way: str, count: int) -> list[list[float]]:
 
 
 def make_clips(durations_s: list[float]) -> tuple[list[np.ndarray], list[torch.Tensor]]:
-    """A spectrogram and labels of each clip, made up."""
+    """Return a random spectrogram and random labels for each clip."""
     rng = np.random.default_rng(0)
     clips = [rng.standard_normal((int(s * FRAMES_PER_S) + 1, 161), dtype=np.float32) for s in durations_s]
     labels = [torch.from_numpy(rng.integers(1, VOCAB_SIZE, int(s * CHARACTERS_PER_S))) for s in durations_s]

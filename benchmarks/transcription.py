@@ -1,13 +1,16 @@
 """
-Times greedy transcription on a CPU against the plain way: librosa, packed LSTMs, a Python loop over the labels.
+Time greedy transcription on a CPU against the plain implementation: librosa, packed LSTMs, a loop over the labels.
 
     python benchmarks/transcription.py
     python benchmarks/transcription.py --sizes 5x1024 --clips 16
 
-From samples to text, of made-up clips of LibriSpeech's durations drawn anew in each round, by made-up weights: one clip
-after another, and in batches of 8, as they come the plain way, neighbours in length here, by PyTorch and by an export
-to ONNX. One thread each, in turn. `recipes/score.py` gives the speed of a real checkpoint on a real split,
-`deepspeech2 export` that of its exports and what int8 costs in words.
+The benchmark times the path from samples to text, with random weights and random clips. Each round draws new durations
+from the distribution of LibriSpeech. Clips are transcribed one by one and in batches of 8. The plain implementation
+batches them in their given order, and this package by similar length. This package runs with PyTorch and as an ONNX
+export. Each case has one thread, and the cases take turns.
+
+`recipes/score.py` measures the speed of a real checkpoint on a real split. `deepspeech2 export` measures the speed of
+its exports and the WER of int8.
 """
 
 import argparse
@@ -46,10 +49,10 @@ WAYS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["3x512", "5x1024"], help="layers x units (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: %(default)s)")
-    parser.add_argument("--clips", type=int, default=24, help="of a round (default: %(default)s)")
-    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help='one measurement: 3x512 "plain, one by one"')
-    parser.add_argument("--seed", type=int, default=1, help="of --case (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
+    parser.add_argument("--clips", type=int, default=24, help="clips per round (default: %(default)s)")
+    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help='measure one case: 3x512 "plain, one by one"')
+    parser.add_argument("--seed", type=int, default=1, help="seed for --case (default: %(default)s)")
     args = parser.parse_args()
     if args.case:
         print(json.dumps(measure(*args.case, args.seed, args.clips)))
@@ -57,7 +60,7 @@ def main() -> None:
     rows = []
     for size in args.sizes:
         shutil.rmtree(export_folder(size), ignore_errors=True)
-        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # this one's peak of memory is handed down
+        with ProcessPoolExecutor(1, get_context("spawn")) as other:  # children inherit the peak memory
             other.submit(export, size).result()
         cases = {way: ["--case", size, way, "--clips", str(args.clips)] for way in WAYS}
         results = rounds(__file__, cases, args.repeats)
@@ -65,12 +68,12 @@ def main() -> None:
             baseline = results["plain, " + way.split(", ")[1]]
             row = [size, way, f"{median(own, 'audio_s_per_cpu_s'):.1f}", ratios(own, baseline, "audio_s_per_cpu_s")]
             rows.append([*row, f"{median(own, 'peak_mb'):,.0f}"])
-    write_table(["size", "way", "audio-s per CPU-s", "times plain", "peak MB"], rows, OUTPUT)
+    write_table(["size", "system", "audio-s per CPU-s", "times plain", "peak MB"], rows, OUTPUT)
 
 
 @torch.inference_mode()
 def measure(size: str, way: str, seed: int, num_clips: int) -> dict:
-    """Transcribes some clips one way, after a short one that does not count."""
+    """Measure the transcription of some clips with one system, after a short warm-up clip."""
     rng = np.random.default_rng(seed)
     durations_s = draw_durations_s(num_clips, seed)
     clips = [rng.standard_normal(int(s * RATE), dtype=np.float32) * 0.05 for s in durations_s]
@@ -89,7 +92,7 @@ def measure(size: str, way: str, seed: int, num_clips: int) -> dict:
 
 
 def cut(durations_s: list[float], way: str) -> list[list[int]]:
-    """Places of the clips of each batch."""
+    """Return the indices of the clips of each batch."""
     if way.endswith("one by one"):
         return [[place] for place in range(len(durations_s))]
     if way.startswith("plain"):
@@ -99,7 +102,7 @@ def cut(durations_s: list[float], way: str) -> list[list[int]]:
 
 
 def plain_way(size: str) -> Callable[[list[np.ndarray]], list[str]]:
-    """Texts in the order of falling length, as deepspeech.pytorch gives them."""
+    """Return a function that gives texts in the order of decreasing length, as deepspeech.pytorch does."""
     model = PlainDeepSpeech2(new_model(size)).eval()
 
     def transcribe(clips: list[np.ndarray]) -> list[str]:

@@ -1,14 +1,16 @@
 """
-How well long recordings are heard and captioned, on real speech: word times against forced alignment, seams, memory.
+Evaluate transcription and captions of long recordings on real speech: word times, and errors at window boundaries.
 
     python benchmarks/word_times.py FOLDER
     python benchmarks/word_times.py FOLDER --model MODEL --split validation --clips 60
 
-FOLDER is LibriSpeech in the Hub's layout. The clips of a split, joined into one long recording, are heard in windows,
-and clip by clip: both are scored against the same transcripts, so that words lost or doubled at seams would show as
-deletions or insertions. The reference for times is forced alignment of each clip alone with its transcript, by the same
-model; against it stand the words heard in the long recording, recognised and mistaken ones apart, and the words of the
-whole transcript aligned with the whole recording. Writes outputs/benchmarks/word_times.json.
+FOLDER is LibriSpeech in the Hub's layout. The clips of a split are joined into one long recording. The model
+transcribes it in windows, and also transcribes each clip alone. Both are scored against the same transcripts, so words
+that are lost or doubled at window boundaries count as deletions or insertions.
+
+The reference times come from forced alignment of each clip with its transcript, by the same model. The benchmark
+compares them with the times of the transcribed words, separately for correct and wrong words. It also compares them
+with the alignment of the whole transcript to the whole recording. It writes outputs/benchmarks/word_times.json.
 """
 
 import argparse
@@ -35,7 +37,7 @@ BLOCK = 160_000
 
 
 def time_errors_s(heard: list[Word], aligned: list[Word], kind: str = "equal") -> np.ndarray:
-    """(words, 2): starts and ends of words heard, less those of the transcript's words; "equal", or "substitute"."""
+    """Return errors (words, 2) of start and end in seconds, for the words of one kind: "equal" or "substitute"."""
     pieces = jiwer.process_words(*(" ".join(word.text for word in words) for words in (aligned, heard))).alignments[0]
     pairs = [
         (heard[piece.hyp_start_idx + place], aligned[piece.ref_start_idx + place])
@@ -47,7 +49,7 @@ def time_errors_s(heard: list[Word], aligned: list[Word], kind: str = "equal") -
 
 
 def spread_ms(errors: np.ndarray) -> dict[str, object]:
-    """Median and 90th percentile of the absolute errors (words, 2), in ms."""
+    """Return the median and 90th percentile of the absolute errors (words, 2), in ms."""
     return {"words": len(errors)} | {
         f"{side}, {name}": round(1000 * float(np.percentile(np.abs(errors[:, place]), share)))
         for place, side in enumerate(("start", "end"))
@@ -57,7 +59,7 @@ def spread_ms(errors: np.ndarray) -> dict[str, object]:
 
 
 def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
-    """WER in per cent and its parts."""
+    """Return the WER in per cent, and the counts of each operation."""
     found = jiwer.process_words(references, hypotheses)
     parts = {name: getattr(found, name) for name in ("hits", "substitutions", "deletions", "insertions")}
     return {"wer": round(100 * found.wer, 2), **parts}
@@ -66,7 +68,7 @@ def counts(references: list[str], hypotheses: list[str]) -> dict[str, float]:
 def measure(
     listener: Listener, clips: list[np.ndarray], texts: list[str], options: Path | None = None
 ) -> dict[str, object]:
-    """All figures for clips (samples,) at the model's rate and their normalised texts; by a decoder.json, if given."""
+    """Return all figures for clips (samples,) and their normalised texts, decoded with a decoder.json if given."""
     decoder, joined = load_decoder(listener.model, listener.processor, options), np.concatenate(clips)
     started = time.perf_counter()
     heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
@@ -97,18 +99,18 @@ def measure(
 
 
 def make_parser(description: str | None, clips: int) -> argparse.ArgumentParser:
-    """Of a benchmark on the first `clips` of a split, which `load_speech` loads."""
+    """Make the parser of a benchmark on the first `clips` clips of a split, which `load_speech` loads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
-    parser.add_argument("--config", default="clean", help="(default: %(default)s)")
-    parser.add_argument("--split", default="validation", help="(default: %(default)s)")
-    parser.add_argument("--model", default=str(STARTER), help="(default: the starter)")
-    parser.add_argument("--clips", type=int, default=clips, help="the first of the split (default: %(default)s)")
+    parser.add_argument("--config", default="clean", help="the configuration of the dataset (default: %(default)s)")
+    parser.add_argument("--split", default="validation", help="the split (default: %(default)s)")
+    parser.add_argument("--model", default=str(STARTER), help="the checkpoint (default: the starter)")
+    parser.add_argument("--clips", type=int, default=clips, help="number of clips of the split (default: %(default)s)")
     return parser
 
 
 def load_speech(args: argparse.Namespace) -> tuple[Listener, list[np.ndarray], list[str]]:
-    """The model, on one thread, and each clip's samples (N,) at its rate and normalised transcript."""
+    """Load the model on one thread, and the samples (N,) and normalised transcript of each clip."""
     set_up_cpu(1)
     model, processor = load_model(args.model)
     listener = Listener(model.eval(), processor)
@@ -120,7 +122,7 @@ def load_speech(args: argparse.Namespace) -> tuple[Listener, list[np.ndarray], l
 
 def main() -> None:
     parser = make_parser(__doc__, clips=10**6)
-    parser.add_argument("--decoder", type=Path, metavar="decoder.json", help="(default: greedy)")
+    parser.add_argument("--decoder", type=Path, metavar="decoder.json", help="beam search settings (default: greedy)")
     args = parser.parse_args()
     with torch.inference_mode():
         result = measure(*load_speech(args), args.decoder)

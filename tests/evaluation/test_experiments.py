@@ -51,24 +51,24 @@ def test_a_part_of_the_strategies_and_the_baseline(tmp_path):
     [
         ({"sedes": [1]}, "unknown key 'sedes'; did you mean 'seeds'?"),
         ({"common": "max_steps"}, "common is 'max_steps'; expected 'key: value' pairs"),
-        ({"seeds": ["one"]}, r"seeds are \['one'\]; expected a list of whole numbers"),
-        ({"seeds": [1, 1]}, r"seeds are \[1, 1\]; expected a list of whole numbers, each once"),
+        ({"seeds": ["one"]}, r"seeds is \['one'\]; expected a list of different whole numbers"),
+        ({"seeds": [1, 1]}, r"seeds is \[1, 1\]; expected a list of different whole numbers"),
         ({"strategies": {"low": 5}}, "the strategy low is 5; expected 'key: value' pairs"),
-        ({"strategies": {"low": {}, "../up": {}}}, r"the strategy '../up' cannot name a folder"),
+        ({"strategies": {"low": {}, "../up": {}}}, r"the strategy '../up' is not a valid folder name"),
         ({"strategies": {"low": {"budget": "mine"}}}, "low: budget is 'mine'; expected own"),
         (
             {"common": {"model_name_or_path": "starter"}},
-            "low, high: the best checkpoint would be picked by the target itself, 'test'; expected an eval_split",
+            "low, high: the target 'test' would select the best checkpoint, which biases its score; expected",
         ),
         (
             {"common": {"max_steps": 5, "eval_split": "validation"}},
             "the baseline 'low' has no model_name_or_path; expected a checkpoint",
         ),
-        ({"baseline": "full"}, "the baseline 'full' is none of the strategies: low, high"),
+        ({"baseline": "full"}, "the baseline is 'full'; expected one of the strategies: low, high"),
         ({"strategies": {"low": {}, "start": {}}}, "cannot be called 'start'"),
         (
             {"strategies": {"low": {}, "long": {"max_steps": 9}}},
-            "long has another budget than low: max_steps 9 instead of 5; give all the same, or long `budget: own`",
+            "another budget than low: max_steps is 9 instead of 5; use the same value, or give long `budget: own`",
         ),
     ],
 )
@@ -103,11 +103,11 @@ def test_the_command_line_wins(tmp_path):
     assert changes == {"max_steps": 3, "dataset_name": "draw-{seed}", "dataset_config": ["a", "b"]}
     experiment = read_experiment(declare(tmp_path / "a.yaml"), changes)
     assert experiment.settings("low")["max_steps"] == 3 and experiment.settings("low")["batch_seconds"] == 30
-    with pytest.raises(ValueError, match="'max_steps' is no setting; expected KEY=VALUE"):
+    with pytest.raises(ValueError, match="'max_steps' is not a setting; expected KEY=VALUE"):
         read_change("max_steps")
     with pytest.raises(ValueError, match=r"the value of 'a=\[' is not YAML"):
         read_change("a=[")
-    with pytest.raises(RecipeError, match="seeds is no setting of"):
+    with pytest.raises(RecipeError, match="seeds is not a setting of"):
         read_experiment(declare(tmp_path / "a.yaml"), {"seeds": 1})
 
 
@@ -155,7 +155,7 @@ def test_results_older_than_the_weights_they_start_from_are_refused(tmp_path):
     done = tmp_path / "new" / "high" / "seed-2" / "results.json"
     done.touch()
     os.utime(done, (weights.stat().st_mtime - 1,) * 2)
-    with pytest.raises(RecipeError, match="is younger than the results"):
+    with pytest.raises(RecipeError, match="is newer than the results"):
         plan_runs(read_experiment(config), tmp_path / "new")
 
 

@@ -57,9 +57,9 @@ def test_the_start_is_recommended_where_nothing_is_better():
     """Of ten words the start has 3 wrong; 2 fewer are luck."""
     experiment = Experiment("", {}, {"full": {}}, "full", "", "")
     name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 4, 3, 10)})
-    assert name == START and "none of them has a target WER below the start's, 30.0 %" in reason
+    assert name == START and "None of them has a lower target WER than the start, 30.0 %" in reason
     name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 1, 3, 10)})
-    assert name == START and "10.0 %, which is not significantly below the start's, 30.0 %" in reason
+    assert name == START and "10.0 %. This is not significantly lower than that of the start, 30.0 %" in reason
     name, reason = recommend(experiment, {START: outcome(START, 3, 3), "full": outcome("full", 0, 5, 10)})
     assert name == START and reason.startswith("0 of 1 strategies")
 
@@ -69,7 +69,7 @@ def test_few_speakers_are_doubted():
     words = {"a": 100, "b": 73, "c": 5, "d": 2, "e": 1}
     said = [Utterance(name, name, 1.0, " ".join(["yes"] * count), "") for name, count in words.items()]
     doubt = few_speakers(over_seeds({1: said, 2: said}))
-    assert "5 speakers (or clips) vary like 2.1 of equal size" in doubt and "too small" in doubt
+    assert "5 speakers (or clips) of the target count like 2.1 of equal size" in doubt and "too small" in doubt
     many = [Utterance(str(place), str(place), 1.0, "yes", "") for place in range(8)]
     assert few_speakers(over_seeds({1: many})) == ""
 

@@ -44,7 +44,7 @@ def test_the_vocabulary_of_the_transcripts(root):
         ({"model_config": {"hidden_size": "wide"}}, "model_config.*hidden_size"),
         ({"feature_config": {"nfft": 8}}, "feature_config: unknown key 'nfft'; did you mean 'n_fft'"),
         ({"feature_config": {"features": "wavelet"}}, "features is 'wavelet'"),
-        ({"characters": ""}, "transcripts are all empty"),
+        ({"characters": ""}, "all transcripts are empty"),
         ({"model_config": {"conv_channels": []}}, "conv_channels is"),
         ({"model_config": {"conv_strides": [[2, 2], [0, 1]]}}, "conv_strides is.*at least 1"),
     ],

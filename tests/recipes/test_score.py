@@ -123,4 +123,4 @@ def test_compares_with_a_baseline(folder, main, tmp_path):
     assert main([*argv, "--dataset_name", str(folder / "manifest.csv")]) == 0
     comparison = json.loads((tmp_path / "results.json").read_text())["comparison"]
     assert comparison["wer_difference"] == pytest.approx(comparison["wer_b"] - comparison["wer_a"])
-    assert "Against the baseline" in (tmp_path / "index.html").read_text()
+    assert "Comparison with the baseline" in (tmp_path / "index.html").read_text()

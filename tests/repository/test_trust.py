@@ -133,7 +133,7 @@ def test_the_state_of_a_checkpoint_does_not_run(tmp_path, trace):
     for path in states:
         content = path.read_bytes()
         plant(path)
-        with pytest.raises(ValueError, match="nothing in it was executed"):
+        with pytest.raises(ValueError, match="Nothing in it was executed"):
             finetune(*argv)
         path.write_bytes(content)
     plant(checkpoint / "training_args.bin")  # nobody reads it

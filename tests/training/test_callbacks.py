@@ -50,13 +50,15 @@ def test_a_step_without_a_finite_gradient_is_left_out(tmp_path, batches, options
     assert skipped_steps(tmp_path / "3") == 1 and skipped_steps(tmp_path) == 0
     ids = ["bad0", "bad1", "bad2"] if accumulation == 1 else [*good["ids"], "bad0", "bad1", "bad2"]
     assert json.loads(line) == {"step": 2, "ids": ids}
-    assert "step 2 left out: its gradient is not finite" in caplog.text
+    assert "step 2 skipped: non-finite gradient from the utterances" in caplog.text
 
 
 def test_too_many_in_a_row_end_the_training(tmp_path, batches):
     """1 good, 3 bad: with 2 allowed the fourth step is the end, with what to try."""
     trainer = new_trainer(tmp_path, [batches[0], *[spoiled(batches[1])] * 9], max_steps=9, max_skipped_steps=2)
-    with pytest.raises(ValueError, match=r"3 steps in a row were not finite, up to step 4.*max_skipped_steps 2.*Try"):
+    with pytest.raises(
+        ValueError, match=r"3 steps in a row, up to step 4, had a non-finite gradient.*max_skipped_steps 2.*Try"
+    ):
         trainer.train()
     assert trainer.state.global_step == 3
 
@@ -90,9 +92,13 @@ def test_a_resumed_run_forgets_what_comes_again(tmp_path):
 @pytest.mark.parametrize(
     ("evaluations", "level", "words"),
     [
-        ([(30, 1.0)], "INFO", "nothing but blanks yet, which is usual"),
-        ([(31, 1.0)], "WARNING", "step 31 of 100: still nothing but blanks, which is late"),
-        ([(10, 0.9), (20, 1.0)], "WARNING", "wrote letters before and now nothing but blanks"),
+        ([(30, 1.0)], "INFO", "predicts only blanks so far, which is normal"),
+        ([(31, 1.0)], "WARNING", "step 31 of 100: the model still predicts only blanks, which is late"),
+        (
+            [(10, 0.9), (20, 1.0)],
+            "WARNING",
+            "predicted letters before and now predicts only blanks: the training has diverged",
+        ),
         ([(90, 0.99)], None, None),
     ],
 )

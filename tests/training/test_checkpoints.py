@@ -42,15 +42,15 @@ def test_a_checkpoint_appears_when_it_is_whole(tmp_path):
     [
         (lambda folder: (folder / "sub" / "a").write_text("12"), "sub/a has 2 of 3 bytes"),
         (lambda folder: (folder / "sub" / "a").unlink(), "no sub/a"),
-        (lambda folder: (folder / "files.json").unlink(), "no files.json, which is written last"),
-        (lambda folder: (folder / "files.json").write_text('{"sub/a'), "no files.json, which is written last"),
+        (lambda folder: (folder / "files.json").unlink(), "no files.json, the file that is written last"),
+        (lambda folder: (folder / "files.json").write_text('{"sub/a'), "no files.json, the file that is written last"),
     ],
 )
 def test_a_damaged_one_is_named_and_the_one_before_taken(tmp_path, caplog, damage, message):
     write(tmp_path, 9, a="123")
     damage(write(tmp_path, 10, a="123"))
     assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-9"
-    assert "checkpoint-10 is not whole" in caplog.text and message in caplog.text
+    assert "checkpoint-10 is incomplete" in caplog.text and message in caplog.text
     assert last_whole_checkpoint(write(tmp_path, 10, a="1234").parent) == tmp_path / "checkpoint-10"  # written again
 
 
@@ -59,7 +59,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path, caplog):
     assert not caplog.text
     place_aside(tmp_path, "checkpoint-3").mkdir(parents=True)
     remove_unfinished(tmp_path)
-    assert "checkpoint-3 was not whole" in caplog.text and not list(tmp_path.iterdir())
+    assert "removed checkpoint-3: incomplete" in caplog.text and not list(tmp_path.iterdir())
 
 
 def test_the_newest_by_step_and_the_best_stay(tmp_path):
@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, ema_decay):
             trainer.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "goes on from checkpoint-1, which is whole" in str(full.value) and "MB were free" in str(full.value)
+    assert "resumes from checkpoint-1, which is complete" in str(full.value) and "MB were free" in str(full.value)
     assert last_whole_checkpoint(tmp_path / "run") == tmp_path / "run" / "checkpoint-1"
     assert not list((tmp_path / "run" / "unfinished").iterdir())
     resumed = new_trainer(tmp_path / "run", manifest, save_total_limit=1, **options)
@@ -118,7 +118,7 @@ def test_a_planted_state_is_refused_and_not_executed(tmp_path, name):
     new_trainer(tmp_path / "run", manifest, **options).train()
     checkpoint = tmp_path / "run" / "checkpoint-1"
     torch.save({"state": Planted(str(tmp_path / "was_run"))}, checkpoint / name)
-    refused = pytest.raises(ValueError, match=r"nothing in it was executed.*Remove that folder")
+    refused = pytest.raises(ValueError, match=r"Nothing in it was executed.*Remove that folder")
     with refused, refused_pickles(checkpoint):
         new_trainer(tmp_path / "run", manifest, **options).train(resume_from_checkpoint=str(checkpoint))
     assert not (tmp_path / "was_run").exists()
@@ -132,7 +132,7 @@ def test_a_rotation_keeps_the_whole_one_and_not_a_damaged_newer_one(tmp_path, ca
     (tmp_path / "checkpoint-best").mkdir()
     assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     remove_unfinished(tmp_path)
-    assert "checkpoint-20 was not whole" in caplog.text
+    assert "removed checkpoint-20: incomplete" in caplog.text
     write(tmp_path, 15, a="123")
     keep_newest(tmp_path, 1, None)
     assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-15", "checkpoint-best"]

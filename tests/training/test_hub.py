@@ -128,7 +128,7 @@ def test_a_repository_that_cannot_be_opened_is_told_before_training(tmp_path, en
     with HubServer(Fault("repos/create", status=status)) as hub:
         endpoint(hub.url)
         with pytest.raises(
-            ConnectionError, match=r"cannot open the repository me/tones[\s\S]*Nothing was trained"
+            ConnectionError, match=r"cannot open the repository me/tones[\s\S]*No training was started"
         ) as told:
             finetune(str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options)
     assert todo in str(told.value) and "hf_x" not in str(told.value)
@@ -144,7 +144,7 @@ def test_the_account_completes_the_name(tmp_path, endpoint):
 def test_metadata_that_the_hub_refuses_is_known_before_training(tmp_path, endpoint):
     with HubServer(Fault("validate-yaml", status=400)) as hub:
         endpoint(hub.url)
-        with pytest.raises(ConnectionError, match="Nothing was trained"):
+        with pytest.raises(ConnectionError, match="No training was started"):
             open_repository(tmp_path / "tones", None, METADATA, token="hf_x")
 
 
@@ -154,7 +154,7 @@ def check_failure(folder: Path, repo_id: str | None, cause: str) -> None:
         push_run(folder, repo_id, token="hf_x")
     message = str(caught.value)
     assert f"the push of {folder} to {repo_id or folder.name} failed" in message and cause in message
-    assert f"the model lies complete in {folder}" in message
+    assert f"the complete model is in {folder}" in message
     assert "hf_x" not in message
     command = shlex.split(message.splitlines()[-1])
     assert command[:5] == ["hf", "upload", repo_id or folder.name, str(folder), "."]
@@ -258,7 +258,7 @@ def test_a_token_that_may_not_write_is_told_before_training(tmp_path, endpoint, 
         argv = [str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path / "out"), *options]
         message = exit_message(monkeypatch, *argv)
     assert message.startswith("finetune.py: --push_to_hub cannot open the repository me/tones")
-    assert cause in message and "hf auth login" in message and "Nothing was trained" in message
+    assert cause in message and "hf auth login" in message and "No training was started" in message
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_card_that_is_refused_does_not_keep_the_weights_back(run_folder, endpo
         push_run(run_folder, "somebody/model", token="hf_x")
     uploaded = hub.model("somebody/model").files
     assert set(uploaded) >= {"model.safetensors", "report/index.html"} and "README.md" not in uploaded
-    assert "the model is pushed, but without its card" in caplog.text
+    assert "the model was pushed without its card" in caplog.text
     assert f"hf upload somebody/model {run_folder}/README.md README.md" in caplog.text
 
 

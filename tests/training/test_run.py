@@ -154,8 +154,8 @@ def test_a_run_that_stopped_early_is_finished(folder, tmp_path, monkeypatch, cap
         best = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
         assert all(tensor.equal(best[name]) for name, tensor in model.state_dict().items())
     assert json.loads((tmp_path / "trainer_state.json").read_text())["global_step"] == 2
-    assert "stopped early, at step 2 of 9" in caplog.text
-    assert "kept the best checkpoint, that of step 1" in caplog.text
+    assert "stopped early at step 2 of 9" in caplog.text
+    assert "kept the best checkpoint, from step 1" in caplog.text
 
 
 def test_the_last_step_is_not_called_the_best(folder, tmp_path, caplog):
@@ -192,7 +192,7 @@ def test_another_order_is_a_new_beginning_and_said(folder, tmp_path, caplog, cha
             (run / "model.safetensors").unlink()
         train(*arguments(folder, run, **options))
     words = {"processes": "world_size was 2 and is 1", "batch size": "batch_size was 3 and is 2"}[changed]
-    assert f"{words}: weights, optimizer and schedule go on from step 2, but not the order" in caplog.text
+    assert f"{words}: weights, optimizer and schedule resume from step 2, but the order" in caplog.text
     assert len(losses(tmp_path / "whole")) == 4
     assert losses(tmp_path / "again")[:3] == losses(tmp_path / "whole")[:3]
     plain = tmp_path / "plain"
@@ -206,7 +206,9 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(folder, tmp_path, caplog)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / "checkpoint-2" / "optimizer.pt").unlink()
     train(*arguments(folder, tmp_path, max_steps=3))
-    assert "checkpoint-2 is not whole (no optimizer.pt): skipped" in caplog.text and len(losses(tmp_path)) == 3
+    assert (
+        "checkpoint-2 is incomplete (no optimizer.pt), so it is ignored" in caplog.text and len(losses(tmp_path)) == 3
+    )
 
 
 def test_a_run_beside_another_is_refused(folder, tmp_path, monkeypatch):
@@ -324,7 +326,9 @@ def test_a_mistake_shows_no_traceback(folder):
 def test_processes_that_would_train_alone_are_refused(tmp_path, monkeypatch):
     training = tiny.training_arguments(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"2 processes were launched, but each would train alone.*--use_cpu true"):
+    with pytest.raises(
+        ValueError, match=r"2 processes were launched, but each of them would train a separate model.*--use_cpu true"
+    ):
         set_up_training(training)
 
 
@@ -349,7 +353,7 @@ def test_the_hub_token_is_not_published(folder, tmp_path, capsys):
 def test_no_git_no_commit(monkeypatch):
     assert len(write_up._commit().removesuffix("-dirty")) == 40
     monkeypatch.setenv("PATH", "")
-    assert write_up._commit() == "not known: git is not installed"
+    assert write_up._commit() == "unknown: git is not installed"
 
 
 # Several processes -------------------------------------------------------------------------------------------------
@@ -384,7 +388,7 @@ def test_two_processes_train_as_one_that_accumulates(folder, tmp_path):
 def test_two_processes_without_use_cpu_are_refused(folder, tmp_path):
     done = launch(str(folder / "config.yaml"), "--use_cpu", "false", "--output_dir", str(tmp_path))
     assert done.returncode != 0 and not list(tmp_path.glob("checkpoint-*"))
-    assert "2 processes were launched, but each would train alone" in done.stderr
+    assert "2 processes were launched, but each of them would train a separate model" in done.stderr
 
 
 def test_a_started_run_is_held_to_its_settings(tmp_path):
@@ -407,7 +411,7 @@ def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     """Two machines, each with a folder of its own by the same name."""
     training = SimpleNamespace(folder=tmp_path, process_index=0, world_size=2)
     monkeypatch.setattr(runs, "gather_object", lambda own: [*own, ("nothing", [])])
-    with pytest.raises(ValueError, match=r"process\(es\) 1 find another content.*file system that they share"):
+    with pytest.raises(ValueError, match=r"process\(es\) 1 see other files.*file system that all of them share"):
         hold_to_recipe(Recipe(training=training, settings={"seed": 1}))
     monkeypatch.setattr(runs, "gather_object", lambda own: own * 2)
     hold_to_recipe(Recipe(training=training, settings={"seed": 1}))

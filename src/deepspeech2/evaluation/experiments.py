@@ -1,4 +1,4 @@
-"""What is compared, declared in one YAML: strategies of fine-tuning at one budget, and the runs that they make."""
+"""Experiments: one YAML file declares fine-tuning strategies with the same budget, and gives the runs to train."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,29 +13,30 @@ from ..config.suggestions import did_you_mean
 from ..config.yaml_loader import read_yaml
 from ..system.files import write_whole
 
-# What makes two trainings as long as each other, whatever they learn from and by.
+# Two trainings have the same budget if these settings agree, whatever their data and method.
 BUDGET = (
     "max_steps", "num_train_epochs", "batch_seconds", "per_device_train_batch_size", "gradient_accumulation_steps",
 )  # fmt: skip
 OWN_BUDGET = "budget"
 START = "start"
-CONFIG, RESULTS = "config.yaml", "results.json"  # of a run; finetune.py writes the second one, at its end
-FREE = {"output_dir", "credit", "cpu_threads"}  # change nothing of what a run learns
+CONFIG, RESULTS = "config.yaml", "results.json"  # files of a run; finetune.py writes the results at its end
+FREE = {"output_dir", "credit", "cpu_threads"}  # settings that do not change the trained model
 
 
 @dataclass(frozen=True)
 class Experiment:
     """
-    A question, as its YAML declares it.
+    An experiment, as its YAML file declares it.
 
     Args:
-        title: of the report.
-        common: settings of recipes/finetune.py, those of every run; `{seed}` in a text stands for the run's seed.
-        strategies: name -> settings on top of the common ones; `budget: own` among them allows another budget.
-        baseline: the strategy that the others are compared with.
-        target, source: what is learnt, and what is not to be forgotten: splits as `test_split` names them.
-        seeds: every strategy is run with each.
-        max_source_loss: points of source WER, in per cent, that the recommended strategy may cost.
+        title: the title of the report.
+        common: settings of recipes/finetune.py for every run. `{seed}` in a text stands for the seed of the run.
+        strategies: name -> settings on top of the common ones. `budget: own` allows another budget.
+        baseline: the strategy with which the others are compared.
+        target: the split to learn, named as in `test_split`.
+        source: the split that should not be forgotten, named as in `test_split`.
+        seeds: every strategy is trained with each of these seeds.
+        max_source_loss: how much the recommended strategy may raise the source WER, in percentage points.
     """
 
     title: str
@@ -48,7 +49,7 @@ class Experiment:
     max_source_loss: float = 1.0
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Of a strategy, for recipes/finetune.py."""
+        """Return the settings of a strategy, for recipes/finetune.py."""
         return {key: value for key, value in (self.common | self.strategies[name]).items() if key != OWN_BUDGET}
 
     def has_own_budget(self, name: str) -> bool:
@@ -56,8 +57,8 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One strategy with one seed, in a folder of its own."""
+class PlannedRun:
+    """The training of one strategy with one seed, in its own folder."""
 
     strategy: str
     seed: int
@@ -69,8 +70,8 @@ class Run:
         return (self.folder / RESULTS).is_file()
 
 
-def missing_folders(runs: Sequence[Run]) -> list[str]:
-    """Corpora and checkpoints of the runs that are to be on this machine, for no id of the Hub has two slashes."""
+def missing_folders(runs: Sequence[PlannedRun]) -> list[str]:
+    """Return local corpora and checkpoints of the runs that do not exist. A name with two slashes is no Hub id."""
     keys = ("model_name_or_path", "dataset_name", "eval_dataset_name", "unlabelled_dataset_name", "transcripts")
     values = [run.settings.get(key) or [] for run in runs for key in keys]
     names = {name for value in values for name in ([value] if isinstance(value, str) else value)}
@@ -79,14 +80,14 @@ def missing_folders(runs: Sequence[Run]) -> list[str]:
 
 def read_change(text: str) -> tuple[str, Any]:
     """
-    A setting for all runs, as the command line has it: `max_steps=5`, the value as in YAML.
+    Parse a setting for all runs from the command line, such as `max_steps=5`. The value is YAML.
 
     Raises:
-        ValueError: no `=`, or no YAML after it.
+        ValueError: there is no `=`, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is no setting; expected KEY=VALUE")
+        raise ValueError(f"{text!r} is not a setting; expected KEY=VALUE")
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
@@ -95,13 +96,15 @@ def read_change(text: str) -> tuple[str, Any]:
 
 def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: Collection[str] = ()) -> Experiment:
     """
+    Read an experiment from its YAML file.
+
     Args:
         path: the YAML file.
-        changes: settings that win over the file's common ones.
-        only: strategies to keep beside the baseline; all where none is named.
+        changes: settings that override the common ones of the file.
+        only: strategies to keep besides the baseline. If it is empty, all are kept.
 
     Raises:
-        RecipeError: every fault of the file, strategies of unequal budgets among them.
+        RecipeError: the file has faults, such as strategies with unequal budgets. All are reported together.
     """
     try:
         content = read_yaml(path)
@@ -117,16 +120,16 @@ def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: 
     for name, value in content.items():
         expected = types.get(name, str)
         if name in known and not isinstance(value, expected):
-            kind = {dict: "'key: value' pairs", list: "a list", str: "a text"}.get(expected, "a number")
+            kind = {dict: "'key: value' pairs", list: "a list", str: "text"}.get(expected, "a number")
             faults.append(f"{name} is {value!r}; expected {kind}")
     strategies = content.get("strategies")
     for name, own in strategies.items() if isinstance(strategies, dict) else ():
         if not (own is None or isinstance(own, dict)):
             faults.append(
-                f"the strategy {name} is {own!r}; expected 'key: value' pairs, or nothing for the common ones"
+                f"the strategy {name} is {own!r}; expected 'key: value' pairs, or nothing for the common settings"
             )
     for key in sorted((changes or {}).keys() & known.keys()):
-        faults.append(f"{key} is no setting of recipes/finetune.py, which --set is for; change it in the file")
+        faults.append(f"{key} is not a setting of recipes/finetune.py, so --set cannot change it; edit the file")
     if not faults:
         content["common"] |= changes or {}
         content["strategies"] = {name: own or {} for name, own in content["strategies"].items()}
@@ -140,7 +143,7 @@ def read_experiment(path: Path, changes: Mapping[str, Any] | None = None, only: 
 
 
 def _keep(strategies: dict[str, Any], wanted: Collection[str]) -> list[str]:
-    """Leaves the wanted strategies alone; gives those that there are not."""
+    """Remove all strategies that are not wanted. Return a fault for each wanted one that does not exist."""
     faults = []
     for name in sorted(wanted - strategies.keys()):
         faults.append(f"there is no strategy {name!r}{did_you_mean(name, strategies)}")
@@ -152,35 +155,35 @@ def _keep(strategies: dict[str, Any], wanted: Collection[str]) -> list[str]:
 def _faults(experiment: Experiment) -> list[str]:
     names = list(experiment.strategies)
     faults = [
-        f"the strategy {name!r} cannot name a folder; expected letters, digits, spaces and any of , . + - _"
+        f"the strategy {name!r} is not a valid folder name; expected letters, digits, spaces and any of , . + - _"
         for name in names
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w ,.+-]*", name)
     ]
     if START in names:
-        faults.append(f"a strategy cannot be called {START!r}, which is the model before any")
+        faults.append(f"a strategy cannot be called {START!r}: this name stands for the model before training")
     seeds = experiment.seeds
     if not seeds or len(set(seeds)) < len(seeds) or not all(type(seed) is int for seed in seeds):
-        faults.append(f"seeds are {seeds}; expected a list of whole numbers, each once")
+        faults.append(f"seeds is {seeds}; expected a list of different whole numbers")
     faults += [
-        f"{name}: budget is {own[OWN_BUDGET]!r}; expected own, for another budget than the baseline's, or no such key"
+        f"{name}: budget is {own[OWN_BUDGET]!r}; expected own, or no budget key if the budget equals the baseline's"
         for name, own in experiment.strategies.items()
         if own.get(OWN_BUDGET, "own") != "own"
     ]
     if experiment.baseline not in names:
         return [
             *faults,
-            f"the baseline {experiment.baseline!r} is none of the strategies: {', '.join(map(str, names))}",
+            f"the baseline is {experiment.baseline!r}; expected one of the strategies: {', '.join(map(str, names))}",
         ]
     if not experiment.settings(experiment.baseline).get("model_name_or_path"):
         faults.append(
-            f"the baseline {experiment.baseline!r} has no model_name_or_path; expected a checkpoint, whose scores "
-            "before any training all strategies are held against"
+            f"the baseline {experiment.baseline!r} has no model_name_or_path; expected a checkpoint, because all "
+            "strategies are compared with its scores before training"
         )
     picked = [name for name in names if _picked_by_target(experiment, experiment.settings(name))]
     if picked:
         faults.append(
-            f"{', '.join(picked)}: the best checkpoint would be picked by the target itself, {experiment.target!r}; "
-            "expected an eval_split of other speech, or load_best_model_at_end: false"
+            f"{', '.join(picked)}: the target {experiment.target!r} would select the best checkpoint, which biases its "
+            "score; expected an eval_split of other speech, or load_best_model_at_end: false"
         )
     expected = experiment.settings(experiment.baseline)
     for name in names:
@@ -188,8 +191,8 @@ def _faults(experiment: Experiment) -> list[str]:
         different = [key for key in BUDGET if settings.get(key) != expected.get(key)]
         if not experiment.has_own_budget(name):
             faults += [
-                f"{name} has another budget than {experiment.baseline}: {key} {settings.get(key)} instead of "
-                f"{expected.get(key)}; give all the same, or {name} `budget: own`, and the table says so"
+                f"{name} has another budget than {experiment.baseline}: {key} is {settings.get(key)} instead of "
+                f"{expected.get(key)}; use the same value, or give {name} `budget: own`, which the table marks"
                 for key in different
             ]
     return faults
@@ -200,29 +203,29 @@ def _picked_by_target(experiment: Experiment, settings: Mapping[str, Any]) -> bo
     return is_target and settings.get("load_best_model_at_end", True) is not False
 
 
-def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:
+def plan_runs(experiment: Experiment, folder: Path) -> list[PlannedRun]:
     """
-    Every strategy with every seed, the seeds last, so that a comparison that is stopped has all strategies.
+    Plan the runs of every strategy with every seed, and write the settings of each run into its folder.
 
-    Writes each run's settings into its folder.
+    The order is seed by seed, so that an interrupted comparison covers all strategies.
 
     Raises:
-        RecipeError: settings that recipes/finetune.py would refuse, and runs that were begun with others, of all
-            strategies at once.
+        RecipeError: recipes/finetune.py would refuse some settings, or some runs were started with other settings. The
+            faults of all strategies are reported together.
     """
-    runs: list[Run] = []
+    runs: list[PlannedRun] = []
     faults: dict[str, None] = {}
     for seed in experiment.seeds:
         for name in experiment.strategies:
             run_folder = folder / name / f"seed-{seed}"
             own = {"seed": seed, "test_split": [experiment.target, experiment.source], "output_dir": str(run_folder)}
             settings = with_seed({"eval_split": experiment.target} | experiment.settings(name) | own, seed)
-            runs.append(Run(name, seed, run_folder, settings))
+            runs.append(PlannedRun(name, seed, run_folder, settings))
     for run in runs:
         if changed := changed_since(run.folder, run.settings):
             faults[
                 f"{run.strategy}: {run.folder} holds a run with other settings: {'; '.join(changed)}. Set them as "
-                "before, remove the folder, or name another --output_dir"
+                "before, remove the folder, or choose another --output_dir"
             ] = None
             continue
         config = run.folder / CONFIG
@@ -238,7 +241,7 @@ def plan_runs(experiment: Experiment, folder: Path) -> list[Run]:
 
 
 def with_seed(value: Any, seed: int) -> Any:
-    """The value with each `{seed}` in its texts replaced."""
+    """Return the value with every `{seed}` in its texts replaced."""
     if isinstance(value, dict):
         return {key: with_seed(one, seed) for key, one in value.items()}
     if isinstance(value, list):
@@ -248,8 +251,11 @@ def with_seed(value: Any, seed: int) -> Any:
 
 def changed_since(folder: Path, settings: dict[str, Any]) -> list[str]:
     """
-    What differs from a training that `folder` holds, finished or stopped, each with both values; that the weights it
-    starts from are younger than its results is one too. Nothing where none was begun.
+    Compare the settings with those of the training in `folder`, whether finished or stopped.
+
+    Returns:
+        A text for each setting that differs, with both values, and one if the starting weights are newer than the
+        results. It is empty if no training was started.
     """
     config, results = folder / CONFIG, folder / RESULTS
     if not config.is_file() or not (results.is_file() or any(folder.glob("checkpoint-*"))):
@@ -262,5 +268,5 @@ def changed_since(folder: Path, settings: dict[str, Any]) -> list[str]:
     ]
     start = Path(settings.get("model_name_or_path") or "") / "model.safetensors"
     if start.is_file() and results.is_file() and start.stat().st_mtime > results.stat().st_mtime:
-        changed.append(f"{start} is younger than the results")
+        changed.append(f"{start} is newer than the results")
     return changed

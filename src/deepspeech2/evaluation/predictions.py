@@ -1,4 +1,4 @@
-"""A model over a split: the batches of this process, and what the model makes of each."""
+"""Run a model over a split: the batches of this process, and the outputs of the model."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def split_batches(
     trimmed: bool = False,
 ) -> Iterable[dict]:
     """
-    This process's part of a split, read and turned into features by a process of its own, beside the model.
+    Return the batches of this process's part of a split. A separate worker process reads them and computes features.
 
     Args:
         corpora, processor, batch_seconds, drops_dir, transcribed, trimmed: as for `EvaluationStream`.
@@ -43,14 +43,14 @@ def split_batches(
 
 def predict(model: nn.Module, batches: Iterable[dict], with_loss: bool = False) -> Iterator[tuple[dict, Any]]:
     """
-    Each batch with the model's output, in inference mode; one is held at a time.
+    Yield each batch with the output of the model, in inference mode, one at a time.
 
     Args:
-        model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
-        batches: as `EvaluationStream` yields them.
-        with_loss: whether the model gets the labels of a batch that has some.
+        model: a `DeepSpeech2ForCTC`. Its mode and device are not changed.
+        batches: batches of an `EvaluationStream`.
+        with_loss: whether the model gets the labels of batches that have them.
     """
-    device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has none: the CPU
+    device = next(model.parameters(), torch.empty(0)).device  # an ONNX graph has no parameters: the CPU
     for batch in batches:
         labels = batch.get("labels") if with_loss else None
         with torch.inference_mode():

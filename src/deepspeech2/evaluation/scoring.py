@@ -1,4 +1,4 @@
-"""A model over batches of speech: utterances with hypotheses, and their scores."""
+"""Score a model on batches of speech: utterances with hypotheses, and their error rates."""
 
 import json
 import logging
@@ -24,25 +24,25 @@ logger = logging.getLogger(__name__)
 
 
 class DecodesBeside(Protocol):
-    """A decoder that works while the model goes on, such as `deepspeech2.decoding.decoder.DecoderWorkers`."""
+    """A decoder that works in parallel to the model, such as `deepspeech2.decoding.decoder.DecoderWorkers`."""
 
-    waiting: int  # batches that the model may be ahead
+    waiting: int  # how many batches the model may be ahead of the decoder
 
     def submit(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> Future[list[str]]:
-        """Texts to come of logits (B, T', V) and their (B,) frames."""
+        """Start decoding logits (B, T', V) with lengths (B,) in frames. Return a future of the texts."""
 
 
 def transcribe(
     model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: DecodesBeside | None = None
 ) -> Iterator[tuple[list[Utterance], float | None]]:
     """
-    Transcription, batch by batch; nothing but the text is kept.
+    Transcribe batch by batch, and keep only the text.
 
     Args:
-        model: a `DeepSpeech2ForCTC`; its mode and device are left as they are.
-        processor: its `DeepSpeech2Processor`.
-        batches: batches as `EvaluationStream` yields them.
-        decoding: decoder workers; None: greedy decoding, in this process.
+        model: a `DeepSpeech2ForCTC`. Its mode and device are not changed.
+        processor: the `DeepSpeech2Processor` of the model.
+        batches: batches of an `EvaluationStream`.
+        decoding: decoder workers; None means greedy decoding in this process.
 
     Yields:
         The utterances of a batch and its loss (None if the batch has no labels).
@@ -70,12 +70,12 @@ def _utterances(rows: list[tuple], hypotheses: list[str]) -> list[Utterance]:
 
 
 def say_what_it_brought(before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
-    """A warning for each split on which a training made no error fewer."""
+    """Log a warning for each split that training did not improve."""
     for split, scores in after.items():
         if split in before and scores.wer >= before[split].wer:
             logger.warning(
-                "%s: WER %.2f %% before and %.2f %% after: the training brought nothing there. Keep what it started "
-                "from, or give it more speech, more steps or another learning_rate",
+                "%s: training did not improve the WER: %.2f %% before, %.2f %% after. Keep the starting model, or "
+                "train with more speech, more steps or another learning_rate",
                 split,
                 100 * before[split].wer,
                 100 * scores.wer,
@@ -86,14 +86,14 @@ def score_model(
     model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], decoding: DecodesBeside | None = None
 ) -> tuple[Scores, float]:
     """
-    Scores of a model on a split, and its speed. Every process brings its part and gets the whole.
+    Score a model on a split, and measure its speed. Every process scores its part and gets the complete result.
 
     Args:
-        model, processor, batches, decoding: as for `transcribe`; the model is put in evaluation mode and back.
+        model, processor, batches, decoding: as for `transcribe`. The model is put in evaluation mode and back.
 
     Returns:
-        The scores, also by each kept column of the corpus, and the real-time factor RTFx: seconds of audio per second
-        of wall time of the slowest process, decoding of the audio files, features, model and text included.
+        The scores, also by each kept column of the corpus, and the inverse real-time factor RTFx: seconds of audio per
+        second of wall time in the slowest process. The time includes audio decoding, features, model and text.
     """
     was_training = model.training
     model.eval()
@@ -116,16 +116,16 @@ def score_processes(
     model: nn.Module, processor: ProcessorMixin, batches: Iterable[dict], sharded: bool
 ) -> tuple[Scores, float]:
     """
-    Scores and loss of a model in training. Every process brings its part, keeps the text alone and gets the whole.
+    Score a model in training. Every process scores its part and gets the complete scores and loss.
 
     Args:
-        model, processor, batches: as for `transcribe`; the model is put in evaluation mode and back. Its buffers
-            become those of the main process: in training each process has batch-norm statistics of its own, and those
-            of the main one are saved.
-        sharded: whether the weights are spread over the processes, which then go through the model in step.
+        model, processor, batches: as for `transcribe`. The model is put in evaluation mode and back. Its buffers become
+            those of the main process: in training each process has its own batch-norm statistics, and checkpoints
+            hold those of the main process.
+        sharded: whether the weights are sharded over the processes, which must then call the model in step.
 
     Raises:
-        ValueError: sharded weights, and a process without a batch.
+        ValueError: the weights are sharded and a process has no batch.
     """
     repeated: list[dict] = []
     was_training = model.training
@@ -144,7 +144,7 @@ def score_processes(
 
 
 def _in_step(batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
-    """Sharded weights are gathered in step: a process that has run out repeats its last batch until all have."""
+    """Yield batches in step: with sharded weights, a process without batches repeats its last one until all end."""
     last = None
     iterator = iter(batches)
     while True:
@@ -156,31 +156,31 @@ def _in_step(batches: Iterable[dict], repeated: list[dict]) -> Iterator[dict]:
             repeated.append(last or {})
         last = batch or last
         if last is None:
-            raise ValueError("a process has no batch to score; use fewer processes or a larger evaluation split")
+            raise ValueError("a process has no batch to score: use fewer processes or a larger evaluation split")
         yield last
 
 
 def write_utterances(scores: Scores, path: Path) -> None:
-    """A line of JSON for each utterance: texts, rates and counts."""
+    """Write a line of JSON for each utterance: texts, rates and counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(utterance.to_dict(), ensure_ascii=False) for utterance in scores.utterances]
     write_whole(path, "\n".join(lines) + "\n")
 
 
 def read_utterances(path: Path) -> list[Utterance]:
-    """What `write_utterances` has written."""
+    """Read a file that `write_utterances` has written."""
     names = [one.name for one in fields(Utterance)]
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [Utterance(**{name: row[name] for name in names}) for row in rows]
 
 
 def utterances_name(split: str) -> str:
-    """The file of a split's utterances in a run's folder."""
+    """Return the file name for the utterances of a split."""
     return f"{split.replace('::', '-').replace('/', '-')}.jsonl"
 
 
 def _noting(batches: Iterable[dict], columns: dict[str, list[str]]) -> Iterator[dict]:
-    """The batches, whose kept columns are taken down as they pass."""
+    """Yield the batches, and collect their kept columns in `columns`."""
     for batch in batches:
         for row in batch["columns"]:
             for name, value in row.items():

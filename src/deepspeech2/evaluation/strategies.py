@@ -1,4 +1,4 @@
-"""Strategies of fine-tuning compared: the runs carried out, read back as scores, and which one to take."""
+"""Compare fine-tuning strategies: train the runs, read their scores, and recommend one."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.devices import available_cpus
-from .experiments import CONFIG, START, Experiment, Run, with_seed
+from .experiments import CONFIG, START, Experiment, PlannedRun, with_seed
 from .metrics import SeededScores, compare_over_seeds, over_seeds
 from .metrics.bootstrap import BOOTSTRAP_SAMPLES
 from .scoring import read_utterances, utterances_name
@@ -26,7 +26,15 @@ SIGNIFICANT = 0.05
 @dataclass(frozen=True)
 class Outcome:
     """
-    A strategy over all its seeds: `num_trained` parameters learnt, for `seconds` on average; `logs` are the Trainer's.
+    The result of a strategy over all its seeds.
+
+    Args:
+        name: the name of the strategy.
+        target, source: scores on the two splits.
+        num_trained: the number of trained parameters.
+        seconds: the mean training time.
+        logs: the Trainer's log of each run.
+        own_budget: whether the strategy has another budget than the baseline.
     """
 
     name: str
@@ -38,22 +46,25 @@ class Outcome:
     own_budget: bool = False
 
 
-def carry_out(runs: Sequence[Run], recipe: Path, num_workers: int) -> Iterator[tuple[Run, str]]:
+def carry_out(runs: Sequence[PlannedRun], recipe: Path, num_workers: int) -> Iterator[tuple[PlannedRun, str]]:
     """
-    Trains what is not done yet; a run that was stopped goes on from its last checkpoint.
+    Train the runs that are not finished. A stopped run resumes from its last checkpoint.
 
-    When the caller is interrupted, the runs are told to stop, each with a checkpoint, and waited for.
+    If the caller is interrupted, the runs are asked to stop, save a checkpoint each, and are waited for.
 
     Args:
-        runs: of `plan_runs`.
-        recipe: recipes/finetune.py.
-        num_workers: so many at a time, one thread each; 0: one a core.
+        runs: the runs from `plan_runs`.
+        recipe: the path of recipes/finetune.py.
+        num_workers: trainings in parallel, one thread each; 0 means one per core.
 
     Yields:
-        Each run as it ends, with the end of its log where it failed, else "".
+        Each run when it ends, with the end of its log if it failed, else "".
+
+    Raises:
+        ValueError: `num_workers` is negative.
     """
     if num_workers < 0:
-        raise ValueError(f"num_workers is {num_workers}; expected trainings at a time, or 0 for one a core")
+        raise ValueError(f"num_workers is {num_workers}; expected the number of parallel trainings, or 0: one per core")
     started: list[subprocess.Popen] = []
     with ThreadPoolExecutor(num_workers or available_cpus()) as pool:
         waiting = {pool.submit(_train, run, recipe, started): run for run in runs if not run.done}
@@ -67,7 +78,7 @@ def carry_out(runs: Sequence[Run], recipe: Path, num_workers: int) -> Iterator[t
             raise
 
 
-def _train(run: Run, recipe: Path, started: list[subprocess.Popen]) -> str:
+def _train(run: PlannedRun, recipe: Path, started: list[subprocess.Popen]) -> str:
     log = run.folder / LOG
     command = [sys.executable, str(recipe), str(run.folder / CONFIG)]
     with log.open("a", encoding="utf-8") as file:
@@ -75,38 +86,38 @@ def _train(run: Run, recipe: Path, started: list[subprocess.Popen]) -> str:
         started.append(process)
         status = process.wait()
     if status == 0:
-        for checkpoint in run.folder.glob("checkpoint-*"):  # of the 0.2 GB of a run of the starter all but 0.02
+        for checkpoint in run.folder.glob("checkpoint-*"):  # 0.18 of the 0.2 GB of a run of the starter
             shutil.rmtree(checkpoint)
         return ""
     lines = log.read_text(encoding="utf-8").splitlines()[-NUM_LOG_LINES:]
-    return "\n".join([f"status {status}; the end of {log}:", *lines])
+    return "\n".join([f"exit status {status}; the end of {log}:", *lines])
 
 
 def time_left_s(trained: int, left: int, started: float) -> float:
-    """By the mean of what was trained since `started` (`time.monotonic`)."""
+    """Estimate the remaining seconds from the mean time of the runs since `started` (`time.monotonic`)."""
     return (time.monotonic() - started) / trained * left
 
 
-def collect(experiment: Experiment, runs: Iterable[Run]) -> dict[str, Outcome]:
+def collect(experiment: Experiment, runs: Iterable[PlannedRun]) -> dict[str, Outcome]:
     """
-    The model before any training, then the strategies all of whose runs are done.
+    Return the model before training, then every strategy whose runs are all finished.
 
     Raises:
-        ValueError: the baseline's are not.
+        ValueError: the runs of the baseline are not all finished.
     """
-    by_name: dict[str, list[Run]] = {}
+    by_name: dict[str, list[PlannedRun]] = {}
     for run in runs:
         by_name.setdefault(run.strategy, []).append(run)
     done = {name: own for name, own in by_name.items() if all(run.done for run in own)}
     if experiment.baseline not in done:
         raise ValueError(
-            f"the baseline {experiment.baseline} has not been run with every seed: nothing to compare with"
+            f"the baseline {experiment.baseline} is not trained with every seed, so there is nothing to compare with"
         )
     outcomes = {START: _outcome(START, experiment, done[experiment.baseline], "scores-before")}
     return outcomes | {name: _outcome(name, experiment, own, "scores-after") for name, own in done.items()}
 
 
-def _outcome(name: str, experiment: Experiment, runs: Sequence[Run], stage: str) -> Outcome:
+def _outcome(name: str, experiment: Experiment, runs: Sequence[PlannedRun], stage: str) -> Outcome:
     target, source = (
         over_seeds(
             {
@@ -134,12 +145,15 @@ def _outcome(name: str, experiment: Experiment, runs: Sequence[Run], stage: str)
 
 def recommend(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> tuple[str, str]:
     """
-    The strategy to take, and why.
+    Recommend a strategy, and give the reason.
 
-    Of those that cost the source at most `max_source_loss` points, the lowest target WER; those that are not
-    significantly worse (paired, `compare_over_seeds`, p below 0.05 by the number of those strategies, for the best of
-    many is the best by luck too: Bonferroni) share the place: the one with the fewest trained parameters has it. A
-    strategy with a budget of its own is not taken.
+    Candidates are the strategies that raise the source WER by at most `max_source_loss` points and have the budget of
+    the baseline. The best one has the lowest target WER. Of all candidates that are not significantly worse than the
+    best, the one with the fewest trained parameters is recommended. The test is paired (`compare_over_seeds`), with p
+    below 0.05 divided by the number of candidates (Bonferroni), because the best of many is partly the best by luck.
+
+    Returns:
+        The name of the strategy, and the reason as sentences.
     """
     start = outcomes[START]
     strategies = [one for name, one in outcomes.items() if name != START and not experiment.has_own_budget(name)]
@@ -148,19 +162,19 @@ def recommend(experiment: Experiment, outcomes: Mapping[str, Outcome]) -> tuple[
     level = [one for one in [*kept, start] if one is best or not _worse(best.target, one.target, len(kept))]
     chosen = min(level, key=lambda one: (one.num_trained, one.target.wer))
     reason = (
-        f"{len(kept)} of {len(strategies)} strategies cost the source no more than {experiment.max_source_loss:g} "
-        "points of WER"
+        f"{len(kept)} of {len(strategies)} strategies raise the source WER by at most {experiment.max_source_loss:g} "
+        "points"
     )
     if best is start:
-        return chosen.name, f"{reason}; none of them has a target WER below the start's, {_percent(best)}."
-    reason += f". Of these {best.name} has the lowest target WER, {_percent(best)}"
+        return chosen.name, f"{reason}. None of them has a lower target WER than the start, {_percent(best)}."
+    reason += f". Of these, {best.name} has the lowest target WER, {_percent(best)}"
     if chosen is start:
-        return chosen.name, f"{reason}, which is not significantly below the start's, {_percent(start)}."
+        return chosen.name, f"{reason}. This is not significantly lower than that of the start, {_percent(start)}."
     if chosen is not best:
-        reason += f"; {chosen.name}, {_percent(chosen)}, is not significantly worse and trains fewer parameters"
+        reason += f". {chosen.name}, {_percent(chosen)}, is not significantly worse and trains fewer parameters"
     return (
         chosen.name,
-        f"{reason}. It changes the source by {100 * (chosen.source.wer - start.source.wer):+.1f} points.",
+        f"{reason}. It changes the source WER by {100 * (chosen.source.wer - start.source.wer):+.1f} points.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the Trainer does beside its steps: the progress bar, true epochs, the watch for blanks, the average."""
+"""Callbacks of the Trainer: progress bar, true epochs, the check for blank output, averaging, skipped steps."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ from ..system.files import write_whole
 
 logger = logging.getLogger(__name__)
 
-EARLY_SHARE = 0.3  # of the training, in which nothing but blanks is usual
+EARLY_SHARE = 0.3  # up to this share of the training, output of only blanks is normal
 FILE_NAME = "skipped_steps.jsonl"
 NUM_SHOWN = 8
 
 
 class CTCProgress(ProgressCallback):
-    """The progress bar, with loss, WER and audio seconds per second beside it."""
+    """The progress bar, with loss, WER and seconds of audio per second."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class CTCProgress(ProgressCallback):
 
 
 class EpochClock(TrainerCallback):
-    """True epochs in the log: Trainer itself sees one endless epoch."""
+    """Log true epochs, because Trainer itself sees one endless epoch."""
 
     def __init__(self, steps_per_epoch: float):
         self.steps_per_epoch = steps_per_epoch
@@ -51,14 +51,14 @@ class EpochClock(TrainerCallback):
 
 
 class LogAtCheckpoint(TrainerCallback):
-    """A logged loss is a mean since the last log, which a checkpoint does not hold: it ends with each of them."""
+    """Log at each checkpoint. A logged loss is a mean since the last log, and a checkpoint does not store that mean."""
 
     def on_step_end(self, args, state, control, **kwargs):
         control.should_log |= control.should_save
 
 
 class DropReport(TrainerCallback):
-    """Says what training leaves out: the first drops at the next line of the log, more of them at each evaluation."""
+    """Report dropped utterances: the first ones at the next log line, further ones at each evaluation."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -66,7 +66,7 @@ class DropReport(TrainerCallback):
         self.dropped = bool(stream.drop_counts())
 
     def on_log(self, args, state, control, **kwargs):
-        if not self.dropped:  # the records are short as long as nothing was said
+        if not self.dropped:  # reading the records is cheap until the first report
             self._say(state)
 
     def on_evaluate(self, args, state, control, **kwargs):
@@ -79,7 +79,7 @@ class DropReport(TrainerCallback):
 
 
 class BlankWatch(TrainerCallback):
-    """Says when a model writes nothing but blanks: why that is usual early in a training, what to do about it late."""
+    """Report when a model predicts only blanks. Early in training this is normal. Later the message says what to do."""
 
     def __init__(self) -> None:
         self.wrote = False
@@ -92,28 +92,29 @@ class BlankWatch(TrainerCallback):
             self.wrote = True
         elif self.wrote:
             logger.warning(
-                "step %d: the model wrote letters before and now nothing but blanks: the training has diverged. Go "
-                "back to an earlier checkpoint, with a learning_rate of a third and max_grad_norm 1",
+                "step %d: the model predicted letters before and now predicts only blanks: the training has diverged. "
+                "Go back to an earlier checkpoint, with a third of the learning_rate and max_grad_norm 1",
                 state.global_step,
             )
         elif state.global_step <= EARLY_SHARE * state.max_steps:
             logger.info(
-                "step %d: nothing but blanks yet, which is usual: most frames of speech are blank to CTC, so that "
-                "this is learned first; letters come when the loss falls well below 3",
+                "step %d: the model predicts only blanks so far, which is normal. To CTC most frames are blank, so "
+                "the model learns this first. Letters appear when the loss falls well below 3",
                 state.global_step,
             )
         else:
             logger.warning(
-                "step %d of %d: still nothing but blanks, which is late. Usual causes: a learning_rate that is too "
-                "high (try a third) or too low, too few steps or too little speech for random weights (start from a "
-                "checkpoint: --model_name_or_path), transcripts of other recordings (recipes/check_data.py)",
+                "step %d of %d: the model still predicts only blanks, which is late. Usual causes: a learning_rate "
+                "that is too high (try a third) or too low; too few steps or too little speech for random weights "
+                "(start from a checkpoint: --model_name_or_path); transcripts that belong to other recordings (run "
+                "recipes/check_data.py)",
                 state.global_step,
                 state.max_steps,
             )
 
 
 class WeightAveraging(TrainerCallback):
-    """Takes the weights into the average after each optimizer step."""
+    """Update the average of the weights after each optimizer step."""
 
     def __init__(self, average: AveragedModel, model: torch.nn.Module):
         self.average = average
@@ -125,7 +126,7 @@ class WeightAveraging(TrainerCallback):
 
 @contextmanager
 def holding_average(model: torch.nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """A model with the averaged weights inside, if there is an average, and its own outside."""
+    """Give the model the averaged weights inside the context, if there is an average, and restore its own after it."""
     if average is None or not average.n_averaged:
         yield
         return
@@ -138,7 +139,7 @@ def holding_average(model: torch.nn.Module, average: AveragedModel | None) -> It
 
 
 def ramped_average(decay: float):
-    """Exponential average whose decay grows to `decay`, so that the first, random weights are soon forgotten."""
+    """Return an exponential average whose decay grows to `decay`, so that the first, random weights fade quickly."""
 
     @torch.no_grad()
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
@@ -155,13 +156,14 @@ def ramped_average(decay: float):
 
 class SkippedSteps:
     """
-    The record of the optimizer steps that were left out, their gradient being infinite or no number: a line of JSON
-    for each, with the ids of its batches.
+    The record of optimizer steps that were skipped because of a non-finite gradient.
+
+    Each is a line of JSON with the ids of its utterances.
 
     Args:
-        folder: of the run.
-        most_in_a_row: with more, the training stops.
-        writes: whether this process keeps the record; the others only read it.
+        folder: the folder of the run.
+        most_in_a_row: the training stops after more skipped steps in a row.
+        writes: whether this process writes the record. The others only read it.
     """
 
     def __init__(self, folder: Path, most_in_a_row: int, writes: bool):
@@ -169,10 +171,10 @@ class SkippedSteps:
         self.steps: list[int] = []
 
     def begin(self, step: int) -> None:
-        """A training starts, or goes on after `step`: what an earlier sitting recorded beyond it will come again."""
+        """Start the record, or resume it after `step`: later entries are removed, because those steps run again."""
         lines = []
         if self.path.is_file():
-            # What stands behind the last line feed was not written whole; splitlines would split ids, too.
+            # Text after the last line feed is an incomplete line. splitlines could also split inside an id.
             lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]
             lines = [line for line in lines if json.loads(line)["step"] <= step]
             if self.writes:
@@ -181,8 +183,10 @@ class SkippedSteps:
 
     def add(self, step: int, ids: Sequence[str]) -> None:
         """
+        Record a skipped step.
+
         Raises:
-            ValueError: too many in a row, with what to try.
+            ValueError: more than `most_in_a_row` steps in a row were skipped.
         """
         self.steps.append(step)
         if self.writes:
@@ -190,18 +194,18 @@ class SkippedSteps:
                 file.write(json.dumps({"step": step, "ids": list(ids)}, ensure_ascii=False) + "\n")
         shown = ", ".join(ids[:NUM_SHOWN]) + (f" and {len(ids) - NUM_SHOWN} more" if len(ids) > NUM_SHOWN else "")
         logger.warning(
-            "step %d left out: its gradient is not finite; it was that of %s (%s lists all)", step, shown, self.path
+            "step %d skipped: non-finite gradient from the utterances %s (%s lists all)", step, shown, self.path
         )
         if self.in_a_row() > self.most_in_a_row:
             raise ValueError(
-                f"the gradients of {self.in_a_row()} steps in a row were not finite, up to step {step}, more than "
+                f"{self.in_a_row()} steps in a row, up to step {step}, had a non-finite gradient, more than "
                 f"max_skipped_steps {self.most_in_a_row}: the training has diverged, or the numbers overflow. "
-                "Try a learning_rate of a third, a longer warmup_steps, max_grad_norm 1, bf16 or neither instead of "
-                f"fp16; recipes/check_data.py looks at the recordings. {self.path} lists the utterances"
+                "Try a third of the learning_rate, more warmup_steps, max_grad_norm 1, or bf16 or float32 instead of "
+                f"fp16. recipes/check_data.py checks the recordings, and {self.path} lists the utterances"
             )
 
     def in_a_row(self) -> int:
-        """How many of the last steps were left out without one between them."""
+        """Return how many consecutive steps were skipped, up to the last skipped one."""
         count = 1
         while count < len(self.steps) and self.steps[-count - 1] == self.steps[-1] - count:
             count += 1
@@ -209,13 +213,13 @@ class SkippedSteps:
 
 
 def skipped_steps(folder: Path) -> int:
-    """How many steps the run in a folder has left out."""
+    """Return how many steps the run in a folder has skipped."""
     path = folder / FILE_NAME
     return path.read_text(encoding="utf-8").count("\n") if path.is_file() else 0
 
 
 class Buffers:
-    """The running statistics of a model, which a forward pass with infinite values would spoil for ever."""
+    """A copy of a model's running statistics, which one forward pass with infinite values would ruin for good."""
 
     def __init__(self, model: nn.Module):
         self._kept = [(buffer, buffer.clone()) for buffer in model.buffers()]

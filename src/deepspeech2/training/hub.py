@@ -1,4 +1,4 @@
-"""The way to the Hub: the finished model with its code, card, report and curves, in one commit."""
+"""Push a run to the Hub: the model with its code, card, report and training curves, in one commit."""
 
 import logging
 import shlex
@@ -23,11 +23,11 @@ LEFT_BEHIND = (
     "checkpoint-*/**", "unfinished/**", "from-random-weights/**", "check/**", "push-*/**", "drops/**", "scores-*/**",
     "skipped_steps.jsonl", "training_args.bin", "*.log", ".lock",
 )  # fmt: skip
-CARD_FAULTS = (ValueError, YAMLError)  # the Hub's answer to metadata that is wrong; metadata that is no YAML
+CARD_FAULTS = (ValueError, YAMLError)  # metadata that the Hub refuses; metadata that is not YAML
 
 
 def without_token(text: str, token: str | None) -> str:
-    """For cards and reports, which are for everybody."""
+    """Return the text with the token masked, because cards and reports are public."""
     return text.replace(token, "<token>") if token else text
 
 
@@ -40,30 +40,32 @@ def open_repository(
     private: bool | None = None,
 ) -> str:
     """
-    Makes sure, before anything is trained, that there is a repository to push to, that the token may write there, and
-    that the Hub takes the card's metadata.
+    Check before training that the push will work.
+
+    The repository is created if it does not exist, the token must be allowed to write to it, and the Hub must accept
+    the metadata of the model card.
 
     Args:
-        metadata: of the model card.
+        metadata: the metadata of the model card.
         folder, repo_id, token, private: as for `push_run`.
 
     Returns:
-        The repository's full id.
+        The full id of the repository.
 
     Raises:
-        ConnectionError: the push would fail, with what to do about it.
+        ConnectionError: the push would fail. The message says what to do.
     """
     if token:
         logger.warning(
-            "hub_token stands in the command or the configuration, where others may read it, and accelerate prints the "
-            "command of a run that fails: HF_TOKEN or `hf auth login` keep it out of both"
+            "hub_token is set in the command or the configuration, where others may read it. accelerate also prints "
+            "the command of a run that fails. Use HF_TOKEN or `hf auth login` instead"
         )
     api = HfApi(token=token)
     card = ModelCard(f"---\n{metadata.to_yaml()}\n---\n")
 
     def open_and_check() -> str:
         opened = api.create_repo(repo_id or folder.name, private=private, exist_ok=True).repo_id
-        api.auth_check(opened, write=True)  # a repository that is there opens for a token that may only read, too
+        api.auth_check(opened, write=True)  # create_repo accepts a read-only token if the repository exists
         card.validate(repo_type="model")
         return opened
 
@@ -72,19 +74,19 @@ def open_repository(
     except FAILURES as error:
         raise ConnectionError(
             f"--push_to_hub cannot open the repository {repo_id or folder.name}: {error}{advice(error)}\n"
-            "Nothing was trained. Without --push_to_hub the training starts, and `hf upload` pushes it later"
+            "No training was started. To train anyway, leave out --push_to_hub and push later with `hf upload`"
         ) from error
 
 
 def prepare_push(recipe: Recipe) -> list[TrainerCallback]:
     """
-    Opens the repository of a run that is to be pushed, and writes its full id into the recipe; by the main process.
+    Open the repository of a run with `push_to_hub`, and write its full id into the recipe. Only the main process does.
 
     Returns:
-        The callbacks that push along the way, where the recipe asks for that.
+        The callbacks that push checkpoints during training, if the recipe asks for them.
 
     Raises:
-        ConnectionError: as of `open_repository`.
+        ConnectionError: `open_repository` failed.
     """
     training, model = recipe.training, recipe.model
     if not training.push_to_hub or training.process_index:
@@ -104,8 +106,10 @@ def prepare_push(recipe: Recipe) -> list[TrainerCallback]:
 
 class PushCheckpoints(TrainerCallback):
     """
-    Uploads the model of each checkpoint, one after the other, while training goes on; it waits for them at its end
-    alone. Where two are on their way, a third is left out. A failed upload is logged, the next one tried.
+    Upload the model of each checkpoint, one after the other, while training continues.
+
+    Training waits for the uploads only at its end. While two uploads are pending, a new checkpoint is not uploaded. A
+    failed upload is logged, and the next one is tried.
     """
 
     def __init__(self, repo_id: str, *, token: str | None = None):
@@ -120,13 +124,13 @@ class PushCheckpoints(TrainerCallback):
             self._finish()
         if len(self.uploads) > 1:
             logger.warning(
-                "two checkpoints are still on their way to %s: checkpoint-%d is not pushed",
+                "two checkpoints are still uploading to %s, so checkpoint-%d is not pushed",
                 self.repo_id,
                 state.global_step,
             )
             return
         output_dir = Path(args.output_dir or ".")
-        # A copy: the checkpoint itself may be removed for a newer one before it is uploaded.
+        # Upload a copy, because the checkpoint itself may be rotated out before the upload ends.
         copied = Path(tempfile.mkdtemp(prefix="push-", dir=output_dir))
         for pattern in CHECKPOINT_FILES:
             for file in (output_dir / f"checkpoint-{state.global_step}").glob(pattern):
@@ -147,33 +151,33 @@ class PushCheckpoints(TrainerCallback):
             self._finish()
 
     def _finish(self) -> None:
-        """The result of the upload that began first, which is waited for."""
+        """Wait for the oldest upload, and log its failure."""
         upload, copied = self.uploads.pop(0)
         try:
             upload.result()
         except FAILURES as error:
-            logger.warning("a checkpoint could not be pushed to %s, training goes on: %s", self.repo_id, error)
+            logger.warning("a checkpoint could not be pushed to %s, and training continues: %s", self.repo_id, error)
         shutil.rmtree(copied, ignore_errors=True)
 
 
 def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:
     """
-    Uploads a run's folder: weights, processor, code, model card, results, report, TensorBoard logs.
+    Upload the folder of a run: weights, processor, code, model card, results, report, TensorBoard logs.
 
-    All goes in one commit: main holds what it held before, or everything. A card that the Hub refuses stays behind,
-    with a warning; the rest goes.
+    Everything is one commit, so the main branch never holds half of it. If the Hub refuses the card, the rest is pushed
+    without it, with a warning.
 
     Args:
-        folder: of the model.
-        repo_id: `user/name`, or a name in the token's own account; None: the folder's name.
-        token: None: that of `hf auth login` or HF_TOKEN.
-        private: None: the account's default.
+        folder: the folder of the model.
+        repo_id: `user/name`, or a name in the account of the token; None uses the name of the folder.
+        token: None uses the token of `hf auth login` or HF_TOKEN.
+        private: None uses the default of the account.
 
     Returns:
-        Address of the commit.
+        The URL of the commit.
 
     Raises:
-        ConnectionError: the upload failed. The model lies complete in `folder`; the message holds the command that
+        ConnectionError: the upload failed. The complete model is in `folder`, and the message gives the command that
             uploads it later.
     """
     api = HfApi(token=token)
@@ -197,14 +201,14 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
         visibility = ["--private"] if private else []
         raise ConnectionError(
             f"the push of {folder} to {name} failed: {error}\n"
-            f"Nothing is lost: the model lies complete in {folder}. Once the cause is mended, upload it with\n"
+            f"Nothing is lost: the complete model is in {folder}. After you fix the cause, upload it with\n"
             f"  {shlex.join(['hf', 'upload', name, str(folder), '.', *excluded, *visibility])}"
         ) from error
     logger.info("pushed to %s", commit.commit_url)
     if fault:
         logger.warning(
-            "the model is pushed, but without its card, which the Hub does not take: %s\n"
-            "Mend what stands between the lines --- of %s, then: %s",
+            "the model was pushed without its card, because the Hub refused the card: %s\n"
+            "Fix the metadata between the --- lines of %s, then run: %s",
             " ".join(str(fault).split()),
             folder / "README.md",
             shlex.join(["hf", "upload", name, str(folder / "README.md"), "README.md"]),
@@ -213,7 +217,7 @@ def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, pri
 
 
 def _fault_of_card(path: Path) -> Exception | None:
-    """What keeps a card from being pushed: one of CARD_FAULTS, or a failure of the check itself; None: nothing."""
+    """Return why a card cannot be pushed: one of CARD_FAULTS, or a failure of the check itself. None if it can."""
     if not path.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a training reads, for how long, and what of the model learns: everything is opened before the first step."""
+"""Plan a training: its data, its length, and which weights it trains. Everything is opened before the first step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from .start import Run
 @dataclass(frozen=True)
 class Plan:
     """
-    What a training reads, and what of the model learns.
+    The data of a training, and the weights that it trains.
 
     Args:
-        stream: of the training speech.
-        batches: what each step learns from: `stream`, or pairs of it and of the unlabelled speech.
-        steps_per_epoch: optimizer steps; None where a corpus does not tell its length.
-        adaptation: what of the model learns.
+        stream: the training speech.
+        batches: the input of the training steps: `stream`, or pairs of training and unlabelled batches.
+        steps_per_epoch: optimizer steps in an epoch; None if the length of a corpus is not known.
+        adaptation: the choice of trained weights.
     """
 
     stream: SpeechStream
@@ -40,11 +40,11 @@ class Plan:
 
 def plan_training(run: Run) -> Plan:
     """
-    Opens the streams and turns epochs into steps, in the recipe's `training`; what cannot be trained so is found here.
+    Open the streams, and convert epochs to steps in the recipe's `training`. This finds invalid plans early.
 
     Raises:
-        ValueError: epochs of a corpus of unknown length, a stream that cannot be read as asked for, or parts of the
-            model that there are not.
+        ValueError: the recipe gives epochs but a corpus has no known length, the stream cannot be read as configured,
+            or the recipe names parts that the model does not have.
     """
     recipe, training = run.recipe, run.recipe.training
     batches_per_epoch = estimate_epoch(run.speech.trained_on, recipe.data, training)
@@ -59,8 +59,10 @@ def plan_training(run: Run) -> Plan:
 
 def build_train_stream(run: Run, *, transcribed: bool = True, augmented: bool = True) -> SpeechStream:
     """
-    The endless stream of this process: of the training speech, or, not `transcribed`, of the unlabelled speech, whose
-    record of drops lies apart.
+    Return the endless stream of this process.
+
+    It reads the training speech. With `transcribed=False` it reads the unlabelled speech, and records dropped
+    utterances in a folder of its own.
     """
     recipe, extractor = run.recipe, run.processor.feature_extractor
     data, training = recipe.data, recipe.training
@@ -89,7 +91,7 @@ def build_train_stream(run: Run, *, transcribed: bool = True, augmented: bool = 
 
 
 def _output_frames(extractor: DeepSpeech2FeatureExtractor, config: DeepSpeech2Config, num_samples: int) -> int:
-    """What CTC has to spell a clip of `num_samples` samples with."""
+    """Return how many output frames CTC has for a clip of `num_samples` samples."""
     return config.lengths_after_each_conv(extractor.get_num_frames(num_samples))[-1]
 
 
@@ -99,7 +101,7 @@ def build_eval_stream(
     data: DataArguments,
     training: RecipeTrainingArguments,
 ) -> EvaluationStream:
-    """One pass over a split: this process's part of it."""
+    """Return one pass over this process's part of a split."""
     return EvaluationStream(
         corpora,
         processor,
@@ -111,29 +113,29 @@ def build_eval_stream(
 
 
 def estimate_epoch(corpora: Sequence[Corpus], data: DataArguments, training: RecipeTrainingArguments) -> float | None:
-    """Batches of one pass over the training corpora, all processes together; None if their size is not known."""
+    """Return the batches of one epoch over all processes, or None if the size of a corpus is not known."""
     return estimate_batches_per_epoch(corpora, _batching(data, training), data.min_duration_s, data.max_duration_s)
 
 
 def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | None) -> None:
     """
-    Turns epochs into steps, in place: a stream has no end that Trainer could see.
+    Convert epochs to steps, in place, because Trainer cannot see the length of an endless stream.
 
     Args:
         args: its max_steps, eval and save strategies are rewritten.
-        batches_per_epoch: of all processes together; an estimate; None if the corpus does not tell its length.
+        batches_per_epoch: an estimate over all processes; None if the length of the corpus is not known.
 
     Raises:
-        ValueError: epochs are asked for and the corpus does not tell its length.
+        ValueError: the arguments need the length of an epoch, and it is not known.
     """
     by_epoch = IntervalStrategy.EPOCH in (args.eval_strategy, args.save_strategy)
     if not (args.max_steps <= 0 or by_epoch or args.learning_anneal):
         return
     if batches_per_epoch is None:
         raise ValueError(
-            "the corpus does not tell how many utterances it has, so an epoch has no known length; give max_steps, "
-            "eval_strategy and save_strategy 'steps' with eval_steps and save_steps, and lr_scheduler_type instead of "
-            "learning_anneal"
+            "the number of utterances in the corpus is not known, so an epoch has no known length. Set max_steps, set "
+            "eval_strategy and save_strategy to 'steps' with eval_steps and save_steps, and use lr_scheduler_type "
+            "instead of learning_anneal"
         )
     steps_per_epoch = max(1, round(batches_per_epoch / (args.gradient_accumulation_steps * args.world_size)))
     if args.max_steps <= 0:
@@ -145,7 +147,7 @@ def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | Non
 
 
 def _batching(data: DataArguments, training: RecipeTrainingArguments) -> Batching:
-    """Of training, and this process's part."""
+    """Return the batching of training, for this process."""
     readers = training.world_size * max(1, training.dataloader_num_workers)
     return Batching(
         **_batch_limit(data, training),

@@ -1,4 +1,4 @@
-"""What a finished run leaves to read: results as JSON, the HTML report, the model card, the table."""
+"""Write the results of a finished run: JSON, the HTML report, the model card, the table."""
 
 import json
 import shlex
@@ -26,17 +26,17 @@ Results = dict[str, dict[str, Scores]]
 
 def write_up(run: Run, results: Results, command: Sequence[str], more_facts: Mapping[str, str]) -> None:
     """
-    Leaves the results as JSON, an HTML report and the model card in `output_dir`, and prints the table.
+    Write the results as JSON, an HTML report and the model card into `output_dir`, and print the table.
 
     Args:
-        run: with the model as it was saved.
-        results: by stage ("before fine-tuning", ...), then by split.
-        command: the script and its arguments; how it was launched is found out.
+        run: the run, with the model as it was saved.
+        results: scores by stage ("before fine-tuning", ...), then by split.
+        command: the script and its arguments. The launcher is detected.
         more_facts: name -> text, for the report and the card.
     """
     recipe, folder = run.recipe, run.recipe.training.folder
     state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    noted = folder / "run.json"  # of the training, not of a later repetition that only scores
+    noted = folder / "run.json"  # written by the training, and kept when a later command only scores
     if noted.is_file():
         facts = json.loads(noted.read_text(encoding="utf-8"))
     else:
@@ -46,7 +46,7 @@ def write_up(run: Run, results: Results, command: Sequence[str], more_facts: Map
     write_whole(folder / "results.json", json.dumps({"results": stages, "run": facts}, indent=2, ensure_ascii=False))
     report = write_run_report(
         folder / "report",
-        title=f"{folder.name}: a DeepSpeech2 run",
+        title=f"{folder.name}: DeepSpeech2 training report",
         command=facts["command"],
         log_history=state["log_history"],
         results=results,
@@ -72,20 +72,22 @@ def write_up(run: Run, results: Results, command: Sequence[str], more_facts: Map
 
 
 def _limits(recipe: Recipe, scored: Container[str]) -> list[str]:
-    """For the card: what the rates do not tell."""
+    """Return the limits that the model card lists."""
     limits = [
-        "Greedy decoding without a language model; the text has no punctuation and one case.",
-        "Rates hold for speech like that of the splits above. Other microphones, accents, languages, overlapping "
-        "speakers and long recordings were not measured.",
+        "The scores use greedy decoding without a language model. The transcripts have no punctuation and one case.",
+        "The error rates hold for speech like that of the splits above. Other microphones, accents, languages, "
+        "overlapping speakers and long recordings were not measured.",
     ]
     eval_split = recipe.data.eval_split
     if recipe.training.load_best_model_at_end and eval_split in scored:
-        limits.append(f"{eval_split} also picked the checkpoint: its rate is lower than new speech would give.")
+        limits.append(
+            f"{eval_split} also selected the checkpoint, so its error rate is lower than that of new speech would be."
+        )
     return limits + ([recipe.model.credit] if recipe.model.credit else [])
 
 
 def _evaluated(corpora: Sequence[Corpus]) -> EvaluatedSplit:
-    """What a split was read from; a held-out part may be of several datasets."""
+    """Return the datasets of a split. A held-out split may come from several."""
     datasets = list(dict.fromkeys(corpus.dataset for corpus in corpora))
     dataset = datasets[0] if len(datasets) == 1 else " and ".join(Path(name).name for name in datasets)
     split = "+".join(dict.fromkeys(corpus.split for corpus in corpora))
@@ -95,7 +97,7 @@ def _evaluated(corpora: Sequence[Corpus]) -> EvaluatedSplit:
 def _facts(
     command: Sequence[str], model: DeepSpeech2ForCTC, training: RecipeTrainingArguments, state: dict
 ) -> dict[str, str]:
-    """What a reader needs to judge and repeat the run."""
+    """Return the facts that a reader needs to judge and repeat the run."""
     seconds = max(line["elapsed_s"] for line in state["log_history"])
     skipped = skipped_steps(training.folder)
     kept = state["best_global_step"] if training.load_best_model_at_end else None
@@ -104,9 +106,9 @@ def _facts(
         "commit": _commit(),
         "parameters": f"{model.num_parameters():,}",
         "optimizer steps": f"{state['global_step']:,} of {state['max_steps']:,}",
-        **({"steps left out": f"{skipped:,}, without a finite gradient"} if skipped else {}),
+        **({"steps left out": f"{skipped:,}, with a non-finite gradient"} if skipped else {}),
         **({"kept": f"step {kept:,}, lowest WER"} if kept else {}),
-        "training time": f"{seconds / 60:.1f} min, evaluations included",
+        "training time": f"{seconds / 60:.1f} min, including evaluations",
         "hardware": f"{training.world_size} process(es) on {describe_device(training.device)}",
         "seed": str(training.seed),
         "torch": torch.__version__,
@@ -114,12 +116,12 @@ def _facts(
 
 
 def _commit() -> str:
-    """Of this file's checkout; a package that was installed into somebody's repository has none."""
+    """Return the commit of this file's checkout. A package installed inside another repository has none."""
     try:
         tracked = _git("ls-files", Path(__file__).name)
         return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") if tracked else "no git checkout"
     except FileNotFoundError:
-        return "not known: git is not installed"
+        return "unknown: git is not installed"
 
 
 def _git(*words: str) -> str:

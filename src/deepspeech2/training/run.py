@@ -1,4 +1,4 @@
-"""A run around its training: process set-up, training or resuming, scores on the splits."""
+"""A run: set up the process, train or resume, and score the splits."""
 
 import copy
 import json
@@ -42,13 +42,14 @@ from .trainer import CTCTrainer
 logger = logging.getLogger(__name__)
 
 NORM_BATCHES = 200
-# Where a run may go on with other values: they change neither its samples nor its weights...
+# A resumed run may have other values of these: they change neither its samples nor its weights...
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
     "language", "license", "test_split", "push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo",
     "save_total_limit", "ddp_backend", "ddp_timeout", "max_dropped_share", "max_skipped_steps", "check_utterances",
 }  # fmt: skip
-# ... or the order and the number of its samples in a step, as other machines want it; the trainer says what that does.
+# ... and of these, because other machines need it: they change the order and number of samples in a step. The trainer
+# logs what that means.
 MAY_CHANGE_ORDER = {
     "batch_seconds", "per_device_train_batch_size", "gradient_accumulation_steps", "dataloader_num_workers",
     "num_readers", "window_size",
@@ -57,10 +58,10 @@ MAY_CHANGE_ORDER = {
 
 def set_up_training(training: RecipeTrainingArguments) -> None:
     """
-    Set up the log, the CPU threads and the seeds of this process of a training run.
+    Set the threads, seeds and log of this process.
 
     Raises:
-        ValueError: another number of processes runs than was asked for.
+        ValueError: the number of processes is not the one that was asked for.
     """
     set_up_log(logging.INFO if training.process_index == 0 else logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded and saved
@@ -70,17 +71,17 @@ def set_up_training(training: RecipeTrainingArguments) -> None:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != training.world_size:
         raise ValueError(
-            f"{launched} processes were launched, but each would train alone; on CPUs add --use_cpu true, which makes "
-            "them one run over gloo"
+            f"{launched} processes were launched, but each of them would train a separate model. On CPUs add "
+            "--use_cpu true, which joins them into one run over gloo"
         )
     asked = training.num_processes or asked_processes(started_by)
     if asked and training.world_size != asked:
         raise ValueError(
-            f"num_processes is {asked}, but {training.world_size} run; launch with accelerate launch --config_file "
-            "accelerate_configs/... of that many (on CPUs cpu_ddp.yaml with --use_cpu true: without a configuration, "
-            "or with a MULTI_CPU one, accelerate silently starts one process)"
+            f"num_processes is {asked}, but {training.world_size} process(es) run. Use accelerate launch --config_file "
+            "accelerate_configs/... with that number (on CPUs cpu_ddp.yaml and --use_cpu true: without a "
+            "configuration, or with a MULTI_CPU one, accelerate silently starts one process)"
         )
-    # Trainer would wrap the model in DataParallel for the other GPUs of one process.
+    # If one process sees several GPUs, Trainer would wrap the model in DataParallel.
     training._n_gpu = min(training.n_gpu, 1)
     threads = set_up_cpu(training.cpu_threads, training.dataloader_num_workers)
     set_seed(training.seed)
@@ -91,11 +92,11 @@ def set_up_training(training: RecipeTrainingArguments) -> None:
 
 def hold_to_recipe(recipe: Recipe) -> None:
     """
-    Notes the settings of a new run, by the main process; refuses to go on with an old one under others.
+    Record the settings of a new run in the main process, or refuse to resume a run with other settings.
 
     Raises:
-        ValueError: the folder holds a run with other settings, each named with both values, or one that is still going
-            on; or the processes do not see one and the same folder.
+        ValueError: the folder holds a run with other settings (the message names each with both values) or a run that
+            is still active, or the processes do not see the same folder.
     """
     output_dir = recipe.training.folder
     path = output_dir / "recipe.json"
@@ -108,13 +109,13 @@ def hold_to_recipe(recipe: Recipe) -> None:
         if any(one != seen[0] for one in seen):
             ranks = ", ".join(str(rank) for rank, one in enumerate(seen) if one != seen[0])
             raise ValueError(
-                f"process(es) {ranks} find another content in {output_dir.absolute()} than process 0: the output_dir "
-                "of a run on several machines must lie on a file system that they share"
+                f"process(es) {ranks} see other files in {output_dir.absolute()} than process 0. A run on several "
+                "machines needs an output_dir on a file system that all of them share"
             )
 
 
 def has_started(output_dir: Path) -> bool:
-    """Whether a run has left a checkpoint or its result there, which the same command goes on from."""
+    """Return whether the folder holds a checkpoint or a result of a run, from which the same command resumes."""
     return (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
 
 
@@ -124,7 +125,7 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
         raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
     hold_folder(output_dir)
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE | MAY_CHANGE_ORDER}
-    # Also over the note of a run that failed before its first checkpoint.
+    # This also overwrites the settings of a run that failed before its first checkpoint.
     if not has_started(output_dir) or not path.is_file():
         shutil.rmtree(output_dir / "drops", ignore_errors=True)
         (output_dir / "run.json").unlink(missing_ok=True)
@@ -137,35 +138,36 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     if changed:
         raise ValueError(
             f"{output_dir} holds a run with other settings: {'; '.join(changed)}. "
-            "Set them as before to resume it. For a new run name another --output_dir (with --model_name_or_path "
-            f"{output_dir} it starts from this one's result), or remove the folder"
+            "Set them as before to resume it. For a new run choose another --output_dir (--model_name_or_path "
+            f"{output_dir} starts it from the result of this run), or remove the folder"
         )
 
 
 def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> DeepSpeech2ForCTC:
     """
-    Trains the model, from the last checkpoint in `output_dir` if there is one, and saves it there.
+    Train the model, from the last checkpoint in `output_dir` if there is one, and save it there.
 
     Args:
-        run: what it starts from.
-        plan: of this run.
-        callbacks: more of them.
+        run: the starting point.
+        plan: the plan of this run.
+        callbacks: additional callbacks.
 
     Returns:
-        The trained model: the best checkpoint with `load_best_model_at_end`, else the last; averaged with `ema_decay`.
+        The trained model: the best checkpoint with `load_best_model_at_end`, else the last one. With `ema_decay` it
+        has the averaged weights.
 
     Raises:
-        SystemExit: a signal has stopped the training, which left a checkpoint.
-        ConnectionError: another process of the run is gone.
-        ValueError: no room for a checkpoint, or one that is not of a run.
+        SystemExit: a signal stopped the training, and a checkpoint was saved.
+        ConnectionError: another process of the run was lost.
+        ValueError: a checkpoint does not fit on the disk, or is not the state of a run.
     """
     training, output_dir = run.recipe.training, run.recipe.training.folder
-    # The log beside the model is written last: it tells a finished run, also one that stopped early.
+    # The log beside the model is written last. It marks a finished run, also one that stopped early.
     done = _state(output_dir) if (output_dir / "model.safetensors").is_file() else {}
     if done:
         logger.info(
-            "%s is already trained, %d of %d steps: scoring it again. To train anew, remove that folder or name "
-            "another --output_dir",
+            "%s is already trained (%d of %d steps), so it is only scored again. To train again, remove that folder or "
+            "choose another --output_dir",
             output_dir,
             done["global_step"],
             done["max_steps"],
@@ -173,7 +175,7 @@ def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> De
         return load_model(str(output_dir))[0]
     checkpoint = last_whole_checkpoint(output_dir)
     if checkpoint:
-        logger.info("resuming from %s, of %d steps", checkpoint, training.max_steps)
+        logger.info("resuming from %s, up to step %d", checkpoint, training.max_steps)
     if training.process_index == 0:
         remove_unfinished(output_dir)
     trainer = _new_trainer(run, plan, new=checkpoint is None)
@@ -187,22 +189,22 @@ def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> De
                 _save_result(trainer, output_dir, plan.batches.drop_summary())
             trainer.accelerator.wait_for_everyone()
     stop.end_run()
-    # What is scored is what was saved: averaged, best, unwrapped, in float32.
+    # Score exactly what was saved: averaged, best, unwrapped, in float32.
     return load_model(str(output_dir))[0]
 
 
 def _new_trainer(run: Run, plan: Plan, new: bool) -> CTCTrainer:
-    """Of a `new` training, also with the statistics of batch norm found anew, where the recipe asks for that."""
+    """Build the trainer. For a `new` training, re-estimate the batch-norm statistics if the recipe asks for it."""
     recipe, model, adaptation = run.recipe, run.model, plan.adaptation
     evaluation = build_eval_stream(run.speech.validation, run.processor, recipe.data, recipe.training)
     objective = Objective(recipe.objective, model, run.processor)
     if new and recipe.adaptation.norm_statistics == "reestimate":
         model.to(recipe.training.device)  # type: ignore[arg-type]
         plain = build_train_stream(run, augmented=False)
-        plain.drops_dir = None  # the other one keeps the record
+        plain.drops_dir = None  # the training stream keeps the record
         one_pass = (plan.steps_per_epoch or NORM_BATCHES) * recipe.training.gradient_accumulation_steps
         count = reestimate_norms(model, islice(plain, min(NORM_BATCHES, math.ceil(one_pass))))
-        logger.info("the statistics of the batch norms were found anew on %d batches of the training speech", count)
+        logger.info("the batch-norm statistics were re-estimated on %d batches of the training speech", count)
     trainer = CTCTrainer(
         model, recipe.training, run.processor, plan.batches, evaluation, plan.steps_per_epoch, objective, adaptation
     )
@@ -213,10 +215,10 @@ def _new_trainer(run: Run, plan: Plan, new: bool) -> CTCTrainer:
 
 def train_from_random_weights(run: Run) -> dict[str, Scores]:
     """
-    Trains random weights with the budget of a run that is over, into `from-random-weights` of its folder.
+    Train random weights with the budget of a finished run, into `from-random-weights` in its folder.
 
     Returns:
-        Their scores on the splits of the run.
+        The scores on the splits of the run, by name.
     """
     training = copy.deepcopy(run.recipe.training)
     training.output_dir = str(run.recipe.training.folder / "from-random-weights")
@@ -233,7 +235,7 @@ def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
         return
     best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
     trainer.adaptation.save_result(output_dir, Path(best) if best else None)
-    # Last: it tells a finished run.
+    # Written last, because it marks a finished run.
     write_whole(output_dir / STATE_NAME, json.dumps(asdict(trainer.state), indent=2))
     _say_how_it_ended(trainer.state, trainer.args.load_best_model_at_end)
     logger.info("training data: %s", drops)
@@ -241,22 +243,22 @@ def _save_result(trainer: CTCTrainer, output_dir: Path, drops: str) -> None:
 
 def _say_how_it_ended(state: TrainerState, best_is_kept: bool) -> None:
     if state.global_step < state.max_steps:
-        logger.info("stopped early, at step %d of %d: the WER did not get better", state.global_step, state.max_steps)
+        logger.info("stopped early at step %d of %d: the WER did not improve", state.global_step, state.max_steps)
     if state.best_global_step and best_is_kept:
-        logger.info("kept the best checkpoint, that of step %d", state.best_global_step)
+        logger.info("kept the best checkpoint, from step %d", state.best_global_step)
 
 
 def _state(folder: Path) -> dict:
-    """The Trainer's log in a folder; empty if there is none."""
+    """Return the Trainer's log in a folder, or an empty dict if there is none."""
     path = folder / STATE_NAME
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def score_splits(run: Run, folder: Path) -> dict[str, Scores]:
     """
-    Scores on each split; every process takes its part of the batches, and all return the scores of the whole.
+    Score the model on each split. Every process takes its part of the batches, and all return the complete scores.
 
-    Each utterance with its hypothesis goes to `folder/<split>.jsonl`.
+    Each utterance is written with its hypothesis to `folder/<split>.jsonl`.
     """
     training = run.recipe.training
     run.model.to(training.device)  # type: ignore[arg-type]

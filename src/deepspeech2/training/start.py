@@ -1,4 +1,4 @@
-"""What a run starts from: its speech, a checkpoint or random weights, and what the features are normalised by."""
+"""The start of a run: its speech, a checkpoint or random weights, and the statistics that normalise its features."""
 
 import logging
 from collections import Counter
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 MEASURED_S = 3600.0
 BATCH_S = 60.0
-WINDOW = 2048  # utterances that are shuffled together: of many speakers, where their files are in order
+WINDOW = 2048  # utterances shuffled together, so that a batch has many speakers even if the files are sorted
 DIGITS = 5
 VOCABULARY_UTTERANCES = 20_000
 
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe, the speech that it names, and the model at hand: what training starts from, or what it has made."""
+    """A recipe, the speech that it names, and a model: the starting point of training, or its result."""
 
     recipe: Recipe
     speech: Speech
@@ -46,10 +46,10 @@ class Run:
 
 def start_run(recipe: Recipe) -> Run:
     """
-    Opens the speech of a recipe, and loads or builds its model.
+    Open the speech of a recipe, and load or build its model.
 
     Raises:
-        ValueError: speech or a checkpoint that is not there or cannot be used.
+        ValueError: the speech or the checkpoint does not exist or cannot be used.
     """
     speech = load_speech(recipe.data)
     model, processor = load_or_build(recipe, speech.trained_on)
@@ -59,10 +59,10 @@ def start_run(recipe: Recipe) -> Run:
 
 def load_or_build(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """
-    The checkpoint that a recipe names, with its new characters and adapters, or random weights.
+    Load the checkpoint that a recipe names, with new characters and adapters, or build a model with random weights.
 
     Args:
-        corpora: what is trained on, of whose transcripts an alphabet may be.
+        corpora: the training corpora. An alphabet may be collected from their transcripts.
     """
     arguments, new_characters = recipe.model, recipe.adaptation.new_characters
     if not arguments.model_name_or_path:
@@ -81,36 +81,36 @@ def load_or_build(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[DeepSpeech
 @torch.no_grad()
 def take_weights(model: DeepSpeech2ForCTC, source: DeepSpeech2ForCTC) -> None:
     """
-    Copies into `model` whatever `source` has of the same name and shape; the log says how much, and what stays random.
+    Copy into `model` every tensor of `source` with the same name and shape. Log how many, and which ones stay random.
 
-    Of a bidirectional checkpoint a unidirectional model takes the convolutions, the forward direction of each recurrent
-    layer, the norms and the head; its lookahead then begins by passing on the present frame alone.
+    A unidirectional model takes from a bidirectional checkpoint the convolutions, the forward direction of each
+    recurrent layer, the norms and the head. Its lookahead then starts as the identity: it passes on the current frame.
 
     Raises:
-        ValueError: not one fits.
+        ValueError: no tensor matches.
     """
     own, theirs = model.state_dict(), source.state_dict()
     taken = {name: one for name, one in theirs.items() if name in own and one.shape == own[name].shape}
     count = sum(parameter.numel() for name, parameter in model.named_parameters() if name in taken)
     if not count:
         raise ValueError(
-            "warm_start: no weight of that checkpoint has the name and shape of one of this model; give model_config "
-            "and feature_config its sizes, as its config.json and processor_config.json name them"
+            "warm_start: no weight of the checkpoint has the same name and shape as a weight of this model. Set "
+            "model_config and feature_config to the sizes in the checkpoint's config.json and processor_config.json"
         )
     model.load_state_dict(taken, strict=False)
     lookahead = model.model.lookahead
     if lookahead is not None and source.model.lookahead is None:
         lookahead.conv.weight.zero_()[:, :, 0] = 1.0
     logger.info(
-        "warm start: %s of %s weights are the checkpoint's; not %s",
+        "warm start: %s of %s weights come from the checkpoint. Tensors that stay random: %s",
         f"{count:,}",
         f"{model.num_parameters():,}",
-        ", ".join(name for name in own if name not in taken) or "one is new",
+        ", ".join(name for name in own if name not in taken) or "none",
     )
 
 
 def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
-    """A model of random weights and its processor; the vocabulary from the arguments or from the transcripts."""
+    """Build a model with random weights, and its processor. The vocabulary is given, or collected from transcripts."""
     _refuse_unknown("model_config", arguments.model_config, {f.name for f in fields(DeepSpeech2Config)})
     extractor = DeepSpeech2FeatureExtractor()
     _refuse_unknown("feature_config", arguments.feature_config, set(extractor.to_dict()))
@@ -120,7 +120,7 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
         text_options["removed_characters"] = arguments.removed_characters
     characters: Sequence[str] = arguments.characters
     if not characters:
-        # Any processor normalises; its own vocabulary plays no part here.
+        # Any processor normalises text. Its own vocabulary does not matter here.
         plain = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(" "), **text_options)
         characters = collect_characters(corpora, plain)
     processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(characters), **text_options)
@@ -131,16 +131,16 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
     }
     try:
         config = DeepSpeech2Config(**(sizes | arguments.model_config))
-    except StrictDataclassError as error:  # no ValueError, and the fault itself is what caused it
+    except StrictDataclassError as error:  # not a ValueError; its cause names the invalid value
         raise ValueError(f"model_config: {error.__cause__ or error}") from error
     return DeepSpeech2ForCTC(config), processor
 
 
 def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:
-    """Characters of the first 20,000 normalised transcripts of each corpus, the space first, then by code point."""
+    """Collect the characters of the first 20,000 normalised transcripts of each corpus: space first, then sorted."""
     logger.info(
-        "the vocabulary is built from up to %s transcripts of each corpus; of a Hub corpus that fetches their audio, "
-        "which naming the characters avoids",
+        "building the vocabulary from up to %s transcripts of each corpus. For a corpus on the Hub this also downloads "
+        "their audio; set characters to avoid it",
         f"{VOCABULARY_UTTERANCES:,}",
     )
     counts: Counter[str] = Counter()
@@ -149,7 +149,7 @@ def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processo
             for example in islice(corpus.stream.select_columns(["text"]), VOCABULARY_UTTERANCES):
                 counts.update(processor.normalize_text(example["text"] or ""))
     if not counts:
-        raise ValueError("the transcripts are all empty: no vocabulary can be built; check text_column")
+        raise ValueError("all transcripts are empty, so no vocabulary can be built: check text_column")
     return [" ", *sorted(set(counts) - {" "})]
 
 
@@ -161,14 +161,16 @@ def _refuse_unknown(argument: str, given: dict, known: set[str]) -> None:
 
 def measure_statistics(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[float], list[float]]:
     """
+    Measure the mean and standard deviation of each feature bin.
+
     Args:
-        batches: features (B, T, F) that are not normalised, and (B, T), 1 on real frames.
+        batches: pairs of features (B, T, F), not normalised, and masks (B, T), 1 on real frames.
 
     Returns:
         The mean and the unbiased standard deviation of each bin, (F,), over all real frames.
 
     Raises:
-        ValueError: fewer than two frames.
+        ValueError: there are fewer than two frames.
     """
     count, total, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     for features, mask in batches:
@@ -177,7 +179,7 @@ def measure_statistics(batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> 
         total = total + frames.sum(0)
         squares = squares + frames.square().sum(0)
     if count < 2:
-        raise ValueError(f"{count} frames of speech; expected two or more to measure features over")
+        raise ValueError(f"the training speech has {count} frames; expected at least two to measure feature statistics")
     mean = total / count
     std = ((squares - count * mean.square()).clamp(min=0) / (count - 1)).sqrt().clamp(min=10.0**-DIGITS)
     return [round(one, DIGITS) for one in mean.tolist()], [round(one, DIGITS) for one in std.tolist()]
@@ -187,14 +189,13 @@ def fix_statistics(
     processor: DeepSpeech2Processor, speech: Speech, data: DataArguments, training: RecipeTrainingArguments
 ) -> None:
     """
-    Gives the processor of a run what its features are normalised by, where `"fixed"` normalisation lacks it.
+    Give the processor of a run its feature statistics, if `"fixed"` normalisation still lacks them.
 
-    A run that goes on takes it from its checkpoint. A new one measures it over the first hour of its training speech
-    as it is read, shuffled, in the shares of the mixture, without augmentation: each process the same hour, so that all
-    have the same.
+    A resumed run takes them from its checkpoint. A new run measures them over the first hour of its training speech:
+    shuffled, with the mixture weights, without augmentation. Every process reads the same hour, so all agree.
 
     Raises:
-        ValueError: no speech that can be used.
+        ValueError: there is no usable speech.
     """
     extractor = processor.feature_extractor
     if extractor.normalization != "fixed" or extractor.feature_mean is not None:
@@ -204,24 +205,24 @@ def fix_statistics(
     if before:
         known = DeepSpeech2Processor.from_pretrained(before, trust_remote_code=False).feature_extractor
         extractor.feature_mean, extractor.feature_std = known.feature_mean, known.feature_std
-        logger.info("features are normalised by the statistics in %s", before)
+        logger.info("features are normalised with the statistics in %s", before)
         return
     corpora, weights = with_weights(speech.train, data.mixture_weights)
     nothing = {"feature_mean": [0.0] * extractor.feature_size, "feature_std": [1.0] * extractor.feature_size}
     plain = DeepSpeech2FeatureExtractor.from_dict(extractor.to_dict() | nothing)
     bounds_s = (data.min_duration_s, min(data.max_duration_s, BATCH_S))
-    filters = Filters(lambda num_samples: num_samples, *bounds_s)  # what CTC needs does not count here
+    filters = Filters(lambda num_samples: num_samples, *bounds_s)  # no CTC here, so no limit on output frames
     examples = Examples(DeepSpeech2Processor(plain, processor.tokenizer), filters, transcribed=False)
     batching = Batching(batch_seconds=BATCH_S, window_size=WINDOW)
     stream = SpeechStream(corpora, weights, examples, batching, seed=training.stream_seed)
     sizes = [corpus.num_examples for corpus in corpora]
     hour = _FirstHour(stream, sum(size or 0 for size in sizes) if all(sizes) else None)
     extractor.feature_mean, extractor.feature_std = measure_statistics(hour)
-    logger.info("features are normalised by what was measured over %.0f s of training speech", hour.duration_s)
+    logger.info("features are normalised with statistics measured over %.0f s of training speech", hour.duration_s)
 
 
 class _FirstHour:
-    """Features of the first hour of an endless stream, or of its first `most` clips: one pass."""
+    """The features of the first hour of an endless stream, or of its first `most` clips. It can be iterated once."""
 
     def __init__(self, stream: SpeechStream, most: int | None) -> None:
         self.stream, self.most = stream, most

@@ -1,4 +1,4 @@
-"""CTCTrainer: the one Trainer subclass. It adds the endless stream, WER by corpus, averaging, whole checkpoints."""
+"""CTCTrainer, the only Trainer subclass. It adds endless streams, corpus WER, averaging and atomic checkpoints."""
 
 import copy
 import logging
@@ -55,17 +55,17 @@ MODEL_INPUTS = ("input_features", "attention_mask", "labels", "unlabelled")
 
 class CTCTrainer(Trainer):
     """
-    Trains a `DeepSpeech2ForCTC` on a `SpeechStream` and scores it by corpus WER.
+    Train a `DeepSpeech2ForCTC` on a `SpeechStream` and score it by corpus WER.
 
     Args:
         model: the model.
         args: `RecipeTrainingArguments` with max_steps set (see `resolve_epochs`).
-        processor: the model's processor; saved with every checkpoint.
-        train_stream: endless batches; its position is part of every checkpoint.
-        eval_stream: one finite pass, scored whenever `eval_strategy` says.
-        steps_per_epoch: for the epochs in the log and for `learning_anneal`; None: unknown.
-        objective: what is learnt from; None: CTC, the model's own loss.
-        adaptation: what learns; None: all of it.
+        processor: the processor of the model, saved with every checkpoint.
+        train_stream: endless batches. Their position is part of every checkpoint.
+        eval_stream: one finite pass, scored when `eval_strategy` says.
+        steps_per_epoch: used for the epochs in the log and for `learning_anneal`; None if unknown.
+        objective: the training loss; None means CTC, the loss of the model.
+        adaptation: the choice of trained weights; None trains all.
     """
 
     def __init__(
@@ -80,24 +80,24 @@ class CTCTrainer(Trainer):
         adaptation: Adaptation | None = None,
     ):
         args = copy.copy(args)
-        # Trainer's own push takes a card of its own and everything in the folder; hub.py does it.
+        # Trainer's push writes its own card and uploads the whole folder, so hub.py pushes instead.
         args.push_to_hub, args.hub_token = False, None
-        # Told to keep one, Trainer would remove at its end what a stopped run goes on from.
+        # With a limit of one, Trainer would remove at its end the checkpoint from which a stopped run resumes.
         self.num_kept, args.save_total_limit = args.save_total_limit, None
-        # The stream knows its own position; Trainer's way, reading everything again, is not needed.
+        # The stream stores its own position, so Trainer need not read all earlier batches again.
         args.ignore_data_skip = True
-        args.restore_callback_states_from_checkpoint = True  # the patience that early stopping has left
+        args.restore_callback_states_from_checkpoint = True  # restores the remaining patience of early stopping
         super().__init__(
             model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
         )
         self.steps_per_epoch = steps_per_epoch
         self.objective: Objective = objective or Objective(ObjectiveArguments(), model, processor)
         self.adaptation: Adaptation = adaptation or Adaptation(AdaptationArguments(), model, args.max_steps)
-        self.beside = (self.adaptation, self.objective)  # what has parameters and a state of its own
+        self.beside = (self.adaptation, self.objective)  # both have parameters and a state of their own
         self.average: AveragedModel | None = None
         self.train_loader = None
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
-        self._ids: list[str] = []  # of the step under way
+        self._ids: list[str] = []  # the utterances of the current step
         self._buffers: Buffers | None = None
         self._writes_to, self._audio_s = None, 0.0
         self._audio_since = self._clock = time.perf_counter()
@@ -112,10 +112,10 @@ class CTCTrainer(Trainer):
             self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
 
     def get_train_dataloader(self):
-        """The stream's own loader: each process reads its part, so accelerate has nothing to dispatch."""
+        """Return the loader of the stream. Each process reads its part, so accelerate has nothing to dispatch."""
         pinned = self.args.dataloader_pin_memory and self.args.device.type == "cuda"
         self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers, pinned)
-        # An iterator draws a seed when it is made: from the global generator it would shift a resumed run's dropout.
+        # A new iterator draws a seed. From the global generator, that draw would change the dropout of a resumed run.
         self.train_loader.generator = torch.Generator()
         return self.train_loader
 
@@ -130,13 +130,14 @@ class CTCTrainer(Trainer):
         self.skipped.begin(state_of(resume_from_checkpoint).global_step if resume_from_checkpoint else 0)
         if self.args.ema_decay:
             if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-                raise ValueError("ema_decay does not work with FSDP or DeepSpeed, which shard the weights; set it to 0")
+                raise ValueError("FSDP and DeepSpeed shard the weights, so ema_decay does not work; set it to 0")
             self.average = AveragedModel(self.model, multi_avg_fn=ramped_average(self.args.ema_decay), use_buffers=True)
             self.add_callback(WeightAveraging(self.average, self.model))
         plain = self.objective.plain and self.adaptation.plain
         if not plain and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise ValueError(
-                "with FSDP and DeepSpeed, which shard the weights, all of them learn, from CTC alone; use DDP for more"
+                "FSDP and DeepSpeed shard the weights, so they support only training all weights with the CTC loss. "
+                "Use DDP for other objectives and for adaptation"
             )
         for one in self.beside:
             one.begin(self.args.device)
@@ -149,7 +150,7 @@ class CTCTrainer(Trainer):
         return output
 
     def _load_if_complete(self, checkpoint: str) -> bool:
-        """The result of a run that was stopped after its last step; Trainer itself would take one step more."""
+        """Load the result of a run that was stopped after its last step. Trainer itself would take one more step."""
         state = state_of(checkpoint)
         if not is_complete(state, self.args.max_steps, self.args.early_stopping_patience):
             return False
@@ -168,7 +169,7 @@ class CTCTrainer(Trainer):
     def create_scheduler(self, num_training_steps: int, optimizer=None):
         if self.args.learning_anneal and self.lr_scheduler is None:
             steps_per_epoch = self.steps_per_epoch
-            assert steps_per_epoch is not None  # resolve_epochs has seen to it
+            assert steps_per_epoch is not None  # resolve_epochs checks it
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
                 optimizer or self.optimizer,
                 lambda step: self.args.learning_anneal ** -int(step / steps_per_epoch),
@@ -192,14 +193,14 @@ class CTCTrainer(Trainer):
         return self.objective.loss(model, self.model, inputs, self.state.global_step / self.state.max_steps)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """The norm, before each step; without a finite one there is no step."""
+        """Return the gradient norm before each step. If it is non-finite, the step is skipped."""
         norm = super()._get_grad_norm(model, grad_norm)
         self.objective.average_gradients()
         ids, self._ids = self._ids, []
         if not math.isfinite(float(norm)):
-            if self.accelerator.scaler is None:  # that of fp16 skips the step itself, and wants to see why
+            if self.accelerator.scaler is None:  # the fp16 scaler skips the step itself, and needs the gradients
                 for parameter in (*model.parameters(), *self.objective.heads.parameters()):
-                    parameter.grad = None  # no optimizer touches a parameter, nor its momentum, that has none
+                    parameter.grad = None  # without a gradient, an optimizer changes no parameter and no momentum
             self._buffers.put_back()
             self.skipped.add(self.state.global_step + 1, gather_object(ids))
         return norm
@@ -211,7 +212,7 @@ class CTCTrainer(Trainer):
             logs["audio_s_per_s"] = audio_s / (now - self._audio_since)
             self._audio_s, self._audio_since = 0.0, now
             logs |= self.objective.means()
-        # Time over all sittings: a resumed run finds the earlier ones in its log.
+        # The total time of all sessions. A resumed run finds the earlier ones in its log.
         earlier_s = next((line["elapsed_s"] for line in reversed(self.state.log_history) if "elapsed_s" in line), 0.0)
         now = time.perf_counter()
         logs["elapsed_s"], self._clock = earlier_s + now - self._clock, now
@@ -220,7 +221,7 @@ class CTCTrainer(Trainer):
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ) -> EvalLoopOutput:
-        """Corpus WER of the averaged weights. Each process scores its part and keeps the text, never the logits."""
+        """Score the averaged weights by corpus WER. Each process scores its part, and keeps texts but no logits."""
         started = time.perf_counter()
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         model = self.model_wrapped if sharded else self.model
@@ -247,7 +248,7 @@ class CTCTrainer(Trainer):
         )
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """The model holds the averaged weights inside; its own outside. Without averaging, nothing happens."""
+        """Return a context in which the model has the averaged weights. Without averaging, it does nothing."""
         return holding_average(self.model, self.average)
 
     def _save(self, output_dir=None, state_dict=None):
@@ -255,7 +256,7 @@ class CTCTrainer(Trainer):
             super()._save(output_dir, None if self.average is not None else state_dict)
 
     def _save_checkpoint(self, model, trial):
-        """Aside, and in its place once every process has written its part: a checkpoint is whole or not there."""
+        """Write a checkpoint to a temporary folder, and rename it when every process has written its part."""
         output_dir, name = Path(self.args.output_dir or "."), f"checkpoint-{self.state.global_step}"
         aside = place_aside(output_dir, name)
         with disk_errors(output_dir, name, aside):
@@ -294,17 +295,17 @@ class CTCTrainer(Trainer):
         for one in self.beside:
             one.load(Path(checkpoint))
         if self.average is not None:
-            # model.safetensors, which Trainer has loaded, holds the averaged weights.
+            # Trainer has loaded model.safetensors, which holds the averaged weights.
             self.average.module.load_state_dict(self.model.state_dict())
             self.average.n_averaged.fill_(self.state.global_step)
             self.model.load_state_dict(load_file(Path(checkpoint, RAW_WEIGHTS_NAME)))
 
     def _order(self) -> dict[str, float | None]:
-        """What the order of the samples depends on, beside the seed."""
+        """Return the settings that determine the order of the samples, besides the seed."""
         return self.train_dataset.order() | {"dataloader_num_workers": self.args.dataloader_num_workers}
 
     def _load_position(self, checkpoint: Path) -> None:
-        """The place in the data; where the order is not that of the checkpoint any more, a new beginning, said so."""
+        """Restore the position in the data. If the order has changed, start a new one and log a warning."""
         position = load_position(checkpoint, self.args.process_index, self.args.world_size)
         before, now = position["order"], self._order()
         if before == now:

@@ -91,7 +91,7 @@ def test_text_has_what_a_person_needs(tmp_path):
         plots.append(tmp_path / "run" / name)
     hub = {"repo_id": "me/deepspeech2-test", "revision": "v1"}
     text = write(tmp_path / "model", plots=plots, **hub).read_text(encoding="utf-8")
-    assert "20.0 % word error rate on openslr/librispeech_asr / other / test" in text
+    assert "word error rate of 20.0 % on openslr/librispeech_asr / other / test" in text
     assert "| this model | openslr/librispeech_asr / other / test | 20.00 | 0.00–25.00 |" in text
     assert 'model="me/deepspeech2-test", revision="v1", trust_remote_code=True' in text
     assert "- Command: `accelerate launch recipes/finetune.py`" in text

@@ -78,7 +78,7 @@ def test_score_report_with_a_comparison(tmp_path):
         tmp_path, AFTER, title="Test", command="python recipes/score.py", rtfx=41.25, comparison=compare(BEFORE, AFTER)
     )
     text = page(path)
-    assert "−50.00 points of WER against the baseline: the 95 % interval excludes zero" in text
+    assert "The WER changes by −50.00 points against the baseline. The 95 % interval excludes zero" in text
     assert "WER <b>12.50 %</b> on 4 utterances of 2 speakers" in text
     assert "41.2" in text
     assert '<ruby class="sub">floor<rt>door</rt></ruby>' in text
@@ -89,8 +89,8 @@ def test_score_report_with_a_comparison(tmp_path):
 def test_score_report_without_speakers_errors_or_speed(tmp_path):
     perfect = score([Utterance(str(n), "", 0.0, "a b", "a b") for n in range(3)])
     text = page(write_score_report(tmp_path, perfect, title="Perfect", command="x"))
-    assert "speakers not told apart" in text and "resampled by utterance" in text
-    assert "RTFx" not in text and "Against the baseline" not in text
+    assert "unknown speakers" in text and "resampled by utterance" in text
+    assert "RTFx" not in text and "Comparison with the baseline" not in text
     assert "WER by speaker" not in text
 
 
@@ -135,7 +135,7 @@ def test_curves_take_what_the_log_has():
 def test_results_table():
     lines = results_table({"before": {"test": BEFORE}, "after": {"test": AFTER, "one": score(AFTER.utterances[:1])}})
     header, rule, *rows = lines.splitlines()
-    assert header == "| stage | split | WER % | 95 % | CER % | 95 % | utterances | speakers |"
+    assert header == "| stage | split | WER % | 95 % interval | CER % | 95 % interval | utterances | speakers |"
     assert rule.count("---:") == 6
     assert rows[0].startswith("| before | test | 62.50 | ")
     assert rows[1].startswith("| after | test | 12.50 | ")

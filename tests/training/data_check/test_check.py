@@ -251,7 +251,7 @@ def test_duplicates_and_odd_transcripts(validation, built, tmp_path):
     recordings |= {"slow": (encoded(sound("ab c" * 4, 77)), "ab"), "again": (recordings["u3"][0], "ab c")}
     _, problems = problems_of(write_manifest(tmp_path, recordings), validation, built, tmp_path)
     found = {problem.name: problem.entries for problem in problems if problem.split == TRAINING}
-    assert found["speaking_rate"] == [("slow", "1.0 letters a second, median 8.3")]
+    assert found["speaking_rate"] == [("slow", "1.0 letters per second, median 8.3")]
     (twice,) = found["same_audio"]
     assert set(twice[1].split()[1:]) | {twice[0]} == {"u3", "again"}
 
@@ -412,7 +412,7 @@ def test_the_short_check_says_nothing_much_of_good_data(validation, built, tmp_p
     run = run_of(manifest, validation, built, training)
     check(run)
     assert [record.getMessage() for record in caplog.records] == [
-        "the data looked at (12 of training, 4 of validation) has no problems"
+        "the checked data (training: 12, validation: 4) has no problems"
     ]
     assert torch.equal(state, torch.get_rng_state())
     assert not list((tmp_path / "run").rglob("*.jsonl"))
@@ -425,7 +425,9 @@ def test_the_short_check_stops_or_warns_and_can_be_switched_off(bad, validation,
     check(run)
     assert "has problems" in caplog.text and "undecodable" in caplog.text
     run.recipe.data.max_dropped_share = 0.2
-    with pytest.raises(ValueError, match=r"(?s)fatal problems; check_utterances 0 trains.*too_many_left_out +training"):
+    with pytest.raises(
+        ValueError, match=r"(?s)fatal problems. To train anyway, set check_utterances 0:.*too_many_left_out +training"
+    ):
         check(run)
     (tmp_path / "run" / "checkpoint-2").mkdir(parents=True)
     check(run)  # it was checked when it began

@@ -50,11 +50,11 @@ def test_the_ends_are_the_two_models():
 def test_what_has_no_way_between_is_refused():
     start, end = model_of(0), model_of(1)
     other = change_alphabet(end[0], end[1], "bca ")  # of the same size
-    with pytest.raises(ValueError, match="other alphabets, or their characters in another order"):
+    with pytest.raises(ValueError, match="different alphabets, or the same characters in another order"):
         next(models_between(start, (end[0], other), [0.5]))
-    with pytest.raises(ValueError, match=r"not of one kind: model\.adapters\.0\.up"):
+    with pytest.raises(ValueError, match=r"different architectures: only one of them has model\.adapters\.0\.up"):
         next(models_between(start, model_of(1, adapter_size=2), [0.5]))
-    with pytest.raises(ValueError, match=r"alphas has 1\.5; expected shares between 0 and 1"):
+    with pytest.raises(ValueError, match=r"alphas has 1\.5; expected numbers from 0 to 1"):
         next(models_between(start, end, [0.5, 1.5]))
 
 

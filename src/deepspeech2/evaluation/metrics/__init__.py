@@ -1,6 +1,6 @@
-"""Word error rates: `score` a corpus, `compare` two models, or load the same as an `evaluate` metric.
+"""Word error rates: `score` a corpus, `compare` two models, or load the metric for `evaluate`.
 
-In: references and hypotheses, with ids and speakers. Out: rates, their 95 % intervals, and aligned words.
+Input: references and hypotheses, with ids and speakers. Output: rates, their 95 % intervals, and aligned words.
 """
 
 from typing import TYPE_CHECKING
@@ -33,11 +33,11 @@ __all__ = [
 
 
 def load_metric(config_name: str | None = None) -> "SpeechErrorRates":
-    """The `evaluate` metric of this folder, without `evaluate.load`'s copy of the code and without a network.
+    """Return the `evaluate` metric of this folder. Unlike `evaluate.load` this copies no code and needs no network.
 
     Args:
-        config_name: None, or "speakers" where speaker ids come by `add_batch` or from several processes.
+        config_name: None, or "speakers" if speaker ids are passed to `add_batch` or come from several processes.
     """
-    from .metrics import SpeechErrorRates  # evaluate takes a second to import and scoring does not need it
+    from .metrics import SpeechErrorRates  # evaluate takes a second to import, and scoring does not need it
 
     return SpeechErrorRates(config_name=config_name)

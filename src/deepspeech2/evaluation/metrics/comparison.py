@@ -1,4 +1,4 @@
-"""Two models on the same utterances: is the difference larger than the luck of the speakers drawn?"""
+"""Compare two models on the same utterances: is the difference larger than the variation between speakers?"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .scores import ScoredUtterance, Scores, finite, finite_interval
 
 @dataclass(frozen=True)
 class Change:
-    """One utterance in both models; the words are the reference's, in order."""
+    """One utterance scored with both models. `fixed` and `broken` are words of the reference, in order."""
 
     a: ScoredUtterance
     b: ScoredUtterance
@@ -32,13 +32,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`b` against `a`, as fractions: a negative difference means that `b` makes fewer errors.
+    """Model `b` compared with model `a`. Differences are fractions, and negative if `b` makes fewer errors.
 
-    The intervals are 95 % percentile bootstrap intervals of the paired difference over `resampled_by` (see
-    `Scores`); `share_better` and `share_worse` are the shares of the resamples in which `b` has the lower or
-    the higher WER. `fixed` words of the references were wrong in `a` and are right in `b`, `broken` ones the
-    reverse; inserted words belong to no reference and are counted in `a.insertions` and `b.insertions` only.
-    `changes` follows `a.utterances`.
+    The intervals are 95 % percentile bootstrap intervals of the paired difference, resampled over `resampled_by` (see
+    `Scores`). `share_better` and `share_worse` are the shares of the resamples in which `b` has the lower or the higher
+    WER. A word of a reference is `fixed` if it is wrong in `a` and right in `b`, and `broken` in the opposite case.
+    Inserted words belong to no reference, so only `a.insertions` and `b.insertions` count them. `changes` has the order
+    of `a.utterances`.
     """
 
     a: Scores
@@ -74,7 +74,7 @@ class Comparison:
         return Counter(word for change in self.changes for word in change.broken)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready figures; a difference from an infinite rate becomes `None`."""
+        """Return the figures for JSON. A difference from an infinite rate becomes `None`."""
         return {
             "wer_a": finite(self.a.wer),
             "wer_b": finite(self.b.wer),
@@ -94,7 +94,7 @@ class Comparison:
         }
 
     def summary(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         bounds = ""
         if self.wer_interval:
             low, high = self.wer_interval
@@ -107,13 +107,13 @@ class Comparison:
 
 
 def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES, seed: int = 0) -> Comparison:
-    """Compare two models on the same utterances by a paired bootstrap.
+    """Compare two models on the same utterances with a paired bootstrap.
 
     Args:
-        a: the baseline.
-        b: the other model; its utterances may come in another order.
-        bootstrap_samples: resamples behind the intervals; 0 skips them.
-        seed: of the resampling.
+        a: scores of the baseline.
+        b: scores of the other model. Its utterances may be in another order.
+        bootstrap_samples: number of resamples for the intervals; 0 computes no intervals.
+        seed: the seed of the resampling.
 
     Raises:
         ValueError: the ids of `a` and `b` differ, repeat, or belong to different references.
@@ -130,7 +130,7 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
     differing = {left.id for left, right in pairs if left.reference != right.reference}
     if differing:
         raise ValueError(
-            f"The references differ for {_some(differing)}. Normalise the texts of both models by the same function."
+            f"The references differ for {_some(differing)}. Normalise the texts of both models with the same function."
         )
     unit, clusters = clusters_of([left.speaker_id for left, _ in pairs])
     if bootstrap_samples == 0:
@@ -159,7 +159,7 @@ def compare(a: Scores, b: Scores, *, bootstrap_samples: int = BOOTSTRAP_SAMPLES,
 
 
 def _differences(b: NDArray[np.float64] | float, a: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """b - a; 0 where both are infinite: both models insert words where nobody spoke."""
+    """Return b - a, or 0 if both are infinite because both models insert words where nobody spoke."""
     both = np.isinf(a) & np.isinf(b)
     return np.subtract(b, a, out=np.zeros(np.shape(a)), where=~both)
 

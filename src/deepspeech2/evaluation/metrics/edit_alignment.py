@@ -1,4 +1,4 @@
-"""Edit operations between reference and hypothesis, counted by jiwer (minimum edit distance)."""
+"""Edit operations between reference and hypothesis, from jiwer (minimum edit distance)."""
 
 import math
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from typing import Literal, NamedTuple
 import jiwer
 
 CONTRACT = """\
-Texts are compared as they are, apart from white space. An empty hypothesis deletes every
-word of its reference. An empty reference with n hypothesis words adds n insertions and no reference words,
-so it raises the rate of the corpus; with an empty hypothesis it changes nothing. Where all references are
-empty the rate is 0 without insertions and infinite with them (null in JSON). No utterance at all is an
-error.
+Texts are compared without normalisation. Only differences in white space are ignored. An empty hypothesis
+deletes every word of its reference. An empty reference with n words in the hypothesis adds n insertions and no
+reference words, so it raises the rate of the corpus. An empty reference with an empty hypothesis changes nothing. If
+all references are empty, the rate is 0 without insertions and infinite with insertions (null in JSON). Scoring no
+utterances is an error.
 """
 
 Operation = Literal["hit", "substitution", "deletion", "insertion"]
 
 
 class AlignedWord(NamedTuple):
-    """One step of an alignment; `reference` is "" for an insertion, `hypothesis` is "" for a deletion."""
+    """One step of an alignment. `reference` is "" for an insertion, and `hypothesis` is "" for a deletion."""
 
     operation: Operation
     reference: str
@@ -44,7 +44,7 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """errors / reference_length; without reference 0.0, or `inf` if there are errors."""
+        """The error rate, errors / reference_length. Without a reference it is 0.0, or `inf` if there are errors."""
         if self.reference_length == 0:
             return math.inf if self.errors else 0.0
         return self.errors / self.reference_length

@@ -1,7 +1,7 @@
 """The `evaluate` metric module: `evaluate.load("src/deepspeech2/evaluation/metrics")` reads this file, offline.
 
-`evaluate` copies the files that this one imports relatively, and no others: all that `scores.py` imports
-must be imported here too. It takes a comment on such a line for a web address.
+`evaluate` copies only the files that this file imports relatively, so everything that `scores.py` imports must be
+imported here too. Do not write comments on those lines: `evaluate` takes such a comment for a web address.
 """
 
 from typing import Any
@@ -14,24 +14,24 @@ from .edit_alignment import CONTRACT
 from .scores import Utterance, score
 
 _DESCRIPTION = f"""\
-Corpus word and character error rate with their operations, and 95 % bootstrap intervals resampled by speaker.
-Errors are summed over the corpus before the division; it is not a mean of the rates of utterances.
+Corpus word and character error rate with the counts of each edit operation, and 95 % bootstrap intervals resampled by
+speaker. Errors are summed over the corpus before the division. The result is not a mean over utterances.
 {CONTRACT}"""
 
 _INPUTS = """
 Args:
-    predictions (list of str): hypotheses, normalised.
-    references (list of str): transcripts, normalised by the same function.
-    speakers (list of str, optional): one per prediction; what the intervals are resampled by. With the config
-        "speakers" it is an input like the other two: it may come in batches and from several processes.
-    durations (list of float, optional): seconds of audio, one per prediction; only summed.
-    groups (dict of str to list of str, optional): more columns, one value per prediction; the figures are also
-        given for each value of each.
-    bootstrap_samples (int): resamples behind the intervals; 0 skips them.
-    seed (int): of the resampling.
+    predictions (list of str): normalised hypotheses.
+    references (list of str): transcripts, normalised with the same function.
+    speakers (list of str, optional): one speaker id per prediction, used to resample the intervals. With the config
+        "speakers" it is an input like the other two, so it may come in batches and from several processes.
+    durations (list of float, optional): seconds of audio, one per prediction. They are only summed.
+    groups (dict of str to list of str, optional): more columns, one value per prediction. The figures are also
+        given for each value of each column.
+    bootstrap_samples (int): number of resamples for the intervals; 0 computes no intervals.
+    seed (int): the seed of the resampling.
 
 Returns:
-    dict: wer and cer as fractions (None where infinite), wer_interval and cer_interval as [low, high] or
+    dict: wer and cer as fractions (None if infinite), wer_interval and cer_interval as [low, high] or
     None, resampled_by ("speaker", "utterance" or "nothing"), hits, substitutions, deletions, insertions,
     num_words, num_characters, num_utterances, num_speakers, audio_s, bootstrap_samples, groups (the figures
     by speaker and by each column of `groups`).
@@ -58,7 +58,7 @@ class SpeechErrorRates(evaluate.Metric):
         if self.config_name == "speakers":
             columns.append("speakers")
         elif self.config_name != "default":
-            raise ValueError(f"Unknown config {self.config_name!r}; use 'default' or 'speakers'.")
+            raise ValueError(f"Unknown config {self.config_name!r}; expected 'default' or 'speakers'.")
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation=_CITATION,
@@ -81,15 +81,15 @@ class SpeechErrorRates(evaluate.Metric):
     ) -> dict[str, Any]:
         if unknown:
             known = "speakers, durations, groups, bootstrap_samples, seed"
-            raise ValueError(f"Unknown options {sorted(unknown)}; known: {known}.")
+            raise ValueError(f"Unknown options {sorted(unknown)}; expected any of {known}.")
         predicted, said = predictions or [], references or []
         speakers = [""] * len(predicted) if speakers is None else [str(speaker or "") for speaker in speakers]
         durations = [0.0] * len(predicted) if durations is None else durations
         for name, values in (("speakers", speakers), ("durations", durations)):
             if len(values) != len(predicted):
                 raise ValueError(
-                    f"Got {len(values)} {name} for {len(predicted)} predictions. Give one per prediction;"
-                    " speaker ids that come in batches or from several processes need config_name='speakers'."
+                    f"Got {len(values)} {name} for {len(predicted)} predictions. Give one per prediction."
+                    " Speaker ids that come in batches or from several processes need config_name='speakers'."
                 )
         utterances = [
             Utterance(str(index), *row)

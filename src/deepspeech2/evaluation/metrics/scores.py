@@ -1,7 +1,7 @@
-"""Word and character error rates of a corpus, with the uncertainty that its speakers leave.
+"""Word and character error rates of a corpus, with confidence intervals over its speakers.
 
-`score` aligns every utterance once and returns `Scores`: everything else is a view of it. The contract on
-empty texts is `edit_alignment.CONTRACT`.
+`score` aligns every utterance once and returns `Scores`, from which everything else is derived. The rules for empty
+texts are in `edit_alignment.CONTRACT`.
 """
 
 import math
@@ -19,7 +19,7 @@ FEW = 20  # utterances
 
 @dataclass(frozen=True)
 class Utterance:
-    """Reference and hypothesis, normalised by the same function; `speaker_id` "" is not known."""
+    """Reference and hypothesis, normalised with the same function. An unknown `speaker_id` is ""."""
 
     id: str
     speaker_id: str
@@ -48,12 +48,12 @@ class ScoredUtterance(_Rates, Utterance):
     alignment: tuple[AlignedWord, ...]
 
     def error_sums(self) -> tuple[int, int, int, int]:
-        """Word errors, reference words, character errors, reference characters: what a resample adds up."""
+        """Return word errors, reference words, character errors and reference characters, which a resample sums."""
         words, characters = self.words, self.characters
         return words.errors, words.reference_length, characters.errors, characters.reference_length
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready row: the texts, the rates and the counts, without the alignment."""
+        """Return a row for JSON: the texts, the rates and the counts, without the alignment."""
         return {
             "id": self.id,
             "speaker_id": self.speaker_id,
@@ -84,10 +84,10 @@ class Group(_Rates):
 class Scores(_Rates):
     """Error rates of a corpus, as fractions.
 
-    `wer_interval` and `cer_interval` are 95 % percentile bootstrap intervals over `resampled_by`: "speaker",
-    or "utterance" where fewer than two speakers are known or an utterance has none. They are `None` where
-    nothing can be resampled (one utterance) or `bootstrap_samples=0`; `resampled_by` is then "nothing".
-    `groups` maps a column, then its value, to a `Group`; the column "speaker" is there when all are known.
+    `wer_interval` and `cer_interval` are 95 % percentile bootstrap intervals over `resampled_by`: "speaker", or
+    "utterance" if fewer than two speakers are known or an utterance has no speaker. With one utterance or
+    `bootstrap_samples=0` they are `None`, and `resampled_by` is "nothing". `groups` maps a column, then a value, to a
+    `Group`. The column "speaker" exists if all speakers are known.
     """
 
     utterances: tuple[ScoredUtterance, ...]
@@ -129,7 +129,7 @@ class Scores(_Rates):
 
     @property
     def num_speakers(self) -> int:
-        """Distinct known speakers; 0 where none is known."""
+        """The number of different known speakers."""
         return len({utterance.speaker_id for utterance in self.utterances} - {""})
 
     @property
@@ -137,7 +137,7 @@ class Scores(_Rates):
         return math.fsum(utterance.duration_s for utterance in self.utterances)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready figures, without the utterances; an infinite rate becomes `None`."""
+        """Return the figures for JSON, without the utterances. An infinite rate becomes `None`."""
         return {
             "wer": finite(self.wer),
             "wer_interval": finite_interval(self.wer_interval),
@@ -158,19 +158,19 @@ class Scores(_Rates):
         }
 
     def summary(self) -> str:
-        """One line for a log."""
+        """Return one line for a log."""
         speakers = f"{self.num_speakers} speakers" if self.num_speakers else "no speaker ids"
         parts = [
             f"WER {_percent(self.wer, self.wer_interval)}",
             f"CER {_percent(self.cer, self.cer_interval)}",
-            f"{self.substitutions} substituted, {self.deletions} deleted, {self.insertions} inserted"
-            f" of {self.num_words} words",
+            f"{self.num_words} words: {self.substitutions} substituted, {self.deletions} deleted,"
+            f" {self.insertions} inserted",
             f"{self.num_utterances} utterances, {speakers}, {self.audio_s / 60:.1f} min",
         ]
         if self.wer_interval:
             parts.append(f"95 % intervals by {self.resampled_by}")
         if self.num_utterances < FEW:
-            parts.append("too few utterances to rely on, whatever the interval")
+            parts.append("too few utterances for a reliable score, whatever the interval")
         return " · ".join(parts)
 
 
@@ -184,22 +184,22 @@ def score(
     """Score a corpus.
 
     Args:
-        utterances: at least one; `edit_alignment.CONTRACT` says what counts where a text is empty.
-        bootstrap_samples: resamples behind the intervals; 0 skips them.
-        seed: of the resampling; the same seed gives the same intervals.
+        utterances: at least one. `edit_alignment.CONTRACT` gives the rules for empty texts.
+        bootstrap_samples: number of resamples for the intervals; 0 computes no intervals.
+        seed: the seed of the resampling. The same seed gives the same intervals.
         groups: column name -> one value per utterance, in the order of `utterances`.
 
     Raises:
-        ValueError: no utterances, or a column of another length.
+        ValueError: there are no utterances, or a column has another length.
     """
     if not utterances:
-        raise ValueError("Nothing to score: got no utterances. Check the split's name and what the filters dropped.")
+        raise ValueError("There are no utterances to score. Check the name of the split and what the filters dropped.")
     columns = {name: [str(value) for value in values] for name, values in (groups or {}).items()}
     for name, values in columns.items():
         if len(values) != len(utterances):
             raise ValueError(
-                f"Group column {name!r} has {len(values)} values for {len(utterances)} utterances;"
-                " give one value per utterance, in the same order."
+                f"The group column {name!r} has {len(values)} values for {len(utterances)} utterances;"
+                " expected one value per utterance, in the same order."
             )
     scored = tuple(_score_one(utterance) for utterance in utterances)
     speakers = [utterance.speaker_id for utterance in scored]
@@ -258,7 +258,7 @@ def _group(utterances: Sequence[ScoredUtterance], values: Sequence[str]) -> dict
 
 
 def finite(rate: float) -> float | None:
-    """For JSON, which has no infinity."""
+    """Return the rate, or None if it is infinite, because JSON has no infinity."""
     return rate if math.isfinite(rate) else None
 
 

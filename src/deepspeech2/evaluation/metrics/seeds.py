@@ -1,4 +1,4 @@
-"""A training method over several seeds: rates and paired differences, with what speakers and seeds leave open."""
+"""Score a training method over several seeds: rates and paired differences, with intervals over speakers and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,51 +13,54 @@ from .scores import Scores, Utterance, score
 @dataclass(frozen=True)
 class SeededScores:
     """
-    Runs of one training method, by seed.
+    The scores of one training method, by seed.
 
-    Both who speaks and which seeds were run are chance: the intervals are of the bootstrap that draws speakers (clips,
-    where there is one speaker) and seeds, each with replacement and independently of the other: Owen, "The pigeonhole
-    bootstrap", Annals of Applied Statistics 1(2), 2007. With many speakers it is rather too wide: what is neither the
-    speaker's nor the seed's is counted more than once, and a true difference is found less often than by a bootstrap of
-    speakers alone, which in turn takes what a seed does to all speakers for the strategy's doing. With few, or where
-    few have most of the words, it is too narrow, as any bootstrap: see `num_effective`. Simulations of all of it are in
-    tests/evaluation/metrics/test_seeds.py.
-    Of S seeds the drawn ones vary (S - 1) / S as much as new seeds would: two or three say little. One is taken as is.
+    Both the speakers and the seeds are random samples. The bootstrap therefore draws speakers (clips, if there is one
+    speaker) and seeds, with replacement and independently: Owen, "The pigeonhole bootstrap", Annals of Applied
+    Statistics 1(2), 2007. Simulations of the following properties are in tests/evaluation/metrics/test_seeds.py.
+
+    - With many speakers the intervals are somewhat too wide, because variation that belongs to neither the speaker nor
+      the seed is counted more than once. True differences are then found less often than with a bootstrap over speakers
+      only. That bootstrap, however, attributes the effect of a seed on all speakers to the strategy.
+    - With few speakers, or if a few have most of the words, the intervals are too narrow, as with any bootstrap. See
+      `num_effective`.
+    - The variance over S drawn seeds is (S - 1) / S of the variance over new seeds, so two or three seeds show little.
+      A single seed is not resampled.
     """
 
     runs: Mapping[int, Scores]
 
     @property
     def wers(self) -> list[float]:
-        """Of each seed, a fraction."""
+        """The WER of each seed, as a fraction."""
         return [scores.wer for scores in self.runs.values()]
 
     @property
     def wer(self) -> float:
-        """Of all runs' words together: the mean of the seeds, where all are scored on the same utterances."""
+        """The WER over the words of all runs. It is the mean of the seeds if all have the same utterances."""
         errors, lengths = _tables(self)
         return float(rates(errors.sum(), lengths.sum()))
 
     @property
     def num_units(self) -> int:
-        """What the bootstrap draws from: speakers, or clips."""
+        """The number of speakers, or clips, that the bootstrap draws from."""
         return _tables(self)[1].shape[1]
 
     @property
     def num_effective(self) -> float:
-        """How many speakers (clips) of equal size vary as these do: 1 / sum of the squares of their shares of words."""
+        """The effective number of speakers (or clips): 1 / sum of the squares of their shares of the words."""
         words = _tables(self)[1].sum(axis=0)
         return float(words.sum() ** 2 / np.square(words).sum())
 
     @property
     def wer_interval(self) -> Interval:
-        """95 %, of 1,000 resamples."""
+        """The 95 % interval of the WER, from 1,000 resamples."""
         return percentile_interval(_resample(self, BOOTSTRAP_SAMPLES))
 
 
 @dataclass(frozen=True)
 class SeededDifference:
-    """`b` - `a` as fractions: below 0 `b` makes fewer errors. The interval and the p-value are paired, see there."""
+    """The paired difference `b` - `a` as fractions, negative if `b` makes fewer errors. See `compare_over_seeds`."""
 
     wer_difference: float
     wer_interval: Interval
@@ -72,21 +75,21 @@ def compare_over_seeds(
     a: SeededScores, b: SeededScores, bootstrap_samples: int = BOOTSTRAP_SAMPLES
 ) -> SeededDifference:
     """
-    Two training methods, seed by seed and clip by clip.
+    Compare two training methods, paired by seed and by utterance.
 
-    A resample holds the same speakers and the same seeds of both: with a seed goes all that the two share, such as the
-    draw of the data. The p-value is that of `two_sided_p`.
+    Each resample has the same speakers and seeds for both methods. Methods with the same seed share everything that
+    depends on it, such as the draw of the data. The p-value comes from `two_sided_p`.
 
     Raises:
-        ValueError: other seeds, other utterances, or other references.
+        ValueError: the two have different seeds, utterances or references.
     """
     if a.runs.keys() != b.runs.keys():
-        raise ValueError(f"seeds {sorted(a.runs)} cannot be paired with {sorted(b.runs)}; run both with the same ones")
+        raise ValueError(f"cannot pair the seeds {sorted(a.runs)} with {sorted(b.runs)}; train both with the same")
     for seed, scores in a.runs.items():
         references, others = ({one.id: one.reference for one in some.utterances} for some in (scores, b.runs[seed]))
         if differing := sorted(key for key in references | others if references.get(key) != others.get(key)):
             raise ValueError(
-                f"seed {seed} was scored on other utterances, or against other references: {len(differing)} "
+                f"for seed {seed} the two methods have different utterances or references: {len(differing)} "
                 f"({', '.join(differing[:5])}); score both on the same split with the same normalisation"
             )
     drawn = _resample(b, bootstrap_samples) - _resample(a, bootstrap_samples)
@@ -98,7 +101,7 @@ def compare_over_seeds(
 
 
 def _tables(one: SeededScores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Word errors and reference words, each (seeds, speakers or clips), in an order that ids alone decide."""
+    """Return word errors and reference words, each (seeds, speakers or clips), in an order that depends only on ids."""
     utterances = [utterance for scores in one.runs.values() for utterance in scores.utterances]
     speakers = {utterance.speaker_id for utterance in utterances}
     alone = len(speakers) == 1 or "" in speakers
@@ -113,7 +116,7 @@ def _tables(one: SeededScores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _resample(one: SeededScores, samples: int) -> NDArray[np.float64]:
-    """The WER (samples,) of each resample; the draws depend on the numbers of seeds and units alone, and so pair."""
+    """Return the WER (samples,) of each resample. Draws depend only on the numbers of seeds and units, so they pair."""
     errors, lengths = _tables(one)
     num_seeds, num_units = errors.shape
     rng = np.random.default_rng(0)

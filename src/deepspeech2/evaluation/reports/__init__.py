@@ -1,6 +1,6 @@
-"""Reports, plots, tables and the model card: what a run leaves for people to look at.
+"""Reports, plots, tables and the model card of a run.
 
-In: scores, logs and settings. Out: HTML pages that need no network, PNG files, Markdown.
+Input: scores, logs and settings. Output: HTML pages that need no network, PNG files, Markdown.
 """
 
 from .check_report import Problem, problems_table, write_check_report

@@ -1,4 +1,4 @@
-"""What is wrong with a corpus: the table for the terminal, and one HTML file."""
+"""Report the problems of a corpus: a table for the terminal, and one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,13 @@ class Problem:
     """
     One kind of problem in one split.
 
-    `severity` is "fatal", "warning" or "note"; `share` is that of the split's utterances, None where it says nothing;
-    `entries` are ids with details, the worst first.
+    Args:
+        severity: "fatal", "warning" or "note".
+        name: the kind of problem.
+        split: the name of the split.
+        share: the share of the utterances of the split; None if a share makes no sense.
+        advice: what to do.
+        entries: ids with details, the worst first.
     """
 
     severity: str
@@ -36,8 +41,8 @@ class Problem:
 
 
 def problems_table(problems: Sequence[Problem]) -> str:
-    """The problems as lines of text: how bad, which, where, how many, examples, and what to do."""
-    rows = [["", "problem", "split", "count", "share", "such as"]]
+    """Format the problems as text: severity, name, split, count, share and examples, then the advice."""
+    rows = [["", "problem", "split", "count", "share", "examples"]]
     for problem in problems:
         examples = ", ".join(_example(*entry) for entry in problem.entries[:_NUM_EXAMPLES])
         more = ", ..." if len(problem.entries) > _NUM_EXAMPLES else ""
@@ -52,7 +57,7 @@ def problems_table(problems: Sequence[Problem]) -> str:
 
 
 def _example(name: str, detail: str) -> str:
-    """An id, with what is wrong where that is short, as which characters are unknown."""
+    """Format an id, with its detail if that is short."""
     return _printable(f"{name} ({detail})" if 0 < len(detail) <= _SHORT else name)
 
 
@@ -68,16 +73,16 @@ def write_check_report(
     problems: Sequence[Problem],
 ) -> Path:
     """
-    Write `folder`/index.html.
+    Write `folder`/index.html, and return its path.
 
     Args:
-        folder: made if it is not there.
-        title, headline: of the page.
-        command: what repeats the check, as typed.
+        folder: the folder, created if it does not exist.
+        title, headline: the title of the page, and the line below it.
+        command: the command that repeats the check, as typed.
         facts: name -> text: counts, costs.
-        durations_s: of each split's recordings.
+        durations_s: the durations of the recordings of each split, in seconds.
         unknown: characters that the vocabulary lacks, with their counts.
-        problems: the worst first.
+        problems: the problems, the worst first.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +107,7 @@ def _histogram(split: str, durations_s: Sequence[float]) -> Draw:
     def draw(axes: Axes) -> None:
         axes.hist(durations_s, bins=min(30, max(5, round(np.sqrt(len(durations_s))))), color=SERIES[1])
         axes.set_title(f"Durations: {split}")
-        axes.set_xlabel(f"seconds; {len(durations_s):,} recordings, {sum(durations_s) / 3600:.2f} h", color=MUTED)
+        axes.set_xlabel(f"seconds ({len(durations_s):,} recordings, {sum(durations_s) / 3600:.2f} h)", color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
 
     return draw
@@ -113,6 +118,6 @@ def _percent(problem: Problem) -> str:
 
 
 def _printable(name: str) -> str:
-    """An id without what a terminal would obey."""
+    """Return an id without control characters, cut to the width of the table."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
     return shown if len(shown) <= _MAX_WIDTH else f"…{shown[1 - _MAX_WIDTH :]}"

@@ -1,4 +1,4 @@
-"""Plots that settings are chosen by: error rates over alpha and beta, confidences against the truth, rejection."""
+"""Plots for choosing settings: WER over alpha and beta, reliability of confidences, rejection curves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from .plots import GRID, INK, MUTED, SERIES, draw_figure
 
 
 def heat_map(alphas: Sequence[float], betas: Sequence[float], wers: np.ndarray) -> Figure:
-    """WER, a fraction (alphas, betas), as a field of numbers; the lowest is framed."""
+    """
+    Plot the WER over alpha and beta as a heat map with numbers. The lowest WER is framed.
+
+    Args:
+        alphas: language model weights, the rows.
+        betas: word insertion bonuses, the columns.
+        wers: (alphas, betas), fractions.
+    """
 
     def draw(axes: Axes) -> None:
         colours = LinearSegmentedColormap.from_list("wer", [SERIES[1], "#ffffff"])
@@ -27,8 +34,8 @@ def heat_map(alphas: Sequence[float], betas: Sequence[float], wers: np.ndarray) 
         axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
         axes.set_yticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
         axes.grid(False)
-        axes.set_xlabel("beta")
-        axes.set_ylabel("alpha")
+        axes.set_xlabel("word insertion bonus (beta)")
+        axes.set_ylabel("language model weight (alpha)")
         axes.set_title("WER, %")
 
     return draw_figure(draw, height=0.6 + 0.34 * max(5, len(alphas)))
@@ -36,10 +43,10 @@ def heat_map(alphas: Sequence[float], betas: Sequence[float], wers: np.ndarray) 
 
 def reliability_diagram(lines: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figure:
     """
-    The share of right words against their confidence; on the diagonal a confidence says what it means.
+    Plot the share of correct words against their confidence. On the diagonal, confidences are calibrated.
 
     Args:
-        lines: name -> bins of (count, confidence, accuracy); a point's area is its bin's share of the words.
+        lines: name -> bins of (count, confidence, accuracy). The area of a point is the share of words in its bin.
     """
 
     def draw(axes: Axes) -> None:
@@ -53,19 +60,19 @@ def reliability_diagram(lines: Mapping[str, Sequence[tuple[int, float, float]]])
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xlabel("confidence of a word")
-        axes.set_ylabel("share of them that is right")
-        axes.set_title("Confidences against the truth")
+        axes.set_ylabel("share of correct words")
+        axes.set_title("Reliability of word confidences")
 
     return draw_figure(draw, height=3.6)
 
 
 def rejection_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[float, float]]]) -> Figure:
     """
-    Commands that are lost against other speech that is accepted.
+    Plot the share of rejected commands against the share of accepted out-of-grammar speech.
 
     Args:
-        curves: by name of the other speech: (N,) shares of it that are accepted, (N,) shares of the commands that are
-            lost, and both at the threshold that was taken.
+        curves: by name of the out-of-grammar speech: (N,) shares of it that are accepted, (N,) shares of the commands
+            that are rejected or misrecognised, and both at the chosen threshold.
     """
 
     def draw(axes: Axes) -> None:
@@ -78,7 +85,7 @@ def rejection_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, tuple[fl
         axes.set_xlim(-1, 51)
         axes.set_ylim(-1, 51)
         axes.set_xlabel("accepted out-of-grammar speech, % (dot: the threshold)")
-        axes.set_ylabel("commands lost or mistaken, %")
-        axes.set_title("What rejection costs")
+        axes.set_ylabel("rejected or misrecognised commands, %")
+        axes.set_title("Cost of rejection")
 
     return draw_figure(draw, height=3.4)

@@ -1,4 +1,4 @@
-"""Models between two others: one table and one picture."""
+"""Report the models interpolated between two others: one table and one plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .plots import MUTED, SERIES, draw_figure, save_png
 
 @dataclass(frozen=True)
 class Point:
-    """The scores of a model `share` of the way."""
+    """The scores of an interpolated model. `share` is 0 at the start and 1 at the fine-tuned model."""
 
     share: float
     target: Scores
@@ -27,29 +27,29 @@ class Point:
 
 
 def best_point(points: Sequence[Point]) -> Point:
-    """That of the lowest mean of target and source WER; of equal ones the nearest to the start."""
+    """Return the point with the lowest mean of target and source WER, or of equal ones the nearest to the start."""
     return min(points, key=lambda one: (one.mean_wer, one.share))
 
 
 def interpolation_table(points: Sequence[Point], chosen: Point) -> str:
-    """In Markdown, a line for each share, the chosen one in bold."""
+    """Return the table in Markdown, with a row for each share and the chosen one in bold."""
     rows = []
     for one in points:
         rates = [f"{percent(of.wer)} ({interval(of.wer_interval)})" for of in (one.target, one.source)]
         cells = [f"{one.share:g}", *rates, percent(one.mean_wer)]
         rows.append([f"**{cell}**" if one is chosen else cell for cell in cells])
-    return markdown_table(["share of the way", "target WER %", "source WER %", "mean %"], rows, left=0)
+    return markdown_table(["interpolation (alpha)", "target WER %", "source WER %", "mean WER %"], rows, left=0)
 
 
 def write_interpolation_report(folder: Path, points: Sequence[Point], chosen: Point, command: str) -> Path:
     """
-    Writes interpolation.md and interpolation.png into `folder`.
+    Write interpolation.md and interpolation.png into `folder`. Return the path of interpolation.md.
 
     Args:
-        folder: that is there.
-        points: in the order of their shares.
-        chosen: one of them.
-        command: what repeats it.
+        folder: an existing folder.
+        points: the points, ordered by share.
+        chosen: one of the points.
+        command: the command that repeats the experiment.
     """
     shares = [one.share for one in points]
 
@@ -62,8 +62,8 @@ def write_interpolation_report(folder: Path, points: Sequence[Point], chosen: Po
             axes.plot(shares, [100 * of.wer for of in scores], "o-", color=colour, markersize=4, label=name)
         axes.axvline(chosen.share, color=SERIES[0], linewidth=1.2)
         axes.legend(frameon=False, labelcolor=MUTED, fontsize=8.5, loc="best", handlelength=1.2)
-        axes.set_title("Between the start and the tuned model")
-        axes.set_xlabel("share of the way (line: chosen; bands: 95 % intervals)")
+        axes.set_title("From the start (0) to the fine-tuned model (1)")
+        axes.set_xlabel("interpolation (line: chosen; bands: 95 % intervals)")
         axes.set_ylabel("WER, %")
 
     save_png(draw_figure(draw, height=3.2), folder / "interpolation.png")

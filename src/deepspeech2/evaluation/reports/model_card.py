@@ -1,4 +1,4 @@
-"""The model card: metadata that the Hub reads, and what a person needs to use and to judge the model."""
+"""The model card: metadata for the Hub, and the information that a reader needs to use and judge the model."""
 
 import math
 import shutil
@@ -18,7 +18,7 @@ from .run_report import results_table
 
 @dataclass(frozen=True)
 class EvaluatedSplit:
-    """What a result was measured on; `dataset` is a Hub id, a local folder or a name such as "synthetic"."""
+    """The data of a result. `dataset` is a Hub id, a local folder or a name such as "synthetic"."""
 
     dataset: str
     split: str
@@ -27,7 +27,7 @@ class EvaluatedSplit:
 
     @property
     def name(self) -> str:
-        """Without the folders of this machine."""
+        """The name of the dataset, without local folders."""
         return self.dataset if _is_repo_id(self.dataset) else Path(self.dataset).name
 
     @property
@@ -54,39 +54,39 @@ def write_model_card(
     description: str | None = None,
     origin: str | None = None,
 ) -> Path:
-    """Write `folder`/README.md, a model card that `ModelCard.load` reads back.
+    """Write `folder`/README.md, a model card that `ModelCard.load` can read.
 
     Args:
-        folder: of the model.
-        model_name: its title, and its name in the model index.
-        base_model: what was fine-tuned. A Hub id goes into the metadata, a folder into the text; None: random
-            weights.
+        folder: the folder of the model.
+        model_name: the title, also the name in the model index.
+        base_model: the model that was fine-tuned; None means random weights. A Hub id goes into the metadata, a folder
+            into the text.
         language: ISO 639-1 code or codes.
-        license: the Hub's identifier, such as "apache-2.0".
-        datasets: trained on; Hub ids go into the metadata, the others into the text.
-        results: every split scored, of the model as it is saved; the first one is the headline. Of a model with an
-            `origin` there may be none.
-        training: facts by name: command, commit, config, hyper-parameters, hardware, time, hours of audio.
-            Values of several lines become folded blocks.
-        plots: PNG files, copied into `folder`/plots; the first is shown on top, the others with the training.
+        license: the identifier of the Hub, such as "apache-2.0".
+        datasets: the training data. Hub ids go into the metadata, other names into the text.
+        results: every scored split, for the model as it is saved. The first one is the headline. A model with an
+            `origin` may have none.
+        training: facts by name: command, commit, config, hyper-parameters, hardware, time, hours of audio. Values with
+            several lines become folded blocks.
+        plots: PNG files, copied into `folder`/plots. The first is shown at the top, the others with the training.
         limits: a text, or a list of points.
-        repo_id: where it will be found on the Hub; without it the usage example has a path to fill in.
+        repo_id: the id of the model on the Hub. Without it the usage example has a path to fill in.
         revision: a commit or tag that the usage example pins.
-        tags: more of them.
-        sampling_rate: Hz, of the usage example.
+        tags: additional tags.
+        sampling_rate: the sampling rate of the usage example, Hz.
         description: the sentence under the title.
-        origin: where the weights are from, if this package did not train them.
+        origin: the source of the weights, if this package did not train them.
 
     Returns:
         The path of README.md.
 
     Raises:
-        ValueError: no results of a model that was trained here, or no limits.
+        ValueError: there are no results of a model that was trained here, or no limits.
     """
     if not results and origin is None:
-        raise ValueError("A model card needs results: score a split and pass (EvaluatedSplit, Scores).")
+        raise ValueError("A model card needs results. Score a split and pass (EvaluatedSplit, Scores).")
     if not limits:
-        raise ValueError("A model card needs limits: say on what speech the model is known or bound to fail.")
+        raise ValueError("A model card needs limits. Say on what speech the model is known or expected to fail.")
     folder = Path(folder)
     languages = [language] if isinstance(language, str) else list(language)
     data = card_metadata(base_model, languages, license, datasets, tags)
@@ -128,7 +128,7 @@ def card_metadata(
     datasets: Sequence[str],
     tags: Sequence[str] = (),
 ) -> ModelCardData:
-    """What a card says to the Hub of a model, but for its results; arguments as of `write_model_card`."""
+    """Return the metadata of a model card, without results. The arguments are as for `write_model_card`."""
     languages = [language] if isinstance(language, str) else list(language)
     return ModelCardData(
         base_model=base_model if base_model is not None and _is_repo_id(base_model) else None,
@@ -143,7 +143,7 @@ def card_metadata(
 
 
 def _eval_results(split: EvaluatedSplit, scores: Scores) -> list[EvalResult]:
-    """WER and CER in per cent, as other speech models on the Hub state them; an infinite rate is left out."""
+    """Return WER and CER in per cent, as for other speech models on the Hub, without infinite rates."""
     return [
         EvalResult(
             task_type="automatic-speech-recognition",
@@ -165,8 +165,8 @@ def _eval_results(split: EvaluatedSplit, scores: Scores) -> list[EvalResult]:
 def _description(languages: Sequence[str], results: Sequence[tuple[EvaluatedSplit, Scores]]) -> str:
     split, scores = results[0]
     return (
-        f"A DeepSpeech2 CTC model that writes down speech ({', '.join(languages)}):"
-        f" {100 * scores.wer:.1f} % word error rate on {split.label}."
+        f"A DeepSpeech2 CTC model for speech recognition ({', '.join(languages)})"
+        f" with a word error rate of {100 * scores.wer:.1f} % on {split.label}."
     )
 
 
@@ -189,7 +189,7 @@ def _code(name: str, value: str) -> str:
 
 
 def _is_repo_id(name: str) -> bool:
-    """Whether a name is `owner/name` on the Hub rather than a folder of this machine or a word of this package."""
+    """Return whether a name is an id `owner/name` on the Hub, not a local folder or a name like "synthetic"."""
     if Path(name).exists() or name.count("/") != 1:
         return False
     try:

@@ -1,4 +1,4 @@
-"""An HTML page that opens anywhere without a network, and how figures are written on it."""
+"""Write HTML pages that need no network, and format figures for them."""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _LEGEND = Markup(
 
 
 def write_page(folder: Path, template: str, **values: Any) -> Path:
-    """Render a template of this package to `folder`/index.html; what is not `Markup` is escaped."""
+    """Render a template of this package to `folder`/index.html. Values that are not `Markup` are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("deepspeech2.evaluation.reports"),
         autoescape=True,
@@ -33,7 +33,7 @@ def write_page(folder: Path, template: str, **values: Any) -> Path:
 
 
 def mark_words(utterance: ScoredUtterance) -> Markup:
-    """The hypothesis as HTML, every error marked; escaped."""
+    """Return the hypothesis as escaped HTML, with every error marked."""
     parts = []
     for step in utterance.alignment:
         match step.operation:
@@ -51,26 +51,26 @@ def mark_words(utterance: ScoredUtterance) -> Markup:
 
 
 def percent(rate: float) -> str:
-    """A rate in per cent with two digits; "∞" for an infinite one."""
+    """Format a rate in per cent with two digits, or "∞" if it is infinite."""
     return f"{100 * rate:.2f}" if math.isfinite(rate) else "∞"
 
 
 def interval(bounds: tuple[float, float] | None, absent: str = "–") -> str:
-    """A 95 % interval in per cent."""
+    """Format a 95 % interval in per cent."""
     return absent if bounds is None else "–".join(percent(bound) for bound in bounds)
 
 
 def interval_note(scored: Iterable[Scores]) -> str:
-    """What the thin lines of the pictures are."""
+    """Return the explanation of the thin lines in the plots."""
     units = {scores.resampled_by for scores in scored} - {"nothing"}
     if not units:
-        return "No intervals: nothing was resampled."
-    return f"Thin lines: 95 % bootstrap intervals, resampled by {' or '.join(sorted(units))}."
+        return "There are no intervals, because nothing was resampled."
+    return f"Thin lines are 95 % bootstrap intervals, resampled by {' or '.join(sorted(units))}."
 
 
 def speakers(scores: Scores) -> str:
     count = scores.num_speakers
-    return f"{count:,} speaker{'' if count == 1 else 's'}" if count else "speakers not told apart"
+    return f"{count:,} speaker{'' if count == 1 else 's'}" if count else "unknown speakers"
 
 
 def _where(utterance: ScoredUtterance) -> str:

@@ -1,6 +1,7 @@
-"""Plots of error rates and of training: one drawing as a PNG on white and as an SVG in its page's colours.
+"""Plots of error rates and of training, as a PNG on white or as an SVG in the colours of its page.
 
-Every figure is a phone's width, so that its text is as large as the page's; pages lay figures side by side.
+Every figure has the width of a phone, so that its text is as large as the text of the page. Pages place figures side by
+side.
 """
 
 import io
@@ -24,7 +25,7 @@ Results = Mapping[str, Mapping[str, Scores]]  # stage -> split -> scores
 _Rate = tuple[float, tuple[float, float] | None]  # as fractions, with its interval
 INK, MUTED, GRID = "#20242c", "#6a7280", "#e3e6ea"
 SERIES = ("#98a2b3", "#1d6f8c", "#c98736", "#7d5ba6", "#5b8c5a")
-# What a page's style sheet calls each colour, so that an inlined SVG follows the light and the dark theme.
+# The name of each colour in the style sheet of a page, so that an inlined SVG follows the light and the dark theme.
 _VARIABLES = {INK: "ink", MUTED: "muted", GRID: "line"} | {
     colour: f"series-{index}" for index, colour in enumerate(SERIES)
 }
@@ -52,23 +53,23 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "deepspeech2",
     "text.color": INK,
-    "text.parse_math": False,  # a speaker called $x_$ is no formula
+    "text.parse_math": False,  # a speaker called $x_$ is not a formula
     "xtick.color": MUTED,
     "xtick.major.size": 0,
     "ytick.color": MUTED,
     "ytick.major.size": 0,
 }
-_WIDTH = 4.2  # inches, so 302 points: 9-point text is 9 pixels high on a phone's 310-pixel column
+_WIDTH = 4.2  # inches, 302 points: 9-point text is 9 pixels high in the 310-pixel column of a phone
 _MAX_NAMED = 24
 
 
 def draw_figure(draw: Draw, height: float = 2.7) -> Figure:
-    """One panel; `height` in inches."""
+    """Draw one panel, `height` inches high."""
     return draw_figures([draw], height=height, columns=1)
 
 
 def draw_figures(draws: Sequence[Draw], height: float = 2.7, columns: int = 2) -> Figure:
-    """Panels in a grid, each `height` inches high."""
+    """Draw panels in a grid, each `height` inches high."""
     rows = math.ceil(len(draws) / columns)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH * min(columns, len(draws)), height * rows), layout="constrained")
@@ -86,7 +87,7 @@ def save_png(figure: Figure, path: Path) -> Path:
 
 
 def to_svg(figure: Figure, label: str) -> str:
-    """An `<svg>` element to inline: no size, colours from the page's variables, `label` for screen readers."""
+    """Return an `<svg>` element to inline: without a size, in the colours of the page, with `label` as aria-label."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(["Creator", "Date", "Format", "Type"]))
@@ -102,7 +103,7 @@ def to_svg(figure: Figure, label: str) -> str:
 
 
 def error_rate_bars(results: Results) -> Figure:
-    """WER of every stage by split, each bar with its 95 % interval."""
+    """Plot the WER of every stage by split, each bar with its 95 % interval."""
     splits = dict.fromkeys(split for by_split in results.values() for split in by_split)
     groups = {
         split: {stage: (of[split].wer, of[split].wer_interval) for stage, of in results.items() if split in of}
@@ -112,7 +113,7 @@ def error_rate_bars(results: Results) -> Figure:
 
 
 def word_and_character_bars(models: Mapping[str, Scores]) -> Figure:
-    """WER and CER of models on one split, each bar with its 95 % interval."""
+    """Plot WER and CER of models on one split, each bar with its 95 % interval."""
     groups = {
         "Word error rate": {name: (scores.wer, scores.wer_interval) for name, scores in models.items()},
         "Character error rate": {name: (scores.cer, scores.cer_interval) for name, scores in models.items()},
@@ -121,7 +122,7 @@ def word_and_character_bars(models: Mapping[str, Scores]) -> Figure:
 
 
 def _bars(groups: Mapping[str, Mapping[str, _Rate]], stages: Sequence[str], label: str) -> Figure:
-    """Horizontal bars under headings; a stage has one colour. Without rivals a bar has the second colour."""
+    """Plot horizontal bars under headings. Each stage has one colour, and a single stage has the second colour."""
     bounds = [_drawn(rate) for rates in groups.values() for rate in rates.values()]
     end = max([1.0, *(high for _, _, high in bounds)])
     height = sum(1.0 + len(rates) for rates in groups.values())
@@ -151,14 +152,14 @@ def _bars(groups: Mapping[str, Mapping[str, _Rate]], stages: Sequence[str], labe
 
 
 def _drawn(rate: _Rate) -> tuple[float, float, float]:
-    """Value, lower and upper bound in per cent: 0 for an infinite rate, the value where a bound is missing."""
+    """Return value, lower and upper bound in per cent: 0 for an infinite rate, the value for a missing bound."""
     value = 100 * rate[0] if math.isfinite(rate[0]) else 0.0
     low, high = (100 * bound if math.isfinite(bound) else value for bound in rate[1] or rate[:1] * 2)
     return value, low, high
 
 
 def training_curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, Draw]:
-    """Title -> panel, for what the `log_history` of a `Trainer` holds."""
+    """Return title -> panel, for the values in the `log_history` of a `Trainer`."""
     series: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for entry in log_history:
         for key, value in entry.items():
@@ -172,7 +173,7 @@ def training_curves(log_history: Sequence[Mapping[str, Any]]) -> dict[str, Draw]
 
 
 def _panel_of(key: str) -> tuple[str, str, float] | None:
-    """Key of a log entry -> title of its panel, name of its line, factor."""
+    """Map the key of a log entry to the title of its panel, the name of its line, and a factor."""
     if key == "loss":
         return "Loss", "training", 1
     if key == "learning_rate":
@@ -207,7 +208,7 @@ def _lines(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Dr
 
 
 def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
-    """WER of equally many utterances at a time, by seconds of audio, or by words where no seconds are known."""
+    """Plot the WER of equally large groups by duration in seconds, or by number of words if durations are unknown."""
     timed = all(utterance.duration_s > 0 for utterance in scores.utterances)
     unit = "seconds" if timed else "words"
     lengths = np.array([u.duration_s if timed else u.words.reference_length for u in scores.utterances])
@@ -224,7 +225,7 @@ def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
             axes.text(index, value, f"{value:.0f}", ha="center", va="bottom", color=INK, size=8.5)
         axes.set_xticks(range(len(values)), labels)
         axes.set_title("WER by length, %")
-        axes.set_xlabel(f"{unit}; about {len(order) / len(groups):.0f} utterances a bar")
+        axes.set_xlabel(f"{unit} (each bar: about {len(order) / len(groups):.0f} utterances)")
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.15)
 
@@ -232,7 +233,7 @@ def wer_by_length(scores: Scores, bins: int = 6) -> Draw:
 
 
 def wer_by(column: str, scores: Scores) -> tuple[Draw, float]:
-    """A point for each value of a column, best first, and the height in inches that it needs."""
+    """Plot a point for each value of a column, best first. Return the drawing and its height in inches."""
     members = sorted(scores.groups[column].items(), key=lambda item: (item[1].wer, item[0]))
     named = len(members) <= _MAX_NAMED
 
@@ -252,13 +253,13 @@ def wer_by(column: str, scores: Scores) -> tuple[Draw, float]:
         axes.grid(False, axis="y")
         axes.grid(True, axis="x")
         axes.set_title(f"WER by {column}, %")
-        axes.set_xlabel("vertical line: the corpus")
+        axes.set_xlabel("vertical line: WER of the whole corpus")
 
     return draw, (max(2.7, 0.2 * len(members) + 0.9) if named else 2.7)
 
 
 def errors_per_utterance(scores: Scores, most: int = 6) -> Draw:
-    """How many utterances have no, one, two ... wrong words."""
+    """Plot the share of utterances with 0, 1, 2, ... word errors."""
     errors = np.minimum([utterance.words.errors for utterance in scores.utterances], most)
     shares = 100 * np.bincount(errors, minlength=most + 1) / len(errors)
 
@@ -268,8 +269,8 @@ def errors_per_utterance(scores: Scores, most: int = 6) -> Draw:
             if share:
                 axes.text(index, share, f"{share:.0f}", ha="center", va="bottom", color=INK, size=8.5)
         axes.set_xticks(range(most + 1), [*map(str, range(most)), f"{most}+"])
-        axes.set_title("Word errors in an utterance")
-        axes.set_xlabel("errors; bars: % of the utterances", color=MUTED)
+        axes.set_title("Word errors per utterance")
+        axes.set_xlabel("errors (bars: % of utterances)", color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.margins(y=0.15)
 
@@ -277,5 +278,5 @@ def errors_per_utterance(scores: Scores, most: int = 6) -> Draw:
 
 
 def _percent(words: Counts) -> float:
-    """The rate in per cent, for drawing; an infinite one is drawn at 100."""
+    """Return the rate in per cent for drawing. An infinite rate is drawn at 100."""
     return 100 * words.rate if math.isfinite(words.rate) else 100.0

@@ -1,4 +1,4 @@
-"""What a training run changed: one HTML file, its pictures, and the table of results."""
+"""Report a training run: one HTML file, its plots, and the table of results."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,28 +23,28 @@ def write_run_report(
     facts: Mapping[str, str] | None = None,
     headline: str | None = None,
 ) -> Path:
-    """Report a training run in `folder`: index.html, results.png and, where there are curves, training.png.
+    """Report a training run in `folder`: index.html, results.png and, if there are curves, training.png.
 
     Args:
-        folder: made if it is not there.
-        title: of the page.
-        command: what reproduces the run, as typed.
-        log_history: `trainer.state.log_history`; read are loss, learning_rate, audio_s_per_s, eval_loss, eval_wer and
-            eval_<name>_wer. Empty where nothing was trained.
-        results: stage -> split -> scores, stages in the order to show, the first being where the run started and the
-            second where it ended.
-        config: the run's settings.
+        folder: the folder, created if it does not exist.
+        title: the title of the page.
+        command: the command that reproduces the run, as typed.
+        log_history: `trainer.state.log_history`, empty if nothing was trained. The report uses loss, learning_rate,
+            audio_s_per_s, eval_loss, eval_wer and eval_<name>_wer.
+        results: stage -> split -> scores, in the order of display. The first stage is the start of the run, the second
+            one its end.
+        config: the settings of the run.
         facts: environment, times, hardware: name -> text.
-        headline: one sentence under the title; by default the WER of the first two stages.
+        headline: one sentence under the title; the default is the WER of the first two stages.
 
     Returns:
         The path of index.html.
 
     Raises:
-        ValueError: no results.
+        ValueError: there are no results.
     """
     if not any(results.values()):
-        raise ValueError("A run report needs at least one stage with one scored split; got none.")
+        raise ValueError("A run report needs at least one stage with one scored split, but there are none.")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     picture = error_rate_bars(results)
@@ -66,22 +66,22 @@ def write_run_report(
         table_rows=rows,
         curves=[Markup(to_svg(draw_figure(draw), f"Training: {name}")) for name, draw in curves.items()],
         examples=_examples({stage: of[split] for stage, of in results.items() if split in of}),
-        examples_note=f"From {split}, chosen by how much changed from the first stage to the second."
+        examples_note=f"Utterances of {split}, selected by the change from the first stage to the second."
         if len(results) > 1
-        else f"From {split}: two with the fewest errors, two in the middle, one with the most.",
+        else f"Utterances of {split}: two with the fewest errors, two in the middle, and one with the most.",
         config=config,
         facts=facts or {},
     )
 
 
 def results_table(results: Results) -> str:
-    """The results as a Markdown table, rates in per cent with their 95 % intervals."""
+    """Return the results as a Markdown table, with rates in per cent and their 95 % intervals."""
     head, rows = _table(results)
     return markdown_table(head, rows, left=2)
 
 
 def _table(results: Results) -> tuple[list[str], list[list[str]]]:
-    head = ["stage", "split", "WER %", "95 %", "CER %", "95 %", "utterances", "speakers"]
+    head = ["stage", "split", "WER %", "95 % interval", "CER %", "95 % interval", "utterances", "speakers"]
     rows = [
         [
             stage,
@@ -100,7 +100,7 @@ def _table(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def _main_split(results: Results) -> str:
-    """The split to show sentences of: the first test split of the last common ones, else the last."""
+    """Return the split for the examples: the first test split that all stages have, else their last common split."""
     common = [split for split in next(iter(results.values())) if all(split in of for of in results.values())]
     common = common or list(next(iter(results.values())))
     return next((split for split in common if "test" in split), common[-1])
@@ -116,7 +116,7 @@ def _run_headline(results: Results, split: str) -> Markup:
 
 
 def _examples(stages: Mapping[str, Scores]) -> list[dict[str, Any]]:
-    """Two utterances that gained most, two in the middle, one that lost most, with every stage's words."""
+    """Select two utterances with the largest gain, two in the middle, and the one with the largest loss."""
     by_id = [{utterance.id: utterance for utterance in scores.utterances} for scores in stages.values()]
     before, after = by_id[0], by_id[min(1, len(by_id) - 1)]
 

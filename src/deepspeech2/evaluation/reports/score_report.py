@@ -1,4 +1,4 @@
-"""Where one model's errors are on one split, and against a baseline: one HTML file and its pictures."""
+"""Report the errors of one model on one split, optionally against a baseline: one HTML file and its plots."""
 
 import math
 from collections import Counter
@@ -37,12 +37,12 @@ def write_score_report(
     """Report one model on one split in `folder`: index.html, score.png and errors.png.
 
     Args:
-        folder: made if it is not there.
-        scores: the model's.
-        title: of the page.
-        command: what reproduces it, as typed.
+        folder: the folder, created if it does not exist.
+        scores: the scores of the model.
+        title: the title of the page.
+        command: the command that reproduces the scores, as typed.
         rtfx: seconds of audio per second of computing.
-        comparison: of a baseline (a) with this model (b), on the same utterances.
+        comparison: the comparison of a baseline (a) with this model (b), on the same utterances.
 
     Returns:
         The path of index.html.
@@ -54,7 +54,7 @@ def write_score_report(
     save_png(picture, folder / "score.png")
     panels = [
         ("WER by length", wer_by_length(scores), 2.7),
-        ("Errors by utterance", errors_per_utterance(scores), 2.7),
+        ("Word errors per utterance", errors_per_utterance(scores), 2.7),
     ]
     panels += [(f"WER by {column}", *wer_by(column, scores)) for column, of in scores.groups.items() if len(of) > 1]
     tallest = max(height for *_, height in panels)
@@ -76,7 +76,7 @@ def write_score_report(
         comparison=comparison and _comparison(comparison),
         plots=[Markup(to_svg(draw_figure(draw, height), name)) for name, draw, height in panels],
         worst=worst,
-        worst_note=f"The {len(worst)} with the most word errors: {100 * share:.0f} % of all errors.",
+        worst_note=f"These {len(worst)} utterances have {100 * share:.0f} % of all word errors.",
         confusions=_confusions(scores),
     )
 
@@ -89,40 +89,40 @@ def _figures(scores: Scores, rtfx: float | None) -> list[tuple[str, str, str]]:
         ("substituted", f"{scores.substitutions:,}", f"{100 * scores.substitutions / words:.1f} % of words"),
         ("deleted", f"{scores.deletions:,}", f"{100 * scores.deletions / words:.1f} % of words"),
         ("inserted", f"{scores.insertions:,}", f"{100 * scores.insertions / words:.1f} % of words"),
-        ("words", f"{scores.num_words:,}", f"{scores.hits:,} right"),
+        ("words", f"{scores.num_words:,}", f"{scores.hits:,} correct"),
         ("utterances", f"{scores.num_utterances:,}", speakers(scores)),
         ("audio", f"{scores.audio_s / 60:.1f} min", ""),
     ]
-    return figures + ([("RTFx", f"{rtfx:.1f}", "audio s per s")] if rtfx is not None else [])
+    return figures + ([("RTFx", f"{rtfx:.1f}", "seconds of audio per second")] if rtfx is not None else [])
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
     points, bounds, unit = 100 * comparison.wer_difference, "", comparison.resampled_by
     if comparison.wer_interval is None:
-        verdict = "there are too few utterances to say how much of it is luck"
+        verdict = "There are too few utterances to say how much of it is chance"
     elif not all(map(math.isfinite, comparison.wer_interval)):
-        verdict = "the interval is unbounded, for words were predicted where nobody spoke"
+        verdict = "The interval is unbounded, because a model predicted words where nobody spoke"
     else:
         low, high = comparison.wer_interval
         bounds = f"{_signed(100 * low)} to {_signed(100 * high)}"
-        excludes, reverse = ("holds", "might") if low <= 0 <= high else ("excludes", "would hardly")
-        verdict = f"the 95 % interval {excludes} zero, so other {unit}s {reverse} reverse it"
+        includes, reverse = ("includes", "might") if low <= 0 <= high else ("excludes", "are unlikely to")
+        verdict = f"The 95 % interval {includes} zero, so other {unit}s {reverse} reverse it"
     p = ""
-    if comparison.p_value is not None:  # no resample can show less than one in all
+    if comparison.p_value is not None:  # the resamples cannot show a smaller p-value
         least = 2 / comparison.bootstrap_samples
         p = f"{comparison.p_value:.3f}" if comparison.p_value > least else f"≤ {least:.3f}"
     changed = sorted(comparison.changes, key=lambda change: change.a.words.errors - change.b.words.errors)
     ends = changed[-_NUM_CHANGES // 2 :][::-1] + changed[: _NUM_CHANGES // 2]
     return {
-        "sentence": f"{_signed(points)} points of WER against the baseline: {verdict}.",
+        "sentence": f"The WER changes by {_signed(points)} points against the baseline. {verdict}.",
         "figures": [
             ("difference", _signed(points), bounds),
-            ("words fixed", f"{comparison.fixed:,}", "wrong before, right now"),
-            ("words broken", f"{comparison.broken:,}", "right before, wrong now"),
+            ("words fixed", f"{comparison.fixed:,}", "wrong before, correct now"),
+            ("words broken", f"{comparison.broken:,}", "correct before, wrong now"),
             (
                 "insertions",
                 f"{comparison.b.insertions - comparison.a.insertions:+,}".replace("-", "−"),
-                "words that the reference lacks",
+                "words that are not in the reference",
             ),
             *([("p", p, "paired bootstrap")] if p else []),
         ],
@@ -146,9 +146,9 @@ def _confusions(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
             if step.operation != "hit":
                 counts[step.operation][tuple(word for word in step[1:] if word)] += 1
     names = {
-        "substitution": ("Substituted", ["reference", "hypothesis", "times"]),
-        "deletion": ("Deleted", ["reference", "times"]),
-        "insertion": ("Inserted", ["hypothesis", "times"]),
+        "substitution": ("Substituted", ["reference", "hypothesis", "count"]),
+        "deletion": ("Deleted", ["reference", "count"]),
+        "insertion": ("Inserted", ["hypothesis", "count"]),
     }
     return [
         (*names[kind], [[*words, f"{times:,}"] for words, times in found.most_common(_NUM_CONFUSIONS)])

@@ -1,4 +1,4 @@
-"""Strategies against each other: one table, the pictures of what each costs and brings, and one HTML file."""
+"""Report a comparison of strategies: one table, plots of gain and forgetting, and one HTML file."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 HEAD = ("strategy", "trained", "target WER %", "by seed", "against the baseline", "p", "source WER %", "by seed", "min")
 LEGEND_COLUMNS = 3
-ENOUGH = 8.0  # speakers, from which on a bootstrap of them is about right
+ENOUGH = 8.0  # effective speakers above which the bootstrap is about right
 _PLOTS = {
-    "parameters": "Target WER by parameters",
-    "retention": "What is learnt against what is forgotten",
+    "parameters": "Target WER by trained parameters",
+    "retention": "Adaptation against forgetting",
     "curves": "Learning curves",
 }
 
 
 def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, SeededDifference]) -> list[list[str]]:
-    """Under `HEAD`; a strategy that is in no comparison is the baseline, or not trained at all."""
+    """Return the rows of the table, without `HEAD`. The start and the baseline are in no comparison."""
     rows = []
     for name, one in outcomes.items():
         comparison = comparisons.get(name)
@@ -58,17 +58,17 @@ def strategy_rows(outcomes: Mapping[str, Outcome], comparisons: Mapping[str, See
 
 
 def few_speakers(target: SeededScores) -> str:
-    """What so few speakers, or so unequal ones, cannot show; empty where they are enough."""
+    """Return a warning if there are too few speakers, or too unequal ones. It is empty if there are enough."""
     if target.num_effective >= ENOUGH:
         return ""
     return (
-        f"The target's {target.num_units} speakers (or clips) vary like {target.num_effective:.1f} of equal size: the "
-        "intervals are too narrow and the p-values too small."
+        f"The {target.num_units} speakers (or clips) of the target count like {target.num_effective:.1f} of equal "
+        "size, so the intervals are too narrow and the p-values too small."
     )
 
 
 def strategy_table(rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
+    """Return the table in Markdown."""
     return markdown_table(HEAD, rows)
 
 
@@ -84,16 +84,16 @@ def write_strategy_report(
     facts: Mapping[str, str],
 ) -> Path:
     """
-    Writes strategies.md, a PNG of each plot and index.html into `folder`.
+    Write strategies.md, a PNG of each plot and index.html into `folder`. Return the path of index.html.
 
     Args:
-        folder: made if it is not there.
-        title: of the page.
-        command: what repeats the comparison.
-        recommendation: a strategy and the reason for it, in words.
-        outcomes: by name, in the order of the table; the first one is the model before any training.
-        comparisons: by name, against the baseline, on the target.
-        settings: by name, on top of what all have in common.
+        folder: the folder, created if it does not exist.
+        title: the title of the page.
+        command: the command that repeats the comparison.
+        recommendation: the recommended strategy and the reason, as text.
+        outcomes: the results by name, in the order of the table. The first one is the model before training.
+        comparisons: the comparisons with the baseline on the target, by name.
+        settings: the settings of each strategy on top of the common ones, by name.
         facts: name -> text: seeds, splits, budget.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _with_interval(scores: SeededScores) -> str:
 
 
 def _by_seed(scores: SeededScores) -> str:
-    """Nothing where all are the same: the model before training."""
+    """Format the WER of each seed. It is empty if all are the same, as for the model before training."""
     wers = scores.wers
     return ", ".join(f"{100 * wer:.1f}" for wer in wers) if len(set(wers)) > 1 else ""
 
@@ -171,7 +171,7 @@ def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
 
 
 def _legend(axes: Axes, handlelength: float) -> None:
-    """Below the axes, where it hides no line."""
+    """Draw the legend below the axes, where it covers no line."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.legend(
@@ -186,7 +186,7 @@ def _legend(axes: Axes, handlelength: float) -> None:
 
 
 def _learning_curves(outcomes: Mapping[str, Outcome]) -> Draw | None:
-    """The WER along the way where the runs had evaluations, else the training loss; a band is the seeds' range."""
+    """Plot the WER during training if the runs had evaluations, else the loss. A band is the range over the seeds."""
     for key, factor, label in (("eval_wer", 100, "WER of eval_split, %"), ("loss", 1, "training loss")):
         lines = {name: _curve(one.logs, key, factor) for name, one in outcomes.items() if one.logs}
         if lines and all(len(steps) > 1 for steps, _ in lines.values()):
@@ -195,7 +195,7 @@ def _learning_curves(outcomes: Mapping[str, Outcome]) -> Draw | None:
 
 
 def _curve(logs: Sequence[Sequence[Mapping[str, Any]]], key: str, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (N,) that all seeds have logged, and their values (seeds, N)."""
+    """Return the steps (N,) that all seeds have logged, and their values (seeds, N)."""
     by_step = [{line["step"]: factor * line[key] for line in log if key in line} for log in logs]
     steps = sorted(set.intersection(*(set(values) for values in by_step)))
     return np.array(steps), np.array([[values[step] for step in steps] for values in by_step])

@@ -1,4 +1,4 @@
-"""The check of a corpus before training: recordings, transcripts and costs.
+"""Check a corpus before training: recordings, transcripts and costs.
 
-In: a recipe, and a sample or all of its speech. Out: problems with their shares and advice, as a table and a page.
+Input: a recipe, and a sample or all of its speech. Output: problems with shares and advice, as a table and a page.
 """

@@ -1,4 +1,4 @@
-"""The data looked at before it is trained on, by the same code: read, judged, written up."""
+"""Check data with the code that training uses: read it, find its problems, write a report."""
 
 import json
 import logging
@@ -35,13 +35,13 @@ FULL_SCALE = 0.999
 
 class CheckStream(IterableDataset):
     """
-    What is to be known of each utterance, in lists of 16, in the order of the files; each data worker decodes its part.
+    The checked utterances of a split, in lists of 16, in the order of the files. Each data worker decodes its part.
 
     Args:
-        corpora: of one split.
-        examples: as training or scoring prepares them.
-        limit: rows that are read, the first of each corpus in equal parts; None: all.
-        fetch: whether to look at recordings that lie on servers.
+        corpora: the corpora of one split.
+        examples: the preparation that training or scoring uses.
+        limit: the number of rows to read, in equal parts from the start of each corpus; None reads all.
+        fetch: whether to download recordings that are on servers.
     """
 
     def __init__(self, corpora: Sequence[Corpus], examples: Examples, limit: int | None, fetch: bool = True) -> None:
@@ -92,7 +92,7 @@ def _checked(row: Row, outcome: Any, examples: Examples) -> Checked:
 
 
 def _duration_s(audio: dict[str, Any]) -> float:
-    """Of one that is left out, for the histogram; 0 where it cannot be read without fetching it again."""
+    """Return the duration of a dropped recording, for the histogram. 0 if it would have to be downloaded again."""
     try:
         return 0.0 if is_remote(audio) else read_header(audio).duration_s
     except AudioError:
@@ -101,12 +101,12 @@ def _duration_s(audio: dict[str, Any]) -> float:
 
 def read_splits(run: Run, stream: SpeechStream, limit: int | None) -> dict[str, list[Checked]]:
     """
-    What is to be known of every split, read as training and scoring read it.
+    Read and check every split, as training and scoring read it.
 
     Args:
-        run: whose speech it is.
-        stream: what is trained on.
-        limit: utterances of a split; None: all, or 1,000 of a corpus on the Hub.
+        run: the run whose speech is checked.
+        stream: the stream of training.
+        limit: utterances of a split; None means all, or 1,000 of a corpus on the Hub.
     """
     splits: dict[str, list[Checked]] = {}
     for split, (corpora, examples) in _sources(run, stream).items():
@@ -124,7 +124,7 @@ def read_splits(run: Run, stream: SpeechStream, limit: int | None) -> dict[str, 
 
 
 def _sources(run: Run, stream: SpeechStream) -> dict[str, tuple[Sequence[Corpus], Examples]]:
-    """Of each split, where it comes from and how it is prepared."""
+    """Return the corpora of each split, and how its examples are prepared."""
     speech, filters, processor = run.speech, stream.examples.filters, run.processor
     sources: dict[str, tuple[Sequence[Corpus], Examples]] = {
         TRAINING: (speech.trained_on, Examples(processor, filters))
@@ -136,7 +136,7 @@ def _sources(run: Run, stream: SpeechStream) -> dict[str, tuple[Sequence[Corpus]
 
 
 def judge(run: Run, splits: Splits, *, sampled: bool) -> list[Problem]:
-    """The problems of what was read, or `sampled` only, the worst first."""
+    """Return the problems, the worst first. `sampled` says that the splits were not read completely."""
     tokenizer, data = run.processor.tokenizer, run.recipe.data
     vocabulary = sorted(set(tokenizer.get_vocab()) - {tokenizer.pad_token})
     rate = run.processor.feature_extractor.sampling_rate
@@ -147,11 +147,12 @@ def judge(run: Run, splits: Splits, *, sampled: bool) -> list[Problem]:
 
 def check_before_training(run: Run, stream: SpeechStream) -> None:
     """
-    The short check of a new run, by its main process: the first utterances of each local split, for about a second in
-    all; recordings on servers are not fetched for it.
+    Check the first utterances of each local split of a new run, for about a second in total.
+
+    Only the main process checks. Recordings on servers are not downloaded for this.
 
     Raises:
-        ValueError: a problem that is fatal, with the table of all.
+        ValueError: there is a fatal problem. The message holds the table of all problems.
     """
     data, training = run.recipe.data, run.recipe.training
     if training.process_index or not data.check_utterances or has_started(training.folder):
@@ -167,20 +168,20 @@ def check_before_training(run: Run, stream: SpeechStream) -> None:
                 break
     splits = {split: utterances for split, utterances in splits.items() if utterances}
     problems = [one for one in judge(run, splits, sampled=True) if one.severity != "note"]
-    counts = ", ".join(f"{len(utterances)} of {split}" for split, utterances in splits.items()) or "none of it is local"
-    table = f"\n{problems_table(problems)}\nrecipes/check_data.py with the same arguments looks at all of it"
+    counts = ", ".join(f"{split}: {len(utterances)}" for split, utterances in splits.items()) or "no local data"
+    table = f"\n{problems_table(problems)}\nTo check all of the data, run recipes/check_data.py with the same arguments"
     if any(problem.severity == "fatal" for problem in problems):
         raise ValueError(
-            f"the data looked at ({counts}) has fatal problems; check_utterances 0 trains all the same:{table}"
+            f"the checked data ({counts}) has fatal problems. To train anyway, set check_utterances 0:{table}"
         )
     if problems:
-        logger.warning("the data looked at (%s) has problems:%s", counts, table)
+        logger.warning("the checked data (%s) has problems:%s", counts, table)
     else:
-        logger.info("the data looked at (%s) has no problems", counts)
+        logger.info("the checked data (%s) has no problems", counts)
 
 
 def describe(splits: Splits) -> dict[str, str]:
-    """Utterances and hours of each split, and what training can use."""
+    """Return utterances and hours of each split, and the number of utterances that training can use."""
     facts = {
         split: f"{len(utterances):,} utterances, {sum(one.duration_s for one in utterances) / 3600:.2f} h"
         for split, utterances in splits.items()
@@ -191,26 +192,26 @@ def describe(splits: Splits) -> dict[str, str]:
 
 def estimate_costs(run: Run, stream: SpeechStream, utterances: Sequence[Checked]) -> dict[str, str]:
     """
-    What an epoch costs on the device at hand, in words, without data loading, optimizer and evaluation.
+    Estimate the cost of an epoch on this device, as text, without data loading, optimizer and evaluation.
 
     Args:
-        run: whose model's gradients are used.
-        stream: of training; its first batch is timed.
-        utterances: those of training that were read.
+        run: the run. The gradients of its model are overwritten.
+        stream: the stream of training. Its first batch is timed.
+        utterances: the checked utterances of training.
     """
     extractor, training = run.processor.feature_extractor, run.recipe.training
     usable_s = [one.duration_s for one in utterances if not one.reason]
     if not usable_s:
-        return {"an epoch": "not estimated: none of the training utterances looked at can be used"}
+        return {"an epoch": "not estimated: none of the checked training utterances is usable"}
     size = stream.batching.batch_size or max(1, int((stream.batching.batch_seconds or 0) / max(usable_s)))
     longest = (size, extractor.get_num_frames(round(max(usable_s) * extractor.sampling_rate)))
     batch = next(iter(stream))
     costs = measure_costs(run.model, training.device, batch, sum(batch["durations_s"]), longest)
     counts = [corpus.num_examples for corpus in stream.corpora]
     facts = {
-        "speed": f"{costs.audio_s_per_s:,.0f} audio seconds a second, forward and backward of one batch",
+        "speed": f"{costs.audio_s_per_s:,.0f} seconds of audio per second, forward and backward pass of one batch",
         "memory": f"{costs.peak_bytes / GIB:.2f} GiB with a batch of {size} x {max(usable_s):.1f} s, "
-        + ("of the GPU" if training.device.type == "cuda" else "of the whole process"),
+        + ("on the GPU" if training.device.type == "cuda" else "for the whole process"),
     }
     if None not in counts:
         audio_s = sum(usable_s) / len(utterances) * sum(count or 0 for count in counts)
@@ -222,7 +223,7 @@ def estimate_costs(run: Run, stream: SpeechStream, utterances: Sequence[Checked]
 def write_check(
     folder: Path, splits: Splits, problems: Sequence[Problem], facts: Mapping[str, str], *, title: str, command: str
 ) -> Path:
-    """The page, and beside it `problems.jsonl`, a line for each utterance of each problem. Returns the page's path."""
+    """Write the page and `problems.jsonl`, a line for each utterance of each problem. Return the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "problems.jsonl").open("w", encoding="utf-8") as file:
         for problem in problems:

@@ -1,4 +1,4 @@
-"""What training costs in time and memory: by one real batch, and by one of the longest clips."""
+"""Measure the time and memory of training, with one real batch and one batch of the longest clips."""
 
 import resource
 import sys
@@ -16,8 +16,11 @@ NEEDED = ("input_features", "attention_mask", "labels")
 @dataclass(frozen=True)
 class Costs:
     """
-    `audio_s_per_s`: seconds of audio that the model learns from in a second, forward and backward. `peak_bytes`: the
-    most that the device held, of a GPU by torch's allocator, else by the whole process; without the optimizer.
+    The measured costs, without the optimizer.
+
+    Args:
+        audio_s_per_s: seconds of audio per second of computing, forward and backward pass.
+        peak_bytes: peak memory. On a GPU it is the peak of torch's allocator, else that of the whole process.
     """
 
     audio_s_per_s: float
@@ -28,14 +31,15 @@ def measure_costs(
     model: nn.Module, device: torch.device, batch: Mapping[str, torch.Tensor], audio_s: float, longest: tuple[int, int]
 ) -> Costs:
     """
-    Times the second of two passes, forward and backward, of a batch; then makes one of a batch of noise as large as
-    any. Precision is float32: mixed precision is faster and smaller.
+    Time the second of two forward and backward passes of a batch, then run one batch of noise in the largest size.
+
+    Precision is float32. Mixed precision is faster and needs less memory.
 
     Args:
-        model: takes the gradients; its weights stay.
-        device: to compute on.
-        batch: of training, with its labels.
-        audio_s: seconds of audio in it.
+        model: its gradients are overwritten, its weights stay.
+        device: the device to compute on.
+        batch: a batch of training, with labels.
+        audio_s: seconds of audio in the batch.
         longest: clips and input frames of the largest batch.
     """
     model = model.to(device).train()
@@ -55,7 +59,7 @@ def measure_costs(
 
 
 def _step(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> float:
-    """Seconds of one pass."""
+    """Return the seconds of one forward and backward pass."""
     started = time.perf_counter()
     model(**inputs).loss.backward()
     if inputs["labels"].is_cuda:

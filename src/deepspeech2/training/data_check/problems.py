@@ -1,4 +1,4 @@
-"""What is wrong with utterances that were looked at: each problem with its weight, its ids and what to do."""
+"""Find the problems of checked utterances: each with its severity, its ids and advice."""
 
 import math
 from collections import Counter, defaultdict
@@ -14,36 +14,41 @@ TRAINING, UNLABELLED = "training", "unlabelled"
 CLIPPED_SHARE = 1e-3
 RATE_FACTOR, RATE_DEVIATIONS, RATE_UTTERANCES = 2.5, 5, 20
 ADVICE = {
-    "nothing_usable": "mend what is listed below for this split; nothing is left of it",
-    "too_many_left_out": "more than max_dropped_share of the split: mend what is listed below, or raise it",
-    "trained_on": "scores on these tell how well the model remembers: take them out of one of the two splits",
-    "heard_unlabelled": "these are trained on without their transcripts: rates on them are lower than on new speech",
-    "outside_corpus": "a dataset or an audio folder names files of its own; for others, give a manifest",
-    "missing_file": "no such recording: mend the path; relative ones start at the manifest",
-    "undecodable": "no audio that libsndfile reads (WAV, FLAC, Ogg, MP3): convert or fetch it again",
-    "truncated": "cut off: fetch or copy it again",
-    "empty_audio": "no samples: record it again or take it out",
-    "absurd_header": "a damaged header, or a recording that is to be cut into utterances",
-    "not_finite": "NaN or infinite samples: write it again from its source",
-    "silent": "there is no sound: a wrong channel or a failed recording; training leaves it out",
-    "missing_text": "no transcript: give one, or take it out",
-    "empty_text": "nothing is left of the transcript after normalisation",
-    "unknown_characters": "the vocabulary lacks characters: spell them out, or give a checkpoint those of the "
-    "transcripts by new_characters transcripts, random weights by characters ''; or removed_characters, for marks",
+    "nothing_usable": "no utterance of this split is usable: fix the problems listed below for it",
+    "too_many_left_out": "training drops more than max_dropped_share of the split: fix the problems listed below, or "
+    "raise the limit",
+    "trained_on": "the training data also contains these utterances, so scores on them measure memory: remove them "
+    "from one of the two splits",
+    "heard_unlabelled": "these are also in the unlabelled training data, so error rates on them are lower than on new "
+    "speech",
+    "outside_corpus": "a dataset or an audio folder may only name files inside itself: use a manifest for other files",
+    "missing_file": "the recording does not exist: fix the path. Relative paths start at the folder of the manifest",
+    "undecodable": "libsndfile cannot read this audio (it reads WAV, FLAC, Ogg, MP3): convert it or download it again",
+    "truncated": "the file is cut off: download or copy it again",
+    "empty_audio": "the recording has no samples: record it again or remove it",
+    "absurd_header": "the header is damaged, or the recording is far too long: split it into utterances",
+    "not_finite": "the samples contain NaN or infinity: create the file again from its source",
+    "silent": "the recording is silent: a wrong channel or a failed recording. Training drops it",
+    "missing_text": "there is no transcript: add one, or remove the recording",
+    "empty_text": "the transcript is empty after normalisation",
+    "unknown_characters": "the vocabulary lacks these characters. Write them in other characters, or extend the "
+    "vocabulary: new_characters transcripts for a checkpoint, characters '' for random weights. For punctuation, use "
+    "removed_characters",
     "ctc_infeasible": "the transcript has more letters than the model has frames: it belongs to another recording",
-    "too_short": "below min_duration_s: left out",
-    "too_long": "above max_duration_s: left out; cut it into utterances, or raise the bound",
-    "same_id": "ids tell utterances apart in the records: give each its own",
-    "same_audio": "the same recording again counts twice in training, or in a score",
-    "same_id_in_training": "an id of the training data with other audio and text: are they really two utterances?",
-    "speakers_in_training": "rates on speakers of the training speech are lower than on new ones: hold speakers out",
-    "speaking_rate": "far more or fewer letters a second than the others: a transcript of another recording, a "
-    "recording cut off, or a wrong rate in the header",
-    "low_rate": "recorded at a lower rate than the model's: upsampling does not bring back what is missing",
-    "mixed_rates": "recordings of several rates; each is resampled",
-    "several_channels": "channels are averaged: speech on one of two loses 6 dB, two speakers are mixed",
-    "clipped": "samples at full scale: recorded too loud",
-    "unused_characters": "characters of the vocabulary that no usable transcript has: the model will not learn them",
+    "too_short": "shorter than min_duration_s, so it is dropped",
+    "too_long": "longer than max_duration_s, so it is dropped: split it into utterances, or raise the limit",
+    "same_id": "several utterances share an id: give each its own, because the records refer to ids",
+    "same_audio": "the same recording occurs more than once, so it counts twice in training or in a score",
+    "same_id_in_training": "the training data has the same id with other audio and text: are these two utterances?",
+    "speakers_in_training": "these speakers are in the training data, so error rates on them are lower than on new "
+    "speakers: hold out whole speakers",
+    "speaking_rate": "far more or fewer letters per second than usual: the transcript of another recording, a "
+    "recording cut off, or a wrong sampling rate in the header",
+    "low_rate": "recorded at a lower sampling rate than the model's: upsampling cannot restore the missing frequencies",
+    "mixed_rates": "the recordings have several sampling rates. Each is resampled",
+    "several_channels": "the channels are averaged: speech on one of two channels loses 6 dB, and speakers are mixed",
+    "clipped": "the recording is clipped: samples at full scale",
+    "unused_characters": "no usable transcript has these characters of the vocabulary, so the model cannot learn them",
 }
 FATAL = ("nothing_usable", "too_many_left_out", "trained_on")
 NOTES = ("mixed_rates", "unused_characters")
@@ -51,7 +56,7 @@ NOTES = ("mixed_rates", "unused_characters")
 
 @dataclass(frozen=True)
 class Checked:
-    """An utterance that was looked at; of one that is left out, `reason` and `detail` say why."""
+    """A checked utterance. If it was dropped, `reason` and `detail` say why."""
 
     id: str
     speaker_id: str
@@ -80,15 +85,16 @@ def find_problems(
     sampled: bool,
 ) -> list[Problem]:
     """
-    The problems of every split and between them, the worst first.
+    Find the problems in every split and between splits, the worst first.
 
     Args:
-        splits: what was read of each; those called `TRAINING` and `UNLABELLED` were filtered as training does.
-        vocabulary: the characters that the model can write.
-        sampling_rate: the model's, Hz.
-        max_dropped_share: of a split; above it, and with ten at least, what is left out is fatal.
+        splits: the checked utterances of each. `TRAINING` and `UNLABELLED` were filtered as training does.
+        vocabulary: the characters that the model can predict.
+        sampling_rate: the sampling rate of the model, Hz.
+        max_dropped_share: the largest share of a split that may be dropped. More is fatal, if it is at least ten.
         held_out_by_id: whether the split `held-out` shares its speakers with training by design.
-        sampled: that bounds of duration leave out all that was read is then no proof for the rest.
+        sampled: whether only a part of each split was read. If the limits of duration drop all of that part, the rest
+            may still be usable.
     """
     problems = []
     for split, utterances in splits.items():
@@ -107,7 +113,7 @@ def find_problems(
                 "fatal" if name in FATAL else "note" if name in notes else "warning",
                 name,
                 split,
-                # Characters and rates are no part of the utterances.
+                # Entries of these problems are characters and rates, not utterances, so they have no share.
                 len(entries) / len(utterances) if utterances and name not in NOTES else None,
                 ADVICE[name],
                 entries,
@@ -119,7 +125,7 @@ def find_problems(
     return sorted(problems, key=lambda problem: (order.index(problem.severity), -len(problem.entries)))
 
 
-Entries = list[tuple[str, str]]  # of a problem: id and detail
+Entries = list[tuple[str, str]]  # id and detail of each utterance of a problem
 
 
 def _of_split(
@@ -159,7 +165,7 @@ def _of_split(
 
 
 def _is_useless(one: Checked, sampled: bool) -> bool:
-    """Left out, or with a reference of which the model can write no character."""
+    """Return whether an utterance is dropped, or has a reference without any character that the model knows."""
     if one.reason:
         return not (sampled and one.reason in ASKED_FOR)
     return bool(one.unknown) and not set(one.text) - set(one.unknown or ()) - {" "}
@@ -167,8 +173,9 @@ def _is_useless(one: Checked, sampled: bool) -> bool:
 
 def _shared(utterances: Sequence[Checked], training: Sequence[Checked]) -> dict[str, Entries]:
     """
-    What a scored split has in common with training: an utterance is the same by its samples, or by its id and its
-    text. An id alone may be no more than a number.
+    Find what a scored split shares with training.
+
+    Utterances are the same if their samples match, or their id and text. An id alone may be just a number.
     """
     by_digest = {one.digest: one for one in training if one.digest}
     by_id = {one.id: one for one in training if not one.reason}
@@ -186,7 +193,7 @@ def _shared(utterances: Sequence[Checked], training: Sequence[Checked]) -> dict[
 
 
 def _odd_rates(utterances: Sequence[Checked]) -> Entries:
-    """Letters a second far from the median, in factors: at least 2.5 and five robust standard deviations."""
+    """Find speaking rates far from the median: by a factor of at least 2.5 and five robust standard deviations."""
     spoken = [one for one in utterances if one.text and not one.reason]
     if len(spoken) < RATE_UTTERANCES:
         return []
@@ -194,7 +201,7 @@ def _odd_rates(utterances: Sequence[Checked]) -> Entries:
     away = np.abs(logs - np.median(logs))
     bound = max(math.log(RATE_FACTOR), RATE_DEVIATIONS * 1.4826 * float(np.median(away)))  # 1.4826 MAD: one sigma
     return [
-        (spoken[place].id, f"{math.exp(logs[place]):.1f} letters a second, median {math.exp(np.median(logs)):.1f}")
+        (spoken[place].id, f"{math.exp(logs[place]):.1f} letters per second, median {math.exp(np.median(logs)):.1f}")
         for place in np.argsort(-away)
         if away[place] > bound
     ]
@@ -206,7 +213,7 @@ def _unused(utterances: Sequence[Checked], vocabulary: Iterable[str]) -> Entries
 
 
 def count_unknown(utterances: Iterable[Checked]) -> Counter[str]:
-    """How often each character that the vocabulary lacks is found."""
+    """Count the characters that the vocabulary lacks."""
     counts: Counter[str] = Counter()
     for one in utterances:
         counts.update(one.unknown or {})

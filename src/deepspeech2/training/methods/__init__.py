@@ -1,4 +1,5 @@
-"""Methods of fine-tuning: which weights learn, and which objective they learn from.
+"""Methods of fine-tuning: which weights are trained, and with which loss.
 
-In: a model and the arguments of a method. Out: the model with its trained weights chosen, a loss, a file of changes.
+Input: a model and the arguments of a method. Output: the model with its trained weights selected, a loss, a file of
+updates.
 """

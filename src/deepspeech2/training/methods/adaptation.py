@@ -1,4 +1,4 @@
-"""What of a model learns, and how fast: parts, rates by depth, unfreezing, low-rank updates, pulls to the start."""
+"""Choose the trained weights: groups, learning rates by depth, gradual unfreezing, low-rank updates, L2-SP."""
 
 import logging
 import math
@@ -23,7 +23,8 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def place_of(name: str) -> str:
-    """Where a parameter lies: `convs`, `layers.0`, ..., `lookahead` `head`; norms, adapters with what they follow."""
+    """Return the part of a parameter: `convs`, `layers.0`, ..., `lookahead`, `head`. Norms and adapters belong to the
+    layer that they follow."""
     if layer := re.match(r"model\.(?:layers|norms|adapters)\.(\d+)\.", name):
         return f"layers.{layer[1]}"
     return {"convs": "convs", "lookahead": "lookahead"}.get(name.split(".")[1], "head")
@@ -31,9 +32,10 @@ def place_of(name: str) -> str:
 
 def parameter_groups(model: DeepSpeech2ForCTC) -> dict[str, list[str]]:
     """
-    Names of the parameters, from the sound to the text: `convs`, `layers.0`, `layers.1`, ..., `lookahead` where there
-    is one, `head`; the batch norms are in none of them, but in `norms`, adapters, if there
-    are any, in `adapters`.
+    Return the parameter names by group, from input to output.
+
+    The groups are `convs`, `layers.0`, `layers.1`, ..., `lookahead` if the model has one, and `head`. Batch norms are
+    in the group `norms`, and adapters, if there are any, in `adapters`.
     """
     norms = [name for name, module in model.named_modules() if isinstance(module, NORMS)]
     groups: dict[str, list[str]] = {}
@@ -50,16 +52,16 @@ def parameter_groups(model: DeepSpeech2ForCTC) -> dict[str, list[str]]:
 
 class Adaptation:
     """
-    Carries out `AdaptationArguments` on a model.
+    Apply `AdaptationArguments` to a model.
 
     Args:
-        arguments: as given.
-        model: with the weights that it starts from, also where a checkpoint is going to be loaded. What does not learn
-            loses `requires_grad`.
-        max_steps: of the training.
+        arguments: the arguments.
+        model: the model with its starting weights, even if a checkpoint will be loaded into it. Frozen parameters lose
+            `requires_grad`.
+        max_steps: optimizer steps of the training.
 
     Raises:
-        ValueError: no such group, nothing that learns, or a schedule that would not unfreeze all.
+        ValueError: a group does not exist, nothing would be trained, or the schedule would not unfreeze everything.
     """
 
     def __init__(self, arguments: AdaptationArguments, model: DeepSpeech2ForCTC, max_steps: int):
@@ -69,7 +71,8 @@ class Adaptation:
         unknown = [name for name in arguments.trained_groups if name not in groups]
         if unknown:
             raise ValueError(
-                f"trained_groups has {', '.join(map(repr, unknown))}; the groups of this model are {', '.join(groups)}"
+                f"trained_groups has {', '.join(map(repr, unknown))}; expected groups of this model: "
+                f"{', '.join(groups)}"
             )
         chosen = [*arguments.trained_groups, *(["adapters"] if arguments.adapter_size else [])]
         whole = dict.fromkeys(chosen or ([] if arguments.low_rank else groups))
@@ -93,38 +96,38 @@ class Adaptation:
         last = self.steps_each * (len(self._depths) - 1)
         if last >= max_steps:
             raise ValueError(
-                f"unfreeze_every {every:g} unfreezes the last of {len(self._depths)} parts at step {last}, but the "
-                f"training has {max_steps} steps; give less than 1/{len(self._depths) - 1} of them"
+                f"unfreeze_every {every:g} would unfreeze the last of {len(self._depths)} parts at step {last}, but "
+                f"the training has {max_steps} steps; expected less than 1/{len(self._depths) - 1} of the steps"
             )
         self._start = {name: self._parameters[name].detach().clone() for name in self._whole if arguments.l2_sp}
         self._step = 0
         if arguments.norm_statistics != "update" or self.steps_each:
-            # A function, so that a copy of the model, as for its average, does not copy all this.
+            # A function, so that a copy of the model (for its average) does not copy this object.
             model.register_forward_pre_hook(lambda module, inputs: self._hold_statistics(module))
 
     @property
     def num_trained(self) -> int:
-        """Numbers that learn."""
+        """The number of trained parameters."""
         own = self.low_rank.num_parameters() if self.low_rank else 0
         return own + sum(self._parameters[name].numel() for name in self._whole)
 
     @property
     def plain(self) -> bool:
-        """Whether all learns, and alike."""
+        """Whether all weights are trained in the same manner."""
         return self.arguments == AdaptationArguments()
 
     def begin(self, device: torch.device) -> None:
-        """To the model's device."""
+        """Move the state to the device of the model."""
         self._start = {name: one.to(device) for name, one in self._start.items()}
         if self.low_rank:
             self.low_rank.begin(device)
 
     def depth(self, name: str) -> int:
-        """0 for what is trained nearest to the text, 1 for the next part below it, ..."""
+        """Return 0 for the trained part nearest to the output, 1 for the next one below it, and so on."""
         return self._depths[place_of(name)]
 
     def join(self, optimizer: Optimizer) -> None:
-        """Gives the optimizer the factors of low-rank updates, and each part its own learning rate."""
+        """Add the factors of low-rank updates to the optimizer, and give each part its own learning rate."""
         names = {one: name for name, one in self._parameters.items()}
         if self.low_rank:
             for name in self.low_rank.weights:
@@ -147,9 +150,14 @@ class Adaptation:
     @contextmanager
     def backward_pass(self, step: int, share: float) -> Iterator[None]:
         """
-        Around a forward and backward pass: holds back what is not unfrozen yet at `step`, statistics of norms too, and
-        pulls the weights to where they started (Li et al., "L2-SP", 2018); `share` of the step is what this backward
-        pass is, 1 without gradient accumulation.
+        Wrap a forward and backward pass.
+
+        Parts that are still frozen at `step` keep their weights and their norm statistics. The other weights are pulled
+        towards their starting values (Li et al., "L2-SP", 2018).
+
+        Args:
+            step: the optimizer step.
+            share: the share of this pass in the step: 1 without gradient accumulation.
         """
         self._step = step
         yield
@@ -160,7 +168,7 @@ class Adaptation:
         return self._step < self.depth(name) * self.steps_each
 
     def _hold_statistics(self, model: nn.Module) -> None:
-        """The running statistics of norms that do not update them are used in training too, and stay as they are."""
+        """Put norms that do not update their running statistics in evaluation mode, so that they use and keep them."""
         for name, one in model.named_modules():
             if isinstance(one, NORMS):
                 weight = f"{name}.weight"
@@ -176,7 +184,7 @@ class Adaptation:
                 parameter.grad.add_(parameter - self._start[name], alpha=share * self.arguments.l2_sp)
 
     def save(self, folder: Path) -> None:
-        """What is in no other file of a checkpoint."""
+        """Save the state that is in no other file of a checkpoint."""
         if self.low_rank:
             self.low_rank.save(folder)
 
@@ -185,13 +193,22 @@ class Adaptation:
             self.low_rank.load(folder)
 
     def save_result(self, folder: Path, best: Path | None) -> None:
-        """Beside the trained model what has changed of it, where not all has; `best`: the checkpoint that it is of."""
+        """
+        Write the updates beside the trained model, if only some of its weights were trained.
+
+        Args:
+            folder: the folder of the trained model.
+            best: the checkpoint that the model comes from; None means the last step.
+        """
         if not self._in_part:
             return
         if self.low_rank and best is not None:
             self.low_rank.load(best)
         if self.low_rank and not self.low_rank.is_all_that_changed():
-            logger.info("an average of low-rank updates has a higher rank: it is in the model alone, in no small file")
+            logger.info(
+                "no update file is written: the average of low-rank updates has a higher rank, so only the full model "
+                "holds it"
+            )
             return
         norms = [name for name, module in self._model.named_modules() if isinstance(module, NORMS)]
         if self.arguments.norm_statistics != "reestimate":
@@ -201,13 +218,13 @@ class Adaptation:
             for name, one in self._model.state_dict().items()
             if name in self._whole or name.rpartition(".")[0] in norms
         }
-        if self.arguments.new_characters:  # the start has another head
+        if self.arguments.new_characters:  # the starting model has another head
             changed["ctc_head.weight"] = self._model.ctc_head.weight
         write_updates(folder, changed, self.low_rank, self._model.config)
 
 
 def _in_order(places: list[str]) -> Iterator[str]:
-    """From the sound to the text."""
+    """Yield the parts from input to output."""
     layers = sorted({place for place in places if place.startswith("layers.")}, key=lambda place: int(place[7:]))
     return (place for place in ["convs", *layers, "lookahead", "head"] if place in places)
 
@@ -215,17 +232,17 @@ def _in_order(places: list[str]) -> Iterator[str]:
 @torch.no_grad()
 def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterable[dict]) -> int:
     """
-    Finds the running statistics of all batch norms anew, each batch with the same weight (Li et al., "AdaBN", 2017).
+    Re-estimate the running statistics of all batch norms. Every batch has the same weight (Li et al., "AdaBN", 2017).
 
     Args:
-        model: in any mode; put back.
-        batches: of speech like that to come, unaugmented or not, with `input_features` and `attention_mask`.
+        model: its training mode is restored at the end.
+        batches: batches of target speech with `input_features` and `attention_mask`, augmented or not.
 
     Returns:
-        The number of batches of this process; the statistics are those of all processes.
+        The number of batches of this process. The statistics are those of all processes.
 
     Raises:
-        ValueError: no batch at all.
+        ValueError: there is no batch.
     """
     norms = [one for one in model.modules() if isinstance(one, NORMS)]
     momenta = [one.momentum for one in norms]
@@ -234,14 +251,14 @@ def reestimate_norms(model: DeepSpeech2ForCTC, batches: Iterable[dict]) -> int:
     model.eval()
     for one in norms:
         one.train()
-        one.weight.requires_grad_(True)  # the statistics of a norm that does not learn are left alone
+        one.weight.requires_grad_(True)  # a norm without gradient does not update its statistics
     for count, batch in enumerate(batches, start=1):
         for one in norms:
             one.momentum = 1 / count
         model(batch["input_features"].to(device), batch["attention_mask"].to(device))
     all_batches = float(reduce(torch.tensor(float(count), device=device), "sum"))
     if not all_batches:
-        raise ValueError("there is no speech to find the statistics of the batch norms on")
+        raise ValueError("there is no speech to re-estimate the batch-norm statistics on")
     for one in norms:
         for statistic in (one.running_mean, one.running_var):
             assert statistic is not None

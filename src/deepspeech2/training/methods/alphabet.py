@@ -1,4 +1,4 @@
-"""Another alphabet for a trained model: the rows of its head go with their characters."""
+"""Change the alphabet of a trained model: each row of the CTC head follows its character."""
 
 import logging
 import unicodedata
@@ -18,29 +18,29 @@ def change_alphabet(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, characters: Iterable[str]
 ) -> DeepSpeech2Processor:
     """
-    Gives a model a head for other characters, in place.
+    Give a model a head for other characters, in place.
 
-    Blank, space and every character that both alphabets have keep their rows, and so their logits; one with a mark, as
-    the acute e, gets the row of the letter below the mark if there is one; any other the mean of all letters' rows,
-    with which it starts as likely as they are on average. What became of each stands in the log.
+    Blank, space and all characters of both alphabets keep their rows, and so their logits. A letter with a diacritic,
+    such as é, gets the row of its base letter if the old alphabet has it. Every other character gets the mean of the
+    rows of all letters, so it starts with an average probability. The log lists the three kinds.
 
     Args:
-        model: whose `ctc_head` and configuration are changed.
-        processor: the model's.
-        characters: the new alphabet, one code point each; a space is added if it is missing.
+        model: its `ctc_head` and configuration are changed.
+        processor: the processor of the model.
+        characters: the new alphabet, one code point each. A space is added if it is missing.
 
     Returns:
-        The processor of the new alphabet, which normalises as before.
+        The processor of the new alphabet, with the same normalisation.
 
     Raises:
-        ValueError: characters that the processor's normalisation would never leave in a text.
+        ValueError: the normalisation of the processor removes or changes some of the characters.
     """
     characters = list(dict.fromkeys(characters))
     lost = [one for one in characters if one != " " and processor.normalize_text(one) != one]
     if lost:
         raise ValueError(
-            f"new_characters has {', '.join(map(repr, lost))}, which no normalised text holds (text_case "
-            f"{processor.text_case!r}); give the alphabet as the checkpoint spells it"
+            f"new_characters has {', '.join(map(repr, lost))}, but normalisation never leaves them in a text "
+            f"(text_case is {processor.text_case!r}); use the case and spelling of the checkpoint"
         )
     tokenizer = DeepSpeech2Processor.build_tokenizer(characters)
     old, new = processor.tokenizer.get_vocab(), tokenizer.get_vocab()
@@ -64,7 +64,7 @@ def change_alphabet(
     model.config.vocab_size = len(new)
     model.config.pad_token_id = new[blank]
     logger.info(
-        "the head's %d rows: %d are those of their characters, %d of the letter below a mark (%s), %d are new (%s)",
+        "the new head has %d rows: %d kept, %d copied from the base letter (%s), %d new (%s)",
         len(new),
         len(kept),
         len(from_letters),

@@ -1,4 +1,4 @@
-"""Domain-adversarial training: states from which nobody can tell labelled source from unlabelled target speech.
+"""Domain-adversarial training: hidden states that do not reveal whether speech is from the source or the target.
 
 Ganin et al., 2016 (https://jmlr.org/papers/v17/15-239.html); for speech, Shinohara, 2016
 (https://www.isca-archive.org/interspeech_2016/shinohara16_interspeech.html).
@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 HIDDEN_UNITS = 64
-STEEPNESS = 10.0  # of the schedule, in Ganin et al.
+STEEPNESS = 10.0  # steepness of the schedule in Ganin et al.
 
 
 class _Reversal(torch.autograd.Function):
-    """The identity, whose gradient comes back with another sign and size."""
+    """The identity, with a gradient that is negated and scaled."""
 
     @staticmethod
     def forward(ctx: Any, states: torch.Tensor, weight: float) -> torch.Tensor:
@@ -28,21 +28,21 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(states: torch.Tensor, weight: float) -> torch.Tensor:
-    """The same states; their gradient times -`weight`."""
+    """Return the same states, with their gradient multiplied by -`weight`."""
     return _Reversal.apply(states, weight)
 
 
 def reversal_weight(progress: float) -> float:
-    """2 / (1 + exp(-10 p)) - 1, from 0 to 1 in the course of a training whose share `progress` is over."""
+    """Return 2 / (1 + exp(-10 p)) - 1, which grows from 0 to 1 with the progress p of the training."""
     return 2 / (1 + math.exp(-STEEPNESS * progress)) - 1
 
 
 class DomainClassifier(nn.Module):
     """
-    Source or target, from the mean over the real frames of an encoder layer's states.
+    Classify source or target, from the mean of an encoder layer's states over the real frames.
 
     Args:
-        size: of a state.
+        size: the size of a state.
     """
 
     def __init__(self, size: int):
@@ -52,7 +52,7 @@ class DomainClassifier(nn.Module):
         )
 
     def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(B, T, size), (B,) frames -> (B,) logits, positive for the target."""
+        """Map states (B, T, size) and lengths (B,) in frames to logits (B,), positive for the target."""
         mask = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
         pooled = (states.float() * mask[:, :, None]).sum(1) / lengths.clamp(min=1)[:, None]
         return self.layers(pooled)[:, 0]
@@ -60,12 +60,14 @@ class DomainClassifier(nn.Module):
 
 def domain_loss(logits: torch.Tensor, num_source: int) -> tuple[torch.Tensor, torch.Tensor]:
     """
+    Compute the loss and accuracy of the domain classifier.
+
     Args:
-        logits: (B,), the source's first.
-        num_source: how many of them; the others are the target's.
+        logits: (B,), first those of the source, then those of the target.
+        num_source: the number of source utterances.
 
     Returns:
-        The cross-entropy and the share of right answers, each the mean of source and target, whatever their numbers.
+        The cross-entropy and the accuracy. Source and target have equal weight, whatever their numbers.
     """
     source, target = logits[:num_source], logits[num_source:]
     loss = (nn.functional.softplus(source).mean() + nn.functional.softplus(-target).mean()) / 2

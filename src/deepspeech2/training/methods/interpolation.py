@@ -1,4 +1,4 @@
-"""Between a starting model and one fine-tuned from it: what is kept of the first, what is learnt by the second."""
+"""Interpolate between a starting model and a model fine-tuned from it, to trade retention against adaptation."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +12,24 @@ from ...model.processing_deepspeech2 import DeepSpeech2Processor
 @torch.no_grad()
 def interpolated(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor], share: float) -> dict:
     """
-    Between two models of one kind, `share` of the way (Wortsman et al., "Robust fine-tuning", 2022); statistics of
-    batch norms are interpolated like weights, counters are those of the end.
+    Interpolate linearly between two models of one architecture (Wortsman et al., "Robust fine-tuning", 2022).
+
+    Batch-norm statistics are interpolated like weights. Counters are taken from the end.
+
+    Args:
+        start, end: state dicts.
+        share: the position between them: 0 is the start, 1 the end.
 
     Raises:
-        ValueError: tensors of another number or shape.
+        ValueError: the two have different tensors or shapes.
     """
     if start.keys() != end.keys():
         some = ", ".join(sorted(start.keys() ^ end.keys())[:3])
-        raise ValueError(f"the two models are not of one kind: {some} is in one of them alone")
+        raise ValueError(f"the two models have different architectures: only one of them has {some}")
     for name in start:
         if start[name].shape != end[name].shape:
             shapes = (" x ".join(map(str, one[name].shape)) for one in (start, end))
-            raise ValueError(f"{name} has {next(shapes)} in one model and {next(shapes)} in the other")
+            raise ValueError(f"{name} has the shape {next(shapes)} in one model and {next(shapes)} in the other")
     return {
         name: torch.lerp(one, end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()
     }
@@ -36,22 +41,22 @@ def models_between(
     shares: Sequence[float],
 ) -> Iterator[tuple[float, DeepSpeech2ForCTC]]:
     """
-    Models on the way from one to another, one at a time: each is the same object with other weights.
+    Yield the interpolated models one at a time. Each is the same object with other weights.
 
     Args:
-        start, end: models with their processors, left as they are.
-        shares: of the way; 0 is the start, 1 the end.
+        start, end: models with their processors; they are not changed.
+        shares: positions between the two: 0 is the start, 1 the end.
 
     Raises:
-        ValueError: the models have other sizes, or rows of the head for other characters; or a share out of its range.
+        ValueError: the models have different sizes or alphabets, or a share is not between 0 and 1.
     """
     outside = [share for share in shares if not 0 <= share <= 1]
     if outside:
-        raise ValueError(f"alphas has {', '.join(map(str, outside))}; expected shares between 0 and 1")
+        raise ValueError(f"alphas has {', '.join(map(str, outside))}; expected numbers from 0 to 1")
     if start[1].tokenizer.get_vocab() != end[1].tokenizer.get_vocab():
         raise ValueError(
-            "the two models have other alphabets, or their characters in another order; expected a model and one that "
-            "was fine-tuned from it without new_characters"
+            "the two models have different alphabets, or the same characters in another order; expected a model and "
+            "one fine-tuned from it without new_characters"
         )
     model = copy.deepcopy(end[0])
     for share in shares:

@@ -1,4 +1,4 @@
-"""Low-rank updates of matrices (Hu et al., "LoRA", 2021) that leave the model a plain one at every moment."""
+"""Low-rank updates of matrices (Hu et al., "LoRA", 2021). The model stays a plain model at every step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,18 @@ WEIGHTS_NAME = "low_rank.safetensors"
 
 class LowRankUpdates(TrainerCallback):
     """
-    Trains `W = W0 + scale / rank * up @ down`, of which only `up` (rows, rank) and `down` (rank, columns) are learnt.
+    Train `W = W0 + scale / rank * up @ down`, where only `up` (rows, rank) and `down` (rank, columns) are trained.
 
-    The model holds W itself: it is saved, averaged, scored and exported like any other, and there is nothing to merge.
-    W gets its gradient in the backward pass, which gives the factors theirs by the chain rule; a step of theirs gives
-    the new W. PEFT (0.21) does not serve: it refuses an nn.LSTM, and its wrapper of a weight hides the layer's others.
+    The model holds W itself. It is saved, averaged, scored and exported like any other, without merging. The backward
+    pass computes the gradient of W, and the chain rule gives the gradients of the factors. After an optimizer step on
+    the factors, W is computed again. PEFT (0.21) cannot do this: it refuses an nn.LSTM, and its wrapper of one weight
+    hides the layer's other weights.
 
     Args:
-        model: still with the weights that it starts from; they are kept, W0.
-        names: of its matrices.
-        rank: of each update.
-        scale: how strongly the factors count, LoRA's alpha.
+        model: the model with its starting weights, which are kept as W0.
+        names: names of its matrices.
+        rank: the rank of each update.
+        scale: the scale of the updates, LoRA's alpha.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], rank: int, scale: float):
@@ -39,7 +40,7 @@ class LowRankUpdates(TrainerCallback):
             self.down[name] = nn.Parameter(nn.init.kaiming_uniform_(down, a=5**0.5))
 
     def begin(self, device: torch.device) -> None:
-        """To the model's device."""
+        """Move the state to the device of the model."""
         self._start = {name: one.to(device) for name, one in self._start.items()}
         for name in self.weights:
             for one in self.factors(name):
@@ -54,7 +55,7 @@ class LowRankUpdates(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, **kwargs):
         for name, weight in self.weights.items():
             up, down = self.factors(name)
-            if weight.grad is None:  # a step that is left out, or a group that does not learn yet
+            if weight.grad is None:  # a skipped step, or a group that is still frozen
                 up.grad = down.grad = None
                 continue
             up.grad = self.factor * weight.grad @ down.detach().T
@@ -69,13 +70,13 @@ class LowRankUpdates(TrainerCallback):
 
     @torch.no_grad()
     def is_all_that_changed(self) -> bool:
-        """Whether the model holds its start and these updates; an average or an interpolation does not."""
+        """Return whether the model equals its start plus these updates. An average or an interpolation does not."""
         factors = {name: self.factors(name) for name in self.weights}
         wanted = {name: torch.addmm(self._start[name], *both, alpha=self.factor) for name, both in factors.items()}
         return all(torch.allclose(self.weights[name], one, atol=1e-6) for name, one in wanted.items())
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The factors as `NAME.low_rank_up` and `NAME.low_rank_down`, on the CPU."""
+        """Return the factors as `NAME.low_rank_up` and `NAME.low_rank_down`, on the CPU."""
         return {
             f"{name}.low_rank_{kind}": one.detach().cpu().contiguous()
             for name in self.weights
@@ -83,12 +84,12 @@ class LowRankUpdates(TrainerCallback):
         }
 
     def save(self, folder: Path) -> None:
-        """The factors, for a checkpoint."""
+        """Save the factors in a checkpoint."""
         save_file(self.tensors(), folder / WEIGHTS_NAME)
 
     @torch.no_grad()
     def load(self, folder: Path) -> None:
-        """The factors of a checkpoint; the model's own weights come with the checkpoint's others."""
+        """Load the factors of a checkpoint. The weights of the model are loaded separately."""
         tensors = load_file(folder / WEIGHTS_NAME)
         for name in self.weights:
             self.up[name].copy_(tensors[f"{name}.low_rank_up"])

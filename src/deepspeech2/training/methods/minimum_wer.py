@@ -1,9 +1,9 @@
-"""Minimum word error rate (MWER) for CTC: the errors that the model expects to make, as reinforcement learning.
+"""Minimum word error rate (MWER) training for CTC: minimise the expected number of errors.
 
-The model is a policy that writes a text y for a recording x with the probability P(y | x) that CTC gives it, summed
-over all alignments; its loss is the expected number of errors, sum over y of P(y | x) errors(y, reference), over the
-length of the reference. Graves and Jaitly, 2014 (https://proceedings.mlr.press/v32/graves14.html); Prabhavalkar et al.,
-2018 (https://arxiv.org/abs/1712.01818).
+CTC gives a text y for a recording x the probability P(y | x), summed over all alignments. The loss is the expected
+number of errors, the sum over y of P(y | x) errors(y, reference), divided by the length of the reference. See Graves
+and Jaitly, 2014 (https://proceedings.mlr.press/v32/graves14.html) and Prabhavalkar et al., 2018
+(https://arxiv.org/abs/1712.01818).
 """
 
 import math
@@ -31,35 +31,36 @@ def expected_errors(
     delimiter: int | None,
 ) -> torch.Tensor:
     """
-    The expected error rate of each utterance, with a gradient.
+    Return the expected error rate of each utterance, with a gradient.
 
-    `samples`: `count` alignments are drawn frame by frame and collapsed, which draws texts from P(y | x) itself. The
-    value is their mean error rate; the gradient is the score-function estimate with a leave-one-out baseline,
-    1/N sum_i (e_i - mean of the other e_j) grad log P(y_i | x), without bias (Kool et al., 2019,
-    https://openreview.net/forum?id=r1lgTGL5DE). log P(y | x) is the CTC forward score of the text, not that of the one
-    alignment that was drawn: the same expectation, with less noise.
+    With `samples`, `count` alignments are drawn frame by frame and collapsed, which samples texts from P(y | x). The
+    value is their mean error rate. The gradient is the unbiased score-function estimate with a leave-one-out baseline,
+    1/N sum_i (e_i - mean of the other e_j) grad log P(y_i | x) (Kool et al., 2019,
+    https://openreview.net/forum?id=r1lgTGL5DE). log P(y | x) is the CTC forward score of the text, not the score of
+    the one alignment that was drawn. The expectation is the same, with less noise.
 
-    `n_best`: the `count` best texts of a beam search, their probabilities renormalised to 1 among them, as Prabhavalkar
-    et al. do: sum_i P_i e_i and its exact gradient; a biased estimate, whose bias is what the list leaves out.
+    With `n_best`, a beam search finds the `count` best texts, and their probabilities are renormalised to sum to 1, as
+    in Prabhavalkar et al. The value is sum_i P_i e_i, with its exact gradient. This estimate is biased, because it
+    ignores the texts outside the list.
 
     Args:
         logits: (B, T, V).
-        lengths: (B,) frames of each.
+        lengths: (B,) frames.
         references: B label sequences.
         hypotheses: `samples` or `n_best`.
-        count: hypotheses of each utterance, at least 2; those that are equal are scored once.
-        blank: the blank's id.
-        delimiter: the id between words; None: errors are counted by character.
+        count: hypotheses per utterance, at least 2. Equal ones are scored once.
+        blank: the id of the blank.
+        delimiter: the id between words; None counts errors by character.
 
     Returns:
-        (B,), errors over the words or characters of the reference, at least one.
+        (B,), errors divided by the number of words or characters of the reference (at least one).
     """
     log_probs = logits.float().log_softmax(-1)
     frames = lengths.tolist()
     if hypotheses == "samples":
         drawn = sample_texts(log_probs, frames, count, blank)
     else:
-        best = log_probs.detach().nan_to_num().cpu()  # of a NaN, any texts: their scores below are NaN
+        best = log_probs.detach().nan_to_num().cpu()  # a NaN gives arbitrary texts here, but NaN scores below
         drawn = [Counter(n_best(one[:length], count, blank)) for one, length in zip(best, frames, strict=True)]
     rates = [
         {text: error_rate(text, reference, delimiter) for text in texts}
@@ -82,16 +83,16 @@ def expected_errors(
 
 
 def sample_texts(log_probs: torch.Tensor, lengths: Sequence[int], count: int, blank: int) -> list[Counter[Labels]]:
-    """Of each utterance of (B, T, V), how often each text comes of `count` alignments drawn frame by frame."""
-    # The largest log-probability plus Gumbel noise is a draw; torch's own sampler stops at a NaN, a step of which is
-    # left out by the trainer.
+    """Draw `count` alignments frame by frame for each utterance of (B, T, V), and count the resulting texts."""
+    # The argmax of log-probability plus Gumbel noise is a sample. torch's own sampler fails on a NaN, but here a NaN
+    # must pass, because the trainer skips such a step.
     noise = -torch.empty((count, *log_probs.shape), device=log_probs.device).exponential_().log()
     paths = (log_probs.detach() + noise).argmax(-1).transpose(0, 1).tolist()
     return [Counter(collapse(path[:length], blank) for path in own) for own, length in zip(paths, lengths, strict=True)]
 
 
 def collapse(path: Sequence[int], blank: int) -> Labels:
-    """The labels that an alignment spells: repeats merged, then blanks removed."""
+    """Return the labels of an alignment: merge repeats, then remove blanks."""
     return tuple(label for label, _ in groupby(path) if label != blank)
 
 
@@ -99,16 +100,16 @@ def text_log_probs(
     log_probs: torch.Tensor, lengths: torch.Tensor, owners: Sequence[int], texts: Sequence[Labels], blank: int
 ) -> torch.Tensor:
     """
-    log P(text | recording) of N texts, by the CTC forward algorithm, with a gradient.
+    Return log P(text | recording) of N texts, by the CTC forward algorithm, with a gradient.
 
     Args:
-        log_probs: (B, T, V) after the softmax, float32.
-        lengths: (B,) frames of each.
-        owners: for each text, the utterance it is a hypothesis of.
+        log_probs: (B, T, V) log-probabilities, float32.
+        lengths: (B,) frames.
+        owners: for each text, the index of its utterance.
         texts: N label sequences that CTC can align.
 
     Returns:
-        (N,).
+        (N,) log-probabilities.
     """
     device = log_probs.device
     sizes = torch.tensor([len(text) for text in texts], device=device)
@@ -116,35 +117,37 @@ def text_log_probs(
     for row, text in zip(targets, texts, strict=True):
         row[: len(text)] = torch.tensor(text, dtype=torch.long, device=device)
     own = torch.tensor(owners, device=device)
-    with torch.backends.cudnn.flags(enabled=False):  # as transformers does: cuDNN's refuses some lengths
+    with torch.backends.cudnn.flags(enabled=False):  # as in transformers: cuDNN refuses some lengths
         return -nn.functional.ctc_loss(
             log_probs.index_select(0, own).transpose(0, 1), targets, lengths[own], sizes, blank=blank, reduction="none"
         )
 
 
 def error_rate(text: Labels, reference: Labels, delimiter: int | None) -> float:
-    """Word errors over the reference's words, or character errors where there is no `delimiter`; of at least one."""
+    """Return the word error rate, or the character error rate without a `delimiter`, for a length of at least one."""
     hypothesis, said = (one if delimiter is None else words(one, delimiter) for one in (text, reference))
     return Levenshtein.distance(hypothesis, said) / max(1, len(said))
 
 
 def words(text: Labels, delimiter: int) -> list[Labels]:
-    """The labels between delimiters, where there are any."""
+    """Split the labels at the delimiters, without empty words."""
     return [tuple(part) for between, part in groupby(text, lambda label: label == delimiter) if not between]
 
 
 def n_best(log_probs: torch.Tensor, count: int, blank: int) -> list[Labels]:
     """
-    The `count` best texts of one utterance, by a beam search over prefixes (Graves and Jaitly, 2014) that is `count`
-    wide and looks at the `count` likeliest symbols of a frame.
+    Find the best texts of one utterance, by a prefix beam search (Graves and Jaitly, 2014).
 
     Args:
         log_probs: (T, V) on the CPU.
+        count: the beam width, and the number of symbols tried per frame.
+        blank: the id of the blank.
 
     Returns:
-        Different texts, the best first.
+        Up to `count` different texts, the best first.
     """
-    # Of each prefix the log-probability of all alignments that end in a blank, and of those that end in its last label.
+    # For each prefix: the log-probability of all alignments that end in a blank, and of those that end in its last
+    # label.
     beam: dict[Labels, tuple[float, float]] = {(): (0.0, NEVER)}
     likeliest = log_probs.topk(min(count, log_probs.shape[-1]), dim=-1)
     for labels, values in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True):
@@ -167,6 +170,6 @@ def n_best(log_probs: torch.Tensor, count: int, blank: int) -> list[Labels]:
 
 
 def _add(left: float, right: float) -> float:
-    """log(exp(left) + exp(right))."""
+    """Return log(exp(left) + exp(right))."""
     high, low = max(left, right), min(left, right)
     return high if low == NEVER else high + math.log1p(math.exp(low - high))

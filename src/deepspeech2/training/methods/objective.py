@@ -1,4 +1,4 @@
-"""What the model learns from: CTC and, where asked for, a weighted sum of it with other losses."""
+"""The training loss: CTC, or a weighted sum of CTC and other losses."""
 
 import copy
 from pathlib import Path
@@ -22,35 +22,35 @@ Inputs = dict[str, Any]
 
 class Objective:
     """
-    The loss of a batch, a sum of what `arguments` give a weight:
+    The loss of a batch: the sum of the losses to which `arguments` give a weight.
 
-    - `ctc_weight` x CTC. Of that the share `label_smoothing` goes to the cross-entropy of each frame's posteriors p
-      with the uniform distribution, -1/V sum_k log p_k (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567; for CTC
-      frame by frame as in Kim et al., 2018, https://arxiv.org/abs/1711.02212).
-    - `entropy_weight` x minus the entropy of each frame's posteriors, -sum_k p_k log p_k: the confidence penalty of
-      Pereyra et al., 2017 (https://arxiv.org/abs/1701.06548).
-    - `mwer_weight` x the expected error rate, of minimum_wer.py.
-    - the cross-entropy of a classifier of domains, which learns with the weight 1 while the encoder gets the gradient
+    - `ctc_weight` x CTC. The share `label_smoothing` of it is replaced by the cross-entropy of each frame's posteriors
+      p with the uniform distribution, -1/V sum_k log p_k (Szegedy et al., 2016, https://arxiv.org/abs/1512.00567; frame
+      by frame for CTC as in Kim et al., 2018, https://arxiv.org/abs/1711.02212).
+    - `entropy_weight` x the negative entropy of each frame's posteriors, where the entropy is -sum_k p_k log p_k. This
+      is the confidence penalty of Pereyra et al., 2017 (https://arxiv.org/abs/1701.06548).
+    - `mwer_weight` x the expected error rate of minimum_wer.py.
+    - The cross-entropy of a domain classifier. The classifier is trained with weight 1. The encoder gets the gradient
       times -`domain_adversarial_weight` x the schedule of domain_adversarial.py.
-    - `distillation_weight` x T^2 KL(start || model), frame by frame, at the temperature T: Hinton et al., 2015
-      (https://arxiv.org/abs/1503.02531), from the model as the run found it, as in Li and Hoiem, 2016
-      (https://arxiv.org/abs/1606.09282). Its copy takes the same augmented features, and is never saved.
+    - `distillation_weight` x T^2 KL(start || model), frame by frame, at the temperature T (Hinton et al., 2015,
+      https://arxiv.org/abs/1503.02531). The teacher is the starting model, as in Li and Hoiem, 2016
+      (https://arxiv.org/abs/1606.09282). It sees the same augmented features and is never saved.
 
-    All are means over the utterances, of what is a mean over the frames of each; of CTC it is a mean over the labels,
-    of the error rate over the words. Labelled and unlabelled speech pass the model as one batch, with common statistics
-    of batch norm, as the running ones are that evaluation uses. CTC, smoothing, entropy and error rate see the labelled
-    part alone.
+    Each loss is a mean over the utterances. Per utterance it is a mean over frames, for CTC over labels, and for the
+    error rate over words. Labelled and unlabelled speech pass through the model as one batch, so they share batch-norm
+    statistics, like the running statistics of evaluation. CTC, smoothing, entropy and error rate use only the labelled
+    part.
 
-    `plain`: CTC is all there is, and the model's own loss is it. `heads` are trained beside the model and are part of
-    the checkpoints, not of the model that is saved.
+    `plain` says that CTC is the only loss, so the loss of the model is used. `heads` are trained beside the model. They
+    are saved in checkpoints, but not with the final model.
 
     Args:
         arguments: the weights.
-        model: as the run found it; no checkpoint has been loaded into it yet.
-        processor: its own; says what separates words.
+        model: the starting model, before a checkpoint is loaded into it.
+        processor: the processor of the model, which gives the word delimiter.
 
     Raises:
-        ValueError: a layer that the model does not have.
+        ValueError: `domain_layer` does not exist.
     """
 
     def __init__(self, arguments: ObjectiveArguments, model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor):
@@ -61,8 +61,8 @@ class Objective:
         num_layers = model.config.num_hidden_layers
         if not -num_layers - 1 <= arguments.domain_layer <= num_layers:
             raise ValueError(
-                f"domain_layer is {arguments.domain_layer}; expected 0 for the convolutions, 1 to {num_layers} for the "
-                "recurrent layers, or -1 for the last one"
+                f"domain_layer is {arguments.domain_layer}; expected 0 for the convolutions, 1 to {num_layers} for a "
+                "recurrent layer, or -1 for the last layer"
             )
         self.heads = nn.ModuleDict()
         if arguments.domain_adversarial_weight:
@@ -75,7 +75,7 @@ class Objective:
         self._count = 0
 
     def begin(self, device: torch.device) -> None:
-        """To the model's device; the heads of all processes are those of the first one."""
+        """Move the state to the device of the model, and give all processes the heads of the first one."""
         self.heads.to(device)
         for parameter in self.heads.parameters():
             broadcast(parameter.data)
@@ -83,12 +83,12 @@ class Objective:
             self.start.to(device)  # type: ignore[arg-type]
 
     def join(self, optimizer: torch.optim.Optimizer) -> None:
-        """The heads' parameters, as a group of their own, without weight decay."""
+        """Add the parameters of the heads to the optimizer as a separate group, without weight decay."""
         if len(self.heads):
             optimizer.add_param_group({"params": list(self.heads.parameters()), "weight_decay": 0.0})
 
     def average_gradients(self) -> None:
-        """Over the processes, before a step; those of the model are DDP's business."""
+        """Average the gradients of the heads over the processes, before a step. DDP averages those of the model."""
         for parameter in self.heads.parameters():
             if parameter.grad is not None:
                 parameter.grad = reduce(parameter.grad, "mean")
@@ -102,7 +102,7 @@ class Objective:
             self.heads.load_state_dict(load_file(folder / HEADS_NAME))
 
     def means(self) -> dict[str, float]:
-        """Each part, without its weight, since this was last asked, over all processes."""
+        """Return the mean of each loss since the last call, without its weight, over all processes."""
         if not self._sums:
             return {}
         names = sorted(self._sums)
@@ -112,19 +112,21 @@ class Objective:
 
     def loss(self, model: nn.Module, bare: DeepSpeech2ForCTC, inputs: Inputs, progress: float) -> torch.Tensor:
         """
+        Return the loss of a batch.
+
         Args:
-            model: called once, for the pass that all processes share; DDP's wrapper or `bare`.
+            model: DDP's wrapper or `bare`. It is called once, so that the processes stay in step.
             bare: the `DeepSpeech2ForCTC` itself, with its configuration.
-            inputs: `input_features`, `attention_mask`, `labels`; `unlabelled`, a batch too, of which the labels are
-                not looked at.
-            progress: share of the training that is over.
+            inputs: `input_features`, `attention_mask`, `labels`, and optionally `unlabelled`, another batch whose
+                labels are ignored.
+            progress: the finished share of the training, 0 to 1.
         """
         asked, labels = self.arguments, inputs["labels"]
         features, mask = joined(inputs)
         outputs = model(features, mask, output_hidden_states=bool(asked.domain_adversarial_weight))
         lengths = outputs.output_lengths
         log_probs = outputs.logits.float().log_softmax(-1)
-        some = slice(0, len(labels))  # what has transcripts
+        some = slice(0, len(labels))  # the utterances with transcripts
 
         ctc = bare.loss_function(
             logits=outputs.logits[some],
@@ -186,28 +188,30 @@ class Objective:
 
 def divergence(reference: torch.Tensor, log_probs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
-    KL(reference || other) of a frame, the mean over the real frames of each utterance.
+    Return the divergence KL(reference || other) of each utterance, as a mean over its real frames.
 
     Args:
         reference, log_probs: (B, T, V) log-probabilities.
         lengths: (B,) frames.
 
     Returns:
-        (B,), nats.
+        (B,), in nats.
     """
     return frame_mean((reference.exp() * (reference - log_probs)).sum(-1), lengths)
 
 
 def frame_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """(B, T), (B,) frames -> (B,): the mean over the real frames of each utterance."""
+    """Average values (B, T) over the real frames of each utterance, given lengths (B,). The result is (B,)."""
     mask = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
     return values.where(mask, 0.0).sum(1) / lengths.clamp(min=1)
 
 
 def joined(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Features (B, T, F) and mask (B, T) of a batch, followed by those of its `unlabelled` one, if it has one, padded to
-    the longer of the two.
+    Join a batch with its `unlabelled` batch, if it has one.
+
+    Returns:
+        Features (B, T, F) and mask (B, T), padded to the longer of the two.
     """
     some = [inputs, inputs["unlabelled"]] if "unlabelled" in inputs else [inputs]
     frames = max(one["attention_mask"].shape[1] for one in some)

@@ -1,4 +1,4 @@
-"""What a training has changed of a model: a small file, to be put onto the model that it started from."""
+"""Update files: a small file with the changes of a training, which can be applied to the starting model."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from .low_rank import LowRankUpdates
 
 WEIGHTS_NAME, CONFIG_NAME = "updates.safetensors", "updates.json"
-SIZES = ("adapter_size", "vocab_size", "pad_token_id")  # of the configuration, which a training may change
+SIZES = ("adapter_size", "vocab_size", "pad_token_id")  # settings of the configuration that a training may change
 UP, DOWN = ".low_rank_up", ".low_rank_down"
 
 
@@ -21,13 +21,13 @@ def write_updates(
     folder: Path, changed: Mapping[str, torch.Tensor], low_rank: LowRankUpdates | None, config: PreTrainedConfig
 ) -> None:
     """
-    Writes updates.safetensors and updates.json.
+    Write updates.safetensors and updates.json.
 
     Args:
-        folder: that is there.
+        folder: an existing folder.
         changed: new values of whole tensors, by name.
-        low_rank: what other matrices have changed by, if they have.
-        config: of the trained model.
+        low_rank: low-rank updates of other matrices, or None.
+        config: the configuration of the trained model.
     """
     factors = low_rank.tensors() if low_rank else {}
     factors = {name: one for name, one in factors.items() if name.rpartition(".")[0] not in changed}
@@ -40,18 +40,19 @@ def write_updates(
 @torch.no_grad()
 def apply_updates(model: DeepSpeech2ForCTC, folder: Path) -> DeepSpeech2ForCTC:
     """
-    A plain model, all updates merged, from the one that their training started from, which is left as it is.
+    Apply the updates to the model from which their training started, and return a plain new model.
 
     Args:
-        model: that one; `load_model` gives it. For another alphabet the processor is that of the run.
-        folder: of the run, or with its updates.safetensors and updates.json alone.
+        model: the starting model, from `load_model`. It is not changed. If the training changed the alphabet, use the
+            processor of the run with the result.
+        folder: the folder of the run, or a folder with its updates.safetensors and updates.json.
 
     Raises:
-        ValueError: the folder has none, or the model lacks a tensor of theirs or has it in another shape.
+        ValueError: the folder has no updates, or the model lacks one of their tensors or has it in another shape.
     """
     if not (folder / WEIGHTS_NAME).is_file():
         raise ValueError(
-            f"{folder} holds no {WEIGHTS_NAME}; expected the folder of a run with trained_groups, adapter_size or "
+            f"{folder} has no {WEIGHTS_NAME}; expected the folder of a run with trained_groups, adapter_size or "
             "low_rank"
         )
     facts = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
@@ -66,8 +67,9 @@ def apply_updates(model: DeepSpeech2ForCTC, folder: Path) -> DeepSpeech2ForCTC:
             up, down = tensors.pop(name + UP), tensors.pop(name + DOWN)
             tensors[name] = torch.addmm(state[name], up, down, alpha=facts["low_rank_factor"])
         updated.load_state_dict({**state, **tensors})
-    except (KeyError, RuntimeError) as error:  # a matrix that is not there, a shape, a tensor too many
+    except (KeyError, RuntimeError) as error:  # a missing matrix, another shape, an unexpected tensor
         raise ValueError(
-            f"{folder} holds the updates of another model ({error}); expected the one that its training started from"
+            f"the updates in {folder} belong to another model ({error}); apply them to the model from which their "
+            "training started"
         ) from error
     return updated
