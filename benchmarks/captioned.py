@@ -24,7 +24,8 @@ import torch
 from word_times import load_speech, make_parser
 
 from deepspeech2.inference.captioned_corpus import Rules, Utterance, find_cue, write_corpus
-from deepspeech2.inference.captions import Cue, Limits, Word, make_cues, to_srt
+from deepspeech2.decoding.words import Word
+from deepspeech2.inference.captions import Cue, Limits, make_cues, to_srt
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.transcription import align_words, script_words
 

@@ -1,4 +1,4 @@
-"""Voice commands: of a recording, or out of sound that is still coming, from a microphone or a file."""
+"""Recognise voice commands in a recording, or live from a microphone or a file."""
 
 import logging
 import time
@@ -20,10 +20,12 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Heard:
     """
+    A command in a stream.
+
     Args:
-        command: what it was, or its rejection.
-        start_s, end_s: of its letters, in the stream.
-        latency_s: from `end_s` until the command was known: the sound that had to come first, and the computing.
+        command: the command or its rejection.
+        start_s, end_s: start of the first letter and end of the last letter, in seconds of the stream.
+        latency_s: seconds from `end_s` until the command is known: the audio that must arrive first, and the computing.
     """
 
     command: Command
@@ -35,17 +37,17 @@ class Heard:
         return f"{self.start_s:7.2f} - {self.end_s:.2f} s: {self.command} [{1000 * self.latency_s:.0f} ms]"
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-able."""
+        """Return the command as values for JSON."""
         times = {name: round(getattr(self, name), 3) for name in ("start_s", "end_s", "latency_s")}
         return self.command.to_dict() | times
 
 
 def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path: Path) -> Command:
     """
-    The command of a recording of up to a minute.
+    Recognise the command in a recording of up to a minute.
 
     Raises:
-        AudioError, ImportError: see `read_utterance`.
+        AudioError: see `read_utterance`.
     """
     samples, cut_s = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)]), 0.0
     if recogniser.trims:
@@ -56,9 +58,11 @@ def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path:
 
 class CommandListener:
     """
+    Recognises the commands in live audio.
+
     Args:
-        stream: a model over the sound.
-        recogniser: of the same model.
+        stream: a stream over the model.
+        recogniser: a recogniser for the same model.
         silence_s, longest_s: see `Endpointer`.
     """
 
@@ -71,17 +75,19 @@ class CommandListener:
             recogniser.blank, recogniser.space, *times_s, silence_s=silence_s, longest_s=longest_s
         )
         self.audio_s = self.compute_s = 0.0
-        self._sound = np.zeros(0, np.float32)  # of frames that are not final yet
+        self._sound = np.zeros(0, np.float32)  # samples of frames that are not final yet
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of computing for each second of sound so far."""
+        """Seconds of computing per second of audio so far."""
         return self.compute_s / max(self.audio_s, 1e-9)
 
     def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[Heard]:
         """
+        Yield the commands, each as soon as it is known.
+
         Args:
-            pieces: (n,) float32 one after another, at the model's rate.
+            pieces: consecutive chunks of float32 samples (n,), at the model's rate.
         """
         for samples in pieces:
             started = time.perf_counter()
@@ -98,7 +104,7 @@ class CommandListener:
             utterances += self.endpointer.finish()
             self._sound = self._sound[:0]
         commands = [self.recogniser.recognise(utterance.log_probs) for utterance in utterances]
-        # The last frame lasts beyond the last sample.
+        # The last frame ends after the last sample.
         spoken_s = [(start_s, min(end_s, self.audio_s)) for start_s, end_s in (one.spoken_s for one in utterances)]
         took_s = time.perf_counter() - started
         self.compute_s += took_s
@@ -108,7 +114,7 @@ class CommandListener:
         ]
 
     def _levels_db(self, samples: np.ndarray, count: int) -> np.ndarray:
-        """(count,) power of the sound at each frame that has become final, dB below full scale."""
+        """Return the power of the audio at each frame that is now final, (count,), in dB relative to full scale."""
         size = round(self.recogniser.frame_s * self.stream.sampling_rate)
         sound = np.concatenate([self._sound, samples])
         frames, self._sound = sound[: count * size], sound[count * size :]
@@ -118,10 +124,11 @@ class CommandListener:
 
 def file_pieces(path: Path, sampling_rate: int, piece_s: float, realtime: bool = False) -> Iterator[np.ndarray]:
     """
-    A recording in pieces of `piece_s`, (n,) float32; with `realtime` each comes when a microphone would give it.
+    Yield a recording in chunks of `piece_s` seconds, (n,) float32. With `realtime` they come as fast as from a
+    microphone.
 
     Raises:
-        AudioError, ImportError: see `read_blocks`.
+        AudioError: see `read_blocks`.
     """
     size, place, started = max(round(piece_s * sampling_rate), 1), 0, time.monotonic()
     for block in read_blocks(path, sampling_rate):
@@ -135,17 +142,17 @@ def file_pieces(path: Path, sampling_rate: int, piece_s: float, realtime: bool =
 
 def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray]:
     """
-    What the default microphone hears, without end, in pieces of `piece_s`, (n,) float32.
+    Yield audio from the default microphone in chunks of `piece_s` seconds, (n,) float32, without end.
 
     Raises:
         ImportError: sounddevice or PortAudio is not installed.
-        ValueError: no microphone, or none that records at this rate.
+        ValueError: there is no microphone, or it cannot record at this rate.
     """
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: without PortAudio
         raise ImportError(
-            f"no microphone without sounddevice and PortAudio ({error}): pip install sounddevice, and on Debian or "
+            f"the microphone needs sounddevice and PortAudio ({error}): pip install sounddevice, and on Debian or "
             "Ubuntu apt install libportaudio2"
         ) from None
     size = max(round(piece_s * sampling_rate), 1)
@@ -154,7 +161,7 @@ def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray
             while True:
                 samples, overflowed = microphone.read(size)
                 if overflowed:
-                    logger.warning("the microphone's sound came faster than it was heard: some of it is lost")
+                    logger.warning("the computer is too slow for the microphone, and some audio is lost")
                 yield samples[:, 0].copy()
     except sounddevice.PortAudioError as error:
         raise ValueError(
