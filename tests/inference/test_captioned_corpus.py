@@ -203,7 +203,7 @@ def test_the_corpus_is_one_that_training_reads(tmp_path: Path, monkeypatch, caps
         assert rate == tiny.RATE and 1.0 <= len(samples) / rate <= 6.0
         symbols = listener.whole([samples]).argmax(-1)
         assert listener.processor.decode(symbols).strip() == row["text"]
-    with pytest.raises(ValueError, match="is already there"):
+    with pytest.raises(ValueError, match="already exists"):
         write_corpus(out, media, listener, Rules())
 
 

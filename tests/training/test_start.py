@@ -84,7 +84,7 @@ def test_a_clip_is_normalised_by_itself_alone() -> None:
     [
         ({"feature_std": None}, "have 20 and 0 numbers; expected feature_size 20 of each"),
         ({"feature_mean": [0.0] * 3, "feature_std": [1.0] * 3}, "have 3 and 3 numbers"),
-        ({"feature_std": [0.0] * 20}, "the standard deviations above 0"),
+        ({"feature_std": [0.0] * 20}, "standard deviations above 0"),
         ({"normalization": "bin"}, "are of normalization 'fixed', but it is 'bin'"),
     ],
 )

@@ -244,5 +244,5 @@ def test_the_file_of_the_threshold_is_read_back(tmp_path, processor):
     assert loaded.acceptance.threshold == -12.5
     for wrong in ("", "[]", '{"threshold": "low"}', '{"threshold": 1}', '{"threshold": NaN, "slope": 1, "offset": 1}'):
         path.write_text(wrong)
-        with pytest.raises(ValueError, match=r"is no commands.json.*expected threshold, slope and offset"):
+        with pytest.raises(ValueError, match=r"is not a commands.json.*expected threshold, slope and offset"):
             read_acceptance(path)

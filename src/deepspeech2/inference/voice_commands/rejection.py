@@ -197,7 +197,7 @@ def warning(judged: Sequence[Judged], false_accepts: float) -> str:
     if not total:
         return "there is no out-of-grammar speech, only near misses; name a split of other speech with --outside"
     return (
-        f"{total:,} out-of-grammar utterances are too few to measure {100 * false_accepts:g} % of false accepts: even if "
+        f"{total:,} out-of-grammar utterances cannot show {100 * false_accepts:g} % of false accepts: even if "
         f"none is accepted, the share can be {300 / total:.1f} % (95 %). Give {needed:,} or more with --outside"
     )
 
