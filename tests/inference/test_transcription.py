@@ -145,7 +145,9 @@ def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
         plan_jobs([tmp_path / "notes.txt"], None, ["txt"])
 
 
-@pytest.mark.parametrize("content, message", [(None, "is not a file"), (b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")])
+@pytest.mark.parametrize(
+    "content, message", [(None, "is not a file"), (b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")]
+)
 def test_a_script_that_is_no_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "script.txt").write_bytes(content)

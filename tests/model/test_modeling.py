@@ -394,7 +394,10 @@ def test_trainer_scales_the_loss_itself() -> None:
             {"conv_kernel_sizes": [[400, 3], [3, 3]], "conv_paddings": [[0, 1], [9, 1]]},
             "reduce num_features .* to 0, then .* rows",
         ),
-        ({"num_features": 1, "conv_paddings": [[0, 0], [0, 0]]}, "reduce num_features 1 to .* rows; .*: use smaller frequency kernels"),
+        (
+            {"num_features": 1, "conv_paddings": [[0, 0], [0, 0]]},
+            "reduce num_features 1 to .* rows; .*: use smaller frequency kernels",
+        ),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(wrong: dict, message: str) -> None:
