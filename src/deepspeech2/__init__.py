@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .cli.convert import convert
+    from .decoding.decoder import Decoder, load_decoder
+    from .evaluation.metrics import load_metric
+    from .inference.streaming import Stream
+    from .inference.transcription import transcribe
+    from .inference.voice_commands.listening import recognise
     from .model.configuration_deepspeech2 import DeepSpeech2Config
     from .model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
     from .model.loading import load_model
@@ -16,23 +22,37 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Decoder",
     "DeepSpeech2Config",
     "DeepSpeech2FeatureExtractor",
     "DeepSpeech2ForCTC",
     "DeepSpeech2Model",
     "DeepSpeech2PreTrainedModel",
     "DeepSpeech2Processor",
+    "Stream",
+    "convert",
+    "load_decoder",
+    "load_metric",
     "load_model",
+    "recognise",
+    "transcribe",
 ]
 
 _MODULES = {
+    "Decoder": ".decoding.decoder",
     "DeepSpeech2Config": ".model.configuration_deepspeech2",
     "DeepSpeech2FeatureExtractor": ".model.feature_extraction_deepspeech2",
     "DeepSpeech2ForCTC": ".model.modeling_deepspeech2",
     "DeepSpeech2Model": ".model.modeling_deepspeech2",
     "DeepSpeech2PreTrainedModel": ".model.modeling_deepspeech2",
     "DeepSpeech2Processor": ".model.processing_deepspeech2",
+    "Stream": ".inference.streaming",
+    "convert": ".cli.convert",
+    "load_decoder": ".decoding.decoder",
+    "load_metric": ".evaluation.metrics",
     "load_model": ".model.loading",
+    "recognise": ".inference.voice_commands.listening",
+    "transcribe": ".inference.transcription",
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "deepspeech2"
@@ -150,6 +151,15 @@ def test_documents_name_files_and_targets_that_exist(document: Path) -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = re.findall(r"^\s*make ([\w-]+)", text, flags=re.MULTILINE) + re.findall(r"`make ([\w-]+)", text)
     assert set(named) <= targets
+
+
+def test_the_public_workflow_runs_what_ci_runs() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["make"]["strategy"]["matrix"]
+    targets = {*matrix["target"], *(one["target"] for one in matrix["include"])}
+    called = set(re.findall(r"make ([\w-]+)$", (ROOT / ".ci" / "run").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    assert called - {"clean", "venv", "transformers-tests"} == targets - {"docs"}, "make lint builds the documentation"
+    assert targets <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
 
 
 def test_torchaudio_is_not_in_this_environment() -> None:

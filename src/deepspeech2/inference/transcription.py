@@ -12,9 +12,10 @@ import torch
 from tqdm import tqdm
 
 from ..data.recordings import AudioError
-from ..decoding.decoder import Decoder
+from ..decoding.decoder import Decoder, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
-from ..decoding.words import Word
+from ..decoding.words import Hypothesis, Word
+from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.files import write_whole
 from .captions import Limits, caption_files, make_cues, too_fast
@@ -235,3 +236,27 @@ def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Ite
         for block in blocks:
             yield block
             bar.update(round(len(block) / sampling_rate))
+
+
+def transcribe(
+    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, recording: str | Path, decoder: Decoder | None = None
+) -> Hypothesis:
+    """
+    Transcribe a recording of any length.
+
+    Args:
+        model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
+        processor: the processor of the model.
+        recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
+        decoder: the decoder, from `load_decoder` (default: greedy).
+
+    Returns:
+        The text, and its words with times in seconds and confidences.
+
+    Raises:
+        AudioError: the file does not exist, is not a recording, or is damaged.
+    """
+    listener = Listener(model.eval(), processor)
+    blocks = read_blocks(Path(recording), listener.sampling_rate)
+    words = hear_words(listener, decoder or load_decoder(model, processor), blocks)
+    return Hypothesis(" ".join(word.text for word in words), tuple(words))

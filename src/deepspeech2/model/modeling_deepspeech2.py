@@ -192,6 +192,8 @@ class DeepSpeech2Adapter(nn.Linear):
 
 
 class DeepSpeech2PreTrainedModel(PreTrainedModel):
+    """The base class of the encoder and the CTC model: initial weights and output lengths."""
+
     config_class = DeepSpeech2Config
     base_model_prefix = "model"
     main_input_name = "input_features"
@@ -327,8 +329,11 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         Return the logits of a padded batch, and its loss if it has labels.
 
         Args:
+            input_features: (batch, frames, num_features) float.
+            attention_mask: (batch, frames), 1 on real frames, with the padding on the right. Without it all frames are
+                real.
             labels: (batch, labels) token ids, padded with -100. With them the output has a loss.
-            input_features, attention_mask, output_hidden_states: as in [`DeepSpeech2Model.forward`].
+            kwargs: `output_hidden_states`, as in [`DeepSpeech2Model.forward`].
         """
         outputs = self.model(input_features, attention_mask, return_dict=True, **kwargs)
         logits = self.ctc_head(outputs.last_hidden_state)

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ...data.augmentation import trim
+from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ..long_form import Listener
 from ..media import read_blocks, read_utterance
 from ..streaming import Endpointer, Stream
-from .recognition import Command, CommandRecogniser
+from .recognition import Command, CommandRecogniser, load_recogniser
 
 logger = logging.getLogger(__name__)
 
@@ -167,3 +169,31 @@ def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray
         raise ValueError(
             f"the microphone cannot be opened at {sampling_rate} Hz: {error}; python -m sounddevice lists the devices"
         ) from error
+
+
+def recognise(
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    grammar: str | Path,
+    recording: str | Path,
+    acceptance: str | Path | None = None,
+) -> Command:
+    """
+    Recognise the voice command in a recording of up to a minute.
+
+    Args:
+        model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
+        processor: the processor of the model.
+        grammar: path of a YAML grammar.
+        recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
+        acceptance: path of a commands.json from recipes/commands/calibrate.py (default: a rough threshold).
+
+    Returns:
+        The most likely command with its slots and confidence, and whether it is accepted.
+
+    Raises:
+        AudioError: the file does not exist, is not a recording, is damaged, or is longer than a minute.
+        ValueError: the grammar or the commands.json is wrong.
+    """
+    recogniser = load_recogniser(model, processor, Path(grammar), Path(acceptance) if acceptance else None)
+    return recognise_recording(Listener(model.eval(), processor), recogniser, Path(recording))
