@@ -138,7 +138,7 @@ def test_the_script_of_another_recording_is_doubted(tmp_path: Path, caplog: pyte
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     files = [tmp_path / "a" / "talk.wav", tmp_path / "b" / "talk.mp3"]
-    with pytest.raises(ValueError, match=r"talk.srt' would be written for .*talk.mp3', but it is that of .*talk.wav'"):
+    with pytest.raises(ValueError, match=r"talk.srt' would be written for .*talk.mp3', but it belongs to .*talk.wav'"):
         plan_jobs(files, tmp_path, ["srt"])
     assert len(plan_jobs(files, None, ["srt"])) == 2
     with pytest.raises(ValueError, match="would be written"):

@@ -187,7 +187,7 @@ def test_the_threshold_is_the_lowest_score_accepted(recogniser, processor):
 
 
 def test_words_that_the_model_cannot_write_are_all_named(processor, tmp_path):
-    faults = r"2 words that the model cannot write: '!' \(nothing is left of it\); 'xa' \('x'\)"
+    faults = r"2 words that the model cannot write: '!' \(empty after normalisation\); 'xa' \('x'\)"
     with pytest.raises(ValueError, match=faults):
         build_graph(grammar_of(tmp_path, "{commands: {p: '{s} xa'}, slots: {s: ['!', b]}}"), processor)
 
