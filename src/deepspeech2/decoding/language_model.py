@@ -33,8 +33,8 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
     """
     Yield the normalised sentences of a plain text, without empty ones.
 
-    A file whose paragraphs are separated by empty lines (or by a lone %, as in fortune files) is read as a book: lines
-    of a paragraph are joined, and a sentence ends at . ! or ?. Any other file has one sentence per line.
+    A file with paragraphs is read as a book: lines of a paragraph are joined, and a sentence ends at . ! or ?. Empty
+    lines separate paragraphs, or lines with only a %, as in fortune files. Any other file has one sentence per line.
 
     Raises:
         ValueError: the file is missing, is not UTF-8 text, or has no words.

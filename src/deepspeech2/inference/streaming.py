@@ -25,9 +25,9 @@ class Stream:
     """
     Runs a unidirectional model over chunks of samples and returns log-probabilities as soon as they are final.
 
-    The results are those of the whole recording, for any size of chunks. The stream uses the model's own modules, and
-    keeps for each of them what it still needs: samples of the unfinished frame, frames under the convolutions' windows,
-    recurrent states, and states that the lookahead has not passed. So memory does not grow with time.
+    The results are those of the whole recording, for any size of chunks. The stream uses the model's own modules. For
+    each module it keeps only the input that the module still needs, and the recurrent states. So memory does not grow
+    with time.
 
     Args:
         model: a unidirectional model in evaluation mode. Its mode, device and weights do not change.

@@ -2,8 +2,8 @@
 Build the ONNX graph of a DeepSpeech2 model, node by node.
 
 This module does not use `torch.onnx`: its current exporter does not support an LSTM of variable length, and its old one
-is deprecated. Here each recurrent layer is one node that uses every clip's own length, batch norms are folded into the
-neighbouring weights, and a long convolution takes a fifth of the multiplications.
+is deprecated. Here each recurrent layer is one node that uses every clip's own length. Batch norms are folded into the
+neighbouring weights. A long convolution takes a fifth of the multiplications.
 """
 
 from dataclasses import dataclass, field

@@ -119,10 +119,9 @@ def test_none_of_a_hundred_is_not_none():
 
 
 def test_too_few_to_show_a_share():
-    assert (
-        "50 out-of-grammar utterances cannot show 1 % of false accepts: even if none is accepted, the share can be 6.0 %"
-        in warning(outside(*[-1.0] * 50), 0.01)
-    )
+    warned = warning(outside(*[-1.0] * 50), 0.01)
+    assert "50 out-of-grammar utterances cannot show 1 % of false accepts" in warned
+    assert "even if none is accepted, the share can be 6.0 %" in warned
     assert "Give 300 or more" in warning(outside(-1.0), 0.01)
     assert "there is no out-of-grammar speech" in warning([judged(-1.0)], 0.01)
     assert warning(outside(*[-1.0] * 300), 0.01) == ""

@@ -28,9 +28,9 @@ class Acceptance:
     """
     The rejection threshold, and the calibration of the confidence.
 
-    The score of a sentence is a log-likelihood ratio in nats per letter: the log-probability of the best path through
-    the grammar minus that of the garbage path, which may spell anything, divided by the letters of the sentence. The
-    best score is 0. Without the division any noise would score well as the shortest command.
+    The score of a sentence is a log-likelihood ratio in nats per letter. It is the log-probability of the best path
+    through the grammar minus that of the garbage path, divided by the letters of the sentence. The garbage path may
+    spell anything. The best score is 0. Without the division any noise would score well as the shortest command.
 
     Args:
         threshold: the lowest score that is accepted.
