@@ -102,7 +102,7 @@ def test_code_beside_a_model_does_not_run(endpoint, model, trace, place, kind):
             loaded, processor = load_model(name)
             assert {type(one).__module__.split(".")[0] for one in (loaded, processor)} == {"deepspeech2"}
         else:
-            with pytest.raises(ValueError, match="holds a somebodys_own model; expected a deepspeech2 one"):
+            with pytest.raises(ValueError, match="has model_type 'somebodys_own'; expected 'deepspeech2'"):
                 load_model(name)
 
 
