@@ -126,7 +126,7 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
     [
         (
             ["transcribe", "nowhere", "a.wav"],
-            "deepspeech2: model_name_or_path 'nowhere' is no model: expected a folder",
+            "deepspeech2: model_name_or_path 'nowhere' is not a model: expected a folder",
         ),
         (["transcribe", "nowhere", "a.wav", "--device", "tpu"], "deepspeech2: --device is 'tpu'; expected auto, cpu"),
         (

@@ -35,5 +35,5 @@ def test_a_scaling_of_one_and_zero_changes_nothing_but_the_ends():
 
 @pytest.mark.parametrize("right", [[], [True, True], [False]])
 def test_nothing_is_fitted_to_one_kind_of_words(right):
-    with pytest.raises(ValueError, match="some are right and some wrong"):
+    with pytest.raises(ValueError, match="expected some right and some wrong words"):
         fit_calibration(np.full(len(right), 0.5), np.array(right, bool))

@@ -228,7 +228,7 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
     for text, message in {
         '{"beamsize": 5}': "unknown key 'beamsize'; did you mean 'beam_size'",
         '{"beam_size": "5"}': "beam_size is '5'",
-        '{"beam_size": 5, "lexicon": "x.txt"}': r"wrong\.json: lexicon: there is no search .*: take the line out",
+        '{"beam_size": 5, "lexicon": "x.txt"}': r"wrong\.json: lexicon: the lexicon search was removed, .*Remove",
         '{"language_model": "lm.arpa"}': "beam_size is 0",
         '{"hotwords": ["a"]}': "beam_size is 0",
         '{"calibration": {"slop": 1}}': "expected slope and offset",

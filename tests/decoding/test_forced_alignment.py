@@ -80,7 +80,7 @@ def test_words_of_others_at_the_ends_do_not_matter_when_these_are_free() -> None
 
 @pytest.mark.parametrize("labels, frames", [([1, 2, 3], 2), ([1, 1], 2), ([], 5), ([1], 0)])
 def test_what_cannot_be_spelled_is_refused(labels: list[int], frames: int) -> None:
-    with pytest.raises(Infeasible, match=f"{len(labels)} labels need .* frames; there are {frames}"):
+    with pytest.raises(Infeasible, match=f"{len(labels)} labels need at least .* frames, but there are {frames}"):
         align(np.zeros((frames, 4), np.float32), np.array(labels, int), 0)
 
 

@@ -11,9 +11,9 @@ import soundfile
 import tiny
 from deepspeech2.data.splits import load_train_corpora
 from deepspeech2.inference.captioned_corpus import (
+    CaptionedClip,
     Dropped,
     Rules,
-    Utterance,
     cut_clips,
     find_cue,
     find_utterances,
@@ -67,7 +67,7 @@ def test_a_cue_is_found_where_it_is_said_though_it_is_shifted(shift_s: float) ->
     listener, log_probs = heard(text)
     for true, shifted in zip(cues_of(text)[1:-1], cues_of(text, shift_s=shift_s)[1:-1], strict=True):
         found = find_cue(shifted, log_probs, listener, Rules())
-        assert isinstance(found, Utterance)
+        assert isinstance(found, CaptionedClip)
         assert (found.start_s, found.end_s) == pytest.approx((true.start_s, true.end_s), abs=0.05)
         assert found.score > -0.1
 
@@ -160,7 +160,7 @@ def test_clips_are_those_parts_of_the_stream(size: int) -> None:
     samples = np.arange(50_000, dtype=np.float32)
     spans = [(0.0, 1.0), (1.0, 2.5), (3.25, 5.0), (5.5, 6.25)]
     blocks = [samples[start : start + size] for start in range(0, len(samples), size)]
-    clips = list(cut_clips(blocks, [Utterance(start, end, "", 0) for start, end in spans], 8000))
+    clips = list(cut_clips(blocks, [CaptionedClip(start, end, "", 0) for start, end in spans], 8000))
     for (start, end), clip in zip(spans, clips, strict=True):
         np.testing.assert_array_equal(clip, samples[round(start * 8000) : round(end * 8000)])
 
@@ -203,7 +203,7 @@ def test_the_corpus_is_one_that_training_reads(tmp_path: Path, monkeypatch, caps
         assert rate == tiny.RATE and 1.0 <= len(samples) / rate <= 6.0
         symbols = listener.whole([samples]).argmax(-1)
         assert listener.processor.decode(symbols).strip() == row["text"]
-    with pytest.raises(ValueError, match="is already there"):
+    with pytest.raises(ValueError, match="already exists"):
         write_corpus(out, media, listener, Rules())
 
 

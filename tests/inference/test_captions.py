@@ -177,7 +177,7 @@ def test_what_is_no_captions_is_refused(text: str, message: str) -> None:
     [
         ({"line_length": 0}, "line_length is 0"),
         ({"min_gap_s": -1.0}, "expected 0 or more"),
-        ({"min_duration_s": 8.0}, re.escape("above max_duration_s, 7.000")),
+        ({"min_duration_s": 8.0}, re.escape("expected at most max_duration_s (7.000)")),
     ],
 )
 def test_limits_that_nothing_keeps_are_refused(given: dict, message: str) -> None:

@@ -216,7 +216,7 @@ def test_what_is_no_recording_is_said_in_the_place_of_the_words_before(browser, 
     tab = browser.new_page()
     tab.goto(page)
     tab.click("#transcribe")
-    tab.wait_for_selector("#words :text-is('Record something, or choose a file.')", timeout=60_000)
+    tab.wait_for_selector("#words :text-is('Record speech or upload a file first.')", timeout=60_000)
     tab.set_input_files("#upload input[type=file]", str(recording))
     tab.wait_for_selector("#upload .file-preview")
     tab.click("#transcribe")
@@ -228,7 +228,7 @@ def test_what_is_no_recording_is_said_in_the_place_of_the_words_before(browser, 
     tab.click("#transcribe")
     tab.wait_for_selector("#words .problem", timeout=60_000)
     text = tab.inner_text("#words")
-    problem = r"'no b?notes.mp3' cannot be decoded after 0.0 s: it is no audio or video, or damaged \(8 bytes\)"
+    problem = r"'no b?notes.mp3' cannot be decoded after 0.0 s: it is not audio or video, or it is damaged \(8 bytes\)"
     assert re.fullmatch(problem, text), text  # whole, and without a folder
     assert tab.query_selector("#words .word, #cues td") is None and files_of(tab) == []
     tab.close()
@@ -323,7 +323,7 @@ def test_a_port_that_is_taken_is_said(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=f"127.0.0.1:{port} cannot be served.*name another --port"):
+        with pytest.raises(ValueError, match=f"cannot serve the page at 127.0.0.1:{port}: .*choose another --port"):
             serve(page, "127.0.0.1", port, share=False)
-    with pytest.raises(ValueError, match=r"127.0.0.1:99999 cannot be served.*name another --port"):
+    with pytest.raises(ValueError, match=r"cannot serve the page at 127.0.0.1:99999: .*choose another --port"):
         serve(page, "127.0.0.1", 99999, share=False)

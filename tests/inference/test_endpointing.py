@@ -76,7 +76,7 @@ def test_loud_blanks_count_half() -> None:
 
 
 def test_wrong_durations_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"silence_s is 0\.05.*at least a frame of 0\.1 s"):
+    with pytest.raises(ValueError, match=r"silence_s is 0\.05.*at least one frame \(0\.1 s\)"):
         endpointer(silence_s=0.05)
-    with pytest.raises(ValueError, match=r"longest_s 1\.0; expected"):
+    with pytest.raises(ValueError, match=r"longest_s is 1\.0; expected"):
         endpointer(longest_s=1.0)

@@ -51,8 +51,8 @@ def test_a_command_has_its_values_and_a_rejected_one_its_nearest():
     html = command_html(accepted)
     assert "<b>light</b>" in html and "<td>level</td><td><b>5</b></td>" in html and "confidence 0.90" in html
     rejected = Command(None, "light", "light on", {}, -90.0, 0.1, 0.0, 1.0)
-    assert "<b>rejected</b>; the likeliest is <i>light on</i>" in command_html(rejected)
-    assert "likeliest" not in command_html(Command(None, None, "", {}, float("-inf"), 0.0, 0.0, 0.0))
+    assert "<b>rejected</b>, most likely <i>light on</i>" in command_html(rejected)
+    assert "most likely" not in command_html(Command(None, None, "", {}, float("-inf"), 0.0, 0.0, 0.0))
 
 
 def test_what_is_said_is_no_markup():

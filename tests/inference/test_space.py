@@ -30,7 +30,7 @@ def test_a_space_carries_what_it_needs(tmp_path):
     needed = dict(line.split("==") for line in requirements())
     assert {"torch", "transformers", "gradio", "av", "num2words", "soundfile"} <= needed.keys()
     assert "pytest" not in needed and needed["gradio"] == front["sdk_version"]
-    with pytest.raises(ValueError, match="is not empty; expected a new folder"):
+    with pytest.raises(ValueError, match="is not empty; expected a new or empty folder"):
         write_space(folder, str(STARTER))
 
 
@@ -42,7 +42,7 @@ def test_a_space_has_of_a_run_the_model_and_its_card_alone(tmp_path):
     write_space(tmp_path / "space", str(run))
     copied = {path.name for path in (tmp_path / "space" / "checkpoint-9").iterdir()}
     assert copied == {path.name for path in STARTER.iterdir()} - {"decoder.json"}
-    with pytest.raises(ValueError, match="two things of the Space are called 'checkpoint-9'; rename one"):
+    with pytest.raises(ValueError, match="two files or folders of the Space are called 'checkpoint-9'; rename one"):
         write_space(tmp_path / "other", str(run), compare=str(run))
 
 

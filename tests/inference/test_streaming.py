@@ -120,7 +120,7 @@ def test_what_cannot_stream_is_refused_with_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"bidirectional.*streaming\.yaml; .* 'clip'.*'fixed'.*; .*model\.eval\(\)"):
         Stream(model, processor)
     model, _ = streaming_model()
-    with pytest.raises(ValueError, match=r"^no stream: the processor's normalization is 'clip'"):
+    with pytest.raises(ValueError, match=r"^the model cannot stream: the processor's normalization is 'clip'"):
         Stream(model, processor)
     unmeasured = FIXED | {"feature_mean": None, "feature_std": None}
     with pytest.raises(ValueError, match="'fixed', but feature_mean and feature_std have not been measured"):

@@ -109,7 +109,7 @@ def test_what_is_done_is_left_alone_unless_the_recording_is_newer(tmp_path: Path
     recording = write_tones(tmp_path / "talk.wav", "ab ca")
     jobs, _, _ = run([recording], tmp_path, formats=["txt", "srt"])
     jobs[0].outputs["txt"].write_text("mine\n", encoding="utf-8")
-    assert "done before" in run([recording], tmp_path, formats=["txt", "srt"])[2][0]
+    assert "already done" in run([recording], tmp_path, formats=["txt", "srt"])[2][0]
     assert jobs[0].outputs["txt"].read_text() == "mine\n"
     jobs[0].outputs["srt"].unlink()  # a run that was stopped between the two
     run([recording], tmp_path, formats=["txt", "srt"])
@@ -131,21 +131,23 @@ def test_silence_gives_empty_captions(tmp_path: Path) -> None:
 def test_the_script_of_another_recording_is_doubted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recording = write_tones(tmp_path / "a.wav", random_text(40))
     run([recording], tmp_path / "right", script=random_text(40))
-    assert "is it this recording's?" not in caplog.text
+    assert "check that the script belongs to this recording" not in caplog.text
     run([recording], tmp_path / "wrong", script=random_text(20, seed=5))
-    assert "is it this recording's?" in caplog.text
+    assert "check that the script belongs to this recording" in caplog.text
 
 
 def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     files = [tmp_path / "a" / "talk.wav", tmp_path / "b" / "talk.mp3"]
-    with pytest.raises(ValueError, match=r"talk.srt' would be written for .*talk.mp3', but it is that of .*talk.wav'"):
+    with pytest.raises(ValueError, match=r"talk.srt' would be written for .*talk.mp3', but it belongs to .*talk.wav'"):
         plan_jobs(files, tmp_path, ["srt"])
     assert len(plan_jobs(files, None, ["srt"])) == 2
     with pytest.raises(ValueError, match="would be written"):
         plan_jobs([tmp_path / "notes.txt"], None, ["txt"])
 
 
-@pytest.mark.parametrize("content, message", [(None, "is no file"), (b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")])
+@pytest.mark.parametrize(
+    "content, message", [(None, "is not a file"), (b" \n", "no words"), (b"\xff\xfe\x00", "UTF-8")]
+)
 def test_a_script_that_is_no_text_is_refused(content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "script.txt").write_bytes(content)
@@ -166,7 +168,7 @@ def test_the_command_ends_with_1_where_a_recording_was_skipped(
     assert max(len(cue.text) for cue in cues) <= 20
     assert main(["transcribe", "tones", recording, str(tmp_path / "none.mp4"), *options]) == 1
     printed = capsys.readouterr()
-    assert "done before" in printed.out and "1 of 2 recordings were skipped" in printed.err
+    assert "already done" in printed.out and "1 of 2 recordings were skipped" in printed.err
 
 
 @pytest.mark.slow

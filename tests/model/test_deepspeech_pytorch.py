@@ -147,8 +147,8 @@ def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
     [
         ({"audio": AUDIO | {"window": "hann"}}, "hann window of 320 samples"),
         ({"audio": AUDIO | {"sample_rate": 8000}}, "window of 160 samples"),
-        ({"labels": LABELS.strip()}, "hold no space"),
-        ({"labels": LABELS + "Ä"}, "converted whole: .*size mismatch for ctc_head.weight"),
+        ({"labels": LABELS.strip()}, "have no space"),
+        ({"labels": LABELS + "Ä"}, "converted completely: .*size mismatch for ctc_head.weight"),
     ],
 )
 def test_what_cannot_be_had_exactly_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -158,7 +158,7 @@ def test_what_cannot_be_had_exactly_is_refused(tmp_path: Path, change: dict[str,
 
 def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     for content, message in (
-        ({"weight": torch.ones(1)}, "expected a state_dict, it holds"),
+        ({"weight": torch.ones(1)}, "expected a state_dict, but it holds"),
         ([1, 2], "it holds list"),
         ({"state_dict": {"layer.weight": torch.ones(1)}}, "its weights are layer.weight"),
     ):
@@ -168,11 +168,11 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
     content = torch.load(save(tmp_path / "a.pth"))
     del content["state_dict"]["rnns.1.rnn.weight_hh_l0"]
     torch.save(content, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match=r"lacks model\.layers\.1\.rnn\.weight_hh_l0"):
+    with pytest.raises(ValueError, match=r"missing weights: model\.layers\.1\.rnn\.weight_hh_l0"):
         from_deepspeech_pytorch(tmp_path / "a.pth")
     for name in ("labels", "audio_conf"):
         content = torch.load(save(tmp_path / "a.pth"))
         del content[name]
         torch.save(content, tmp_path / "a.pth")
-        with pytest.raises(ValueError, match=f"converted whole: it lacks '{name}'"):
+        with pytest.raises(ValueError, match=f"converted completely: it lacks '{name}'"):
             convert(tmp_path / "a.pth", tmp_path / "out")

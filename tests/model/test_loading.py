@@ -79,7 +79,7 @@ def test_a_checkpoint_with_another_dropout(tmp_path):
     changed, _ = load_model(str(tmp_path), dropout=0.25)
     assert {layer.dropout.p for layer in changed.model.layers} == {changed.config.dropout} == {0.25}
     assert changed.ctc_head.weight.equal(model.ctc_head.weight)
-    with pytest.raises(ValueError, match=r"model_config: dropout is 1\.5; expected a share in"):
+    with pytest.raises(ValueError, match=r"model_config: dropout is 1\.5; expected a probability in"):
         load_model(str(tmp_path), dropout=1.5)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"dropout": 1.5}))
@@ -91,19 +91,19 @@ def test_a_checkpoint_with_another_dropout(tmp_path):
 
 def test_what_is_no_checkpoint(tmp_path):
     model, processor = tiny.new_model()
-    with pytest.raises(ValueError, match=r"is no model: expected a folder with config.json, or a Hub id"):
+    with pytest.raises(ValueError, match=r"is not a model: expected a folder with config.json, or a Hub id"):
         load_model(str(tmp_path))
     with pytest.raises(ValueError, match="'nobody/nothing' cannot be loaded"):
         load_model("nobody/nothing")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
-    with pytest.raises(ValueError, match="holds a wav2vec2 model; expected a deepspeech2 one"):
+    with pytest.raises(ValueError, match="has model_type 'wav2vec2'; expected 'deepspeech2'"):
         load_model(str(tmp_path))
     model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"lacks processor_config.json and tokenizer_config.json and vocab.json: "):
         load_model(str(tmp_path))
     processor.save_pretrained(tmp_path)
     (tmp_path / "vocab.json").rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"lacks vocab.json: beside the model's"):
+    with pytest.raises(ValueError, match=r"lacks vocab.json: save the processor into the same folder"):
         load_model(str(tmp_path))
     (tmp_path / "vocab.json").write_text("{")
     with pytest.raises(ValueError, match=r"has a damaged JSON file: .*; copy or download its files again"):

@@ -385,16 +385,19 @@ def test_trainer_scales_the_loss_itself() -> None:
         ({"conv_strides": [[2, 2]]}, "conv_strides is .*; expected one .* for each of the 2 conv_channels"),
         ({"conv_paddings": [[2, 2], [1]]}, "conv_paddings"),
         ({"rnn_type": "transformer"}, "rnn_type is 'transformer'; expected 'lstm', 'gru' or 'rnn'"),
-        ({"dropout": 1.0}, r"dropout is 1.0; expected a share in \[0, 1\)"),
+        ({"dropout": 1.0}, r"dropout is 1.0; expected a probability in \[0, 1\)"),
         ({"ctc_loss_reduction": "batch"}, "ctc_loss_reduction is 'batch'"),
-        ({"pad_token_id": 6}, "pad_token_id, the CTC blank, is 6; .* vocab_size 6"),
-        ({"pad_token_id": None}, "pad_token_id, the CTC blank, is None"),
+        ({"pad_token_id": 6}, r"pad_token_id \(the CTC blank\) is 6; .* vocab_size 6"),
+        ({"pad_token_id": None}, r"pad_token_id \(the CTC blank\) is None"),
         ({"activation_max": 0}, "activation_max is 0; expected more than 0"),
         (
             {"conv_kernel_sizes": [[400, 3], [3, 3]], "conv_paddings": [[0, 1], [9, 1]]},
-            "leave 0, then .* of num_features",
+            "reduce num_features .* to 0, then .* rows",
         ),
-        ({"num_features": 1, "conv_paddings": [[0, 0], [0, 0]]}, "of num_features 1; use smaller frequency kernels"),
+        (
+            {"num_features": 1, "conv_paddings": [[0, 0], [0, 0]]},
+            "reduce num_features 1 to .* rows; .*: use smaller frequency kernels",
+        ),
     ],
 )
 def test_sizes_that_contradict_each_other_are_refused(wrong: dict, message: str) -> None:

@@ -293,9 +293,9 @@ def test_the_table(tmp_path):
 
 
 def test_errors_say_what_to_do(checkpoint, tmp_path, monkeypatch, trained):
-    with pytest.raises(ValueError, match="'nowhere' is no model"):
+    with pytest.raises(ValueError, match="'nowhere' is not a model"):
         main(["export", "nowhere", "--output_dir", str(tmp_path / "out"), "--dataset_name", str(checkpoint[1])])
-    with pytest.raises(ValueError, match="is already there; name a new folder, or remove it"):
+    with pytest.raises(ValueError, match="already exists; name a new folder, or remove it"):
         export_onnx(*trained, tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match="needs two packages: pip install onnx onnxruntime"):

@@ -87,7 +87,7 @@ MARKER = "planted-code-was-run"
 def test_a_planted_call_is_refused_by_its_name(tmp_path, monkeypatch, planted, name, legacy):
     monkeypatch.chdir(tmp_path)
     path = checkpoint(tmp_path / "bad.pth", {"state_dict": {"w": torch.ones(1)}, "extra": planted}, legacy)
-    with pytest.raises(RefusedError, match=rf"asks for {name}, which no checkpoint .* It was not run"):
+    with pytest.raises(RefusedError, match=rf"asks for {name}, which no checkpoint .* Nothing was run"):
         read_checkpoint(path)
     assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
 
@@ -104,10 +104,10 @@ def test_inert_names_run_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no checkpoint of torch, or a broken one"),
-        (b"not a checkpoint at all", "no checkpoint of torch, or a broken one"),
-        (b"PK\x03\x04 half a zip", "no checkpoint of torch, or a broken one"),
-        (pickle.dumps({"a": 1}), "no checkpoint of torch, or a broken one"),
+        (b"", "not a torch checkpoint, or it is broken"),
+        (b"not a checkpoint at all", "not a torch checkpoint, or it is broken"),
+        (b"PK\x03\x04 half a zip", "not a torch checkpoint, or it is broken"),
+        (pickle.dumps({"a": 1}), "not a torch checkpoint, or it is broken"),
         (5 * pickle.dumps({"a": 1}, protocol=2), "Invalid magic number"),
         (5 * pickle.dumps({"a": 1}, protocol=4), "instructions that torch.save does not write"),
     ],

@@ -108,12 +108,12 @@ def test_statistics_found_anew_on_the_split(folder, main, tmp_path):
 
 def test_faults_come_before_anything_is_scored(folder, main, tmp_path):
     argv = [str(folder / "a"), "--dataset_name", str(folder / "manifest.csv"), "--output_dir", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match="'nowhere' is no model"):
+    with pytest.raises(ValueError, match="'nowhere' is not a model"):
         main([*argv, "--baseline", "nowhere"])
     shutil.copytree(folder / "a", tmp_path / "upper")
     config = json.loads((tmp_path / "upper" / "processor_config.json").read_text())
     (tmp_path / "upper" / "processor_config.json").write_text(json.dumps(config | {"text_case": "upper"}))
-    with pytest.raises(ValueError, match="normalise text in different ways"):
+    with pytest.raises(ValueError, match="normalise text differently"):
         main([*argv, "--baseline", str(tmp_path / "upper")])
     assert not (tmp_path / "out").exists()
 

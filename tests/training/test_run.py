@@ -305,7 +305,7 @@ def test_a_mistake_ends_in_one_message(folder, tmp_path, monkeypatch, argv, part
 
 
 @pytest.mark.parametrize(
-    "name, part", [("nowhere", "is no model"), ("nobody/nothing", "cannot be loaded"), ("{folder}", "wav2vec2")]
+    "name, part", [("nowhere", "is not a model"), ("nobody/nothing", "cannot be loaded"), ("{folder}", "wav2vec2")]
 )
 def test_what_is_no_checkpoint_ends_in_one_message(folder, tmp_path, monkeypatch, name, part):
     (tmp_path / "config.json").write_text('{"model_type": "wav2vec2"}')

@@ -82,10 +82,10 @@ def test_a_clip_is_normalised_by_itself_alone() -> None:
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"feature_std": None}, "have 20 and 0 numbers; expected feature_size 20 of each"),
+        ({"feature_std": None}, "have 20 and 0 numbers; expected 20 .feature_size. in each"),
         ({"feature_mean": [0.0] * 3, "feature_std": [1.0] * 3}, "have 3 and 3 numbers"),
-        ({"feature_std": [0.0] * 20}, "the standard deviations above 0"),
-        ({"normalization": "bin"}, "are of normalization 'fixed', but it is 'bin'"),
+        ({"feature_std": [0.0] * 20}, "standard deviations above 0"),
+        ({"normalization": "bin"}, "need normalization 'fixed', but it is 'bin'"),
     ],
 )
 def test_wrong_statistics_are_refused(options, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Waveform to normalised log spectrogram, in the ways of every deepspeech.pytorch version and as log-mel."""
+"""Waveforms to normalised spectrograms: the linear ones of every deepspeech.pytorch version, and log-mel."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -11,28 +11,31 @@ from transformers.utils import TensorType
 
 MAX_CHANNELS = 8
 LARGEST_SAMPLE = 1e9  # squares of sums of larger ones overflow
-SMALLEST_STD = 1e-5  # a silent clip has none: its features become zeros, not NaN
+SMALLEST_STD = 1e-5  # the features of a silent clip, with standard deviation 0, become zeros, not NaN
 SMALLEST_MEL_POWER = 1e-6  # about -60 dB below a full-scale tone's power in one bin
 
 
 class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
     r"""
-    Short-time spectra of clips, normalised clip by clip. Frames are centred: `num_samples // hop_length + 1` of them.
+    Compute normalised short-time spectra. Frames are centred, so a clip has `num_samples // hop_length + 1` of them.
 
     Args:
-        feature_size (`int`): bins of a frame: `n_fft // 2 + 1` for a linear spectrogram, or the mel bins.
-        sampling_rate (`int`): Hz.
-        n_fft, win_length, hop_length (`int`): samples.
-        features (`str`): `"linear"`, log(1 + magnitude) as in deepspeech.pytorch, or `"mel"`, log mel power.
-        normalization (`str`): `"clip"`, one mean and unbiased standard deviation a clip, as in deepspeech.pytorch, or
-            `"bin"`, one of each for every bin of a clip, or `"fixed"`, one of each for every bin of all speech: the one
-            that needs no end of a clip, as in a stream.
-        feature_mean, feature_std (`list[float]`): (feature_size,) of `"fixed"`, measured over training speech; until
-            they are there, no features are made.
-        window_periodic (`bool`): periodic Hamming window instead of the symmetric one.
-        pad_mode (`str`): `"reflect"` or `"constant"` (zeros) beyond the clip's ends.
-        audio_scale (`float`): factor from samples in [-1, 1] to those that the checkpoint was trained on.
-        return_attention_mask (`bool`): 1 on real frames.
+        feature_size (`int`): bins per frame: `n_fft // 2 + 1` for a linear spectrogram, or the number of mel bins.
+        sampling_rate (`int`): sampling rate in Hz.
+        n_fft, win_length, hop_length (`int`): sizes of the FFT, the window and the step, in samples.
+        features (`str`): `"linear"` for log(1 + magnitude) as in deepspeech.pytorch, or `"mel"` for log mel power.
+        normalization (`str`): which mean and unbiased standard deviation normalise the features. `"clip"`: those of
+            the whole clip, as in deepspeech.pytorch. `"bin"`: those of each bin of the clip. `"fixed"`: those of each
+            bin over the training speech. Only `"fixed"` works for a stream, because it does not need the whole clip.
+        feature_mean, feature_std (`list[float]`): (feature_size,) statistics of `"fixed"`, measured over the training
+            speech. Without them `"fixed"` raises an error when features are computed.
+        window_periodic (`bool`): whether the Hamming window is periodic rather than symmetric.
+        pad_mode (`str`): `"reflect"` or `"constant"` (zeros) beyond the ends of the clip.
+        audio_scale (`float`): factor from samples in [-1, 1] to the scale that the checkpoint was trained on.
+        return_attention_mask (`bool`): whether to return a mask that is 1 on real frames.
+
+    Raises:
+        ValueError: an option has an unknown value, or the sizes contradict each other.
     """
 
     model_input_names = ["input_features", "attention_mask"]
@@ -68,17 +71,19 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
                 f"feature_size is {feature_size}; a linear spectrogram of n_fft {n_fft} has {n_fft // 2 + 1} bins"
             )
         if self.padding_side != "right":
-            raise ValueError(f"padding_side is {self.padding_side!r}; the model knows padding on the right alone")
+            raise ValueError(f"padding_side is {self.padding_side!r}; the model expects padding on the right")
         if win_length > n_fft:
-            raise ValueError(f"win_length {win_length} is longer than n_fft {n_fft}")
+            raise ValueError(f"win_length is {win_length}; expected at most n_fft {n_fft}")
         statistics = [feature_mean, feature_std]
         if normalization != "fixed" and statistics != [None, None]:
-            raise ValueError(f"feature_mean and feature_std are of normalization 'fixed', but it is {normalization!r}")
+            raise ValueError(
+                f"feature_mean and feature_std need normalization 'fixed', but it is {normalization!r}; leave them out"
+            )
         sizes = [0 if one is None else len(one) for one in statistics]
         if sizes not in ([0, 0], [feature_size, feature_size]) or min(feature_std or [1.0]) <= 0:
             raise ValueError(
-                f"feature_mean and feature_std have {sizes[0]} and {sizes[1]} numbers; expected feature_size "
-                f"{feature_size} of each, the standard deviations above 0"
+                f"feature_mean and feature_std have {sizes[0]} and {sizes[1]} numbers; expected {feature_size} "
+                "(feature_size) in each, and standard deviations above 0"
             )
         self.n_fft = n_fft
         self.win_length = win_length
@@ -93,12 +98,12 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         self.feature_std = None if feature_std is None else [float(one) for one in feature_std]
 
     def get_num_frames(self, num_samples: int) -> int:
-        """Frames of a clip of `num_samples` samples."""
+        """Return the number of frames of a clip of `num_samples` samples."""
         return num_samples // self.hop_length + 1
 
     @property
     def bin_frequencies_hz(self) -> np.ndarray:
-        """(feature_size,), the centre of each bin."""
+        """The centre frequency of each bin in Hz, (feature_size,)."""
         highest_hz = self.sampling_rate / 2
         if self.features == "linear":
             return np.linspace(0.0, highest_hz, self.feature_size)
@@ -118,29 +123,32 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         **kwargs,
     ) -> BatchFeature:
         """
+        Return the features of one clip or several.
+
         Args:
-            raw_speech: one clip or a list of clips, samples in [-1, 1]: each (samples,), or (samples, channels) or
-                (channels, samples) with at most 8 channels, which are averaged. A 2-D array that is not in a list is
-                a batch (clips, samples), unless it is (samples, channels) with at most 8 of them.
-            sampling_rate: Hz of `raw_speech`; needed, since an array does not tell. Another rate than the
-                extractor's is resampled by librosa.
-            padding, max_length, truncation, pad_to_multiple_of: as in `SequenceFeatureExtractor.pad`; in frames.
+            raw_speech: one clip or a list of clips, with samples in [-1, 1]. Each has the shape (samples,), or
+                (samples, channels) or (channels, samples) with at most 8 channels, which are averaged. A 2-D array
+                outside a list is a batch (clips, samples), unless it is (samples, channels) with at most 8 channels.
+            sampling_rate: sampling rate of `raw_speech` in Hz. It is required, because an array does not hold it.
+                librosa resamples audio that has another rate than the extractor.
+            padding, max_length, truncation, pad_to_multiple_of: as in `SequenceFeatureExtractor.pad`, in frames.
 
         Returns:
-            `input_features` (batch, frames, feature_size) float32, zero behind each clip's end, and
-            `attention_mask` (batch, frames) int32.
+            `input_features` (batch, frames, feature_size) float32, zero in the padding, and `attention_mask`
+            (batch, frames) int32.
 
         Raises:
-            ValueError: no rate, an empty clip, samples that are integers or not finite, more than two dimensions.
+            ValueError: the rate is missing, a clip is empty, samples are integers or not finite, or an array has more
+                than two dimensions.
         """
         if sampling_rate is None:
             raise ValueError(
-                "sampling_rate is missing: an array does not tell its rate. "
-                f"Pass sampling_rate=<Hz of your audio>; {self.sampling_rate} Hz stays as it is, others are resampled."
+                "sampling_rate is missing: an array does not hold its sampling rate. Pass sampling_rate=<Hz of your "
+                f"audio>. The model expects {self.sampling_rate} Hz, and other rates are resampled to it."
             )
         clips = [self._prepare(clip, index, sampling_rate) for index, clip in enumerate(self._as_clips(raw_speech))]
         if not clips:
-            raise ValueError("raw_speech holds no clips; expected at least one")
+            raise ValueError("raw_speech is empty; expected at least one clip")
         spectra = self._spectra(clips)
         padded = self.pad(
             BatchFeature({"input_features": [spectrum.numpy() for spectrum in spectra]}),
@@ -165,17 +173,17 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         return list(raw_speech)
 
     def _prepare(self, clip: np.ndarray | torch.Tensor | Sequence, index: int, sampling_rate: int) -> np.ndarray:
-        """One clip -> (samples,) float32 at the extractor's rate."""
+        """Return one clip as (samples,) float32 at the extractor's rate."""
         if isinstance(clip, torch.Tensor):
             clip = clip.detach().cpu().numpy()
         samples = np.asarray(clip)
         if np.issubdtype(samples.dtype, np.integer):
             raise ValueError(
-                f"clip {index} holds {samples.dtype} samples; expected floats in [-1, 1]: divide 16-bit audio by 32768"
+                f"clip {index} has {samples.dtype} samples; expected floats in [-1, 1]: divide 16-bit audio by 32768"
             )
         if not np.issubdtype(samples.dtype, np.floating):
             raise ValueError(
-                f"clip {index} is of {type(clip).__name__} and holds {samples.dtype}; expected float samples"
+                f"clip {index} is a {type(clip).__name__} of {samples.dtype}; expected an array of float samples"
             )
         samples = samples.astype(np.float32, copy=False)
         if samples.size == 0:
@@ -187,37 +195,37 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
                 f"clip {index} has shape {samples.shape}; expected (samples,), or (samples, channels) with at most "
                 f"{MAX_CHANNELS} channels"
             )
-        if not np.abs(samples).max() < LARGEST_SAMPLE:  # nor where one is NaN
-            raise ValueError(f"clip {index} holds NaN, infinite or enormous samples; expected finite ones in [-1, 1]")
+        if not np.abs(samples).max() < LARGEST_SAMPLE:  # also true for NaN
+            raise ValueError(f"clip {index} has NaN, infinite or huge samples; expected finite samples in [-1, 1]")
         if sampling_rate != self.sampling_rate:
             samples = _resample(samples, sampling_rate, self.sampling_rate)
         return samples
 
     def _spectra(self, clips: list[np.ndarray]) -> list[torch.Tensor]:
-        """Normalised spectra (frames, feature_size) of the clips."""
+        """Return the normalised spectra (frames, feature_size) of the clips."""
         make = self.framer()
-        # NumPy reflects over and over where the clip is shorter than the margin; torch refuses.
+        # If a clip is shorter than the margin, NumPy reflects it repeatedly. torch raises an error.
         return [make(torch.from_numpy(np.pad(clip, self.n_fft // 2, mode=self.pad_mode))) for clip in clips]
 
     def framer(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """
-        What makes normalised features (frames, feature_size) of (samples,) at the extractor's rate: one frame of
-        every whole window, none centred on what is beyond the ends.
+        Return a function from (samples,) at the extractor's rate to normalised features (frames, feature_size). It
+        makes one frame for every full window and does not pad the ends.
 
         Raises:
-            ValueError: `"fixed"` normalisation without its statistics.
+            ValueError: the normalisation is `"fixed"` and its statistics are missing.
         """
         if self.normalization == "fixed" and self.feature_mean is None:
             raise ValueError(
                 "normalization is 'fixed', but feature_mean and feature_std have not been measured: "
-                "deepspeech2.training.start does it, and recipes/finetune.py before it trains"
+                "recipes/finetune.py measures them before training (in code: deepspeech2.training.start)"
             )
         window = self._window() * self.audio_scale
         filters = self._mel_filters() if self.features == "mel" else None
         return lambda samples: self._normalise(self._spectrum(samples, window, filters))
 
     def _spectrum(self, samples: torch.Tensor, window: torch.Tensor, filters: torch.Tensor | None) -> torch.Tensor:
-        # Clip by clip and in place: what a batch of spectra needs of fresh memory costs more than its arithmetic.
+        # Clip by clip and in place: allocating memory for a batch of spectra takes longer than computing them.
         frames = samples.unfold(0, self.n_fft, self.hop_length) * window
         parts = torch.view_as_real(torch.fft.rfft(frames))
         parts.mul_(parts)
@@ -227,13 +235,13 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         return (power @ filters).clamp_(min=SMALLEST_MEL_POWER).log_()
 
     def _window(self) -> torch.Tensor:
-        """(n_fft,), a Hamming window in the middle."""
+        """Return (n_fft,) with a Hamming window in the middle."""
         window = torch.hamming_window(self.win_length, periodic=self.window_periodic)
         before = (self.n_fft - self.win_length) // 2
         return torch.nn.functional.pad(window, (before, self.n_fft - self.win_length - before))
 
     def _mel_filters(self) -> torch.Tensor:
-        """(n_fft // 2 + 1, feature_size)"""
+        """Return the mel filter bank, (n_fft // 2 + 1, feature_size)."""
         filters = mel_filter_bank(
             num_frequency_bins=self.n_fft // 2 + 1,
             num_mel_filters=self.feature_size,
@@ -246,7 +254,7 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
         return torch.from_numpy(filters.astype(np.float32))
 
     def _normalise(self, values: torch.Tensor) -> torch.Tensor:
-        """(frames, feature_size), in place: less the mean, over the unbiased standard deviation."""
+        """Subtract the mean from (frames, feature_size) and divide by the unbiased standard deviation, in place."""
         if self.normalization == "fixed":
             mean, std = (torch.tensor(one, dtype=values.dtype) for one in (self.feature_mean, self.feature_std))
             return values.sub_(mean).div_(std.clamp_(min=SMALLEST_STD))
@@ -264,8 +272,8 @@ def _resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         import librosa
     except ImportError as error:
         raise ImportError(
-            f"the audio has {from_rate} Hz and the model expects {to_rate} Hz: install librosa (pip install librosa) "
-            "to have it resampled here, or resample it first"
+            f"the audio has {from_rate} Hz, but the model expects {to_rate} Hz. Install librosa for resampling "
+            "(pip install librosa), or resample the audio first"
         ) from error
     return librosa.resample(samples, orig_sr=from_rate, target_sr=to_rate, res_type="soxr_hq")
 

@@ -1,8 +1,9 @@
 """
-Prefix beam search with a word n-gram, by ctc-beam-decoder.
+Prefix beam search with a word n-gram language model, by ctc-beam-decoder.
 
-It sums over all alignments of a text, as CTC does. The vocabulary is open: an unknown word costs, but can be written.
-Hotwords are paid for by the letter. pyctcdecode, whose search it repeats in C++, asks for a numpy below 2.
+The search sums over all alignments of a text, as CTC does. The vocabulary is open: an unknown word has a cost, but can
+be written. The hotword bonus is paid letter by letter. ctc-beam-decoder repeats the search of pyctcdecode in C++.
+pyctcdecode itself needs a numpy below 2.
 """
 
 import os
@@ -16,9 +17,9 @@ import numpy as np
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
 INSTALL = "pip install ctc-beam-decoder==0.2.0"
-TOKEN_MIN_LOG_PROB = -5.0  # below it a symbol is not tried, unless it is its frame's likeliest; -7 takes twice as long
-BEAM_MIN_LOG_PROB = -10.0  # how far behind the best a beam may be
-IMPOSSIBLE_LOG_PROB = -30.0  # the library takes nothing for less likely than -34.5
+TOKEN_MIN_LOG_PROB = -5.0  # less likely symbols are skipped, except a frame's likeliest one; -7 takes twice as long
+BEAM_MIN_LOG_PROB = -10.0  # how far a beam's score may be below the best one
+IMPOSSIBLE_LOG_PROB = -30.0  # the library clips log-probabilities at -34.5
 END = "</s>"
 _MINUS_INF = -1e9
 
@@ -37,34 +38,38 @@ def build_search(
     thorough: bool = False,
 ) -> Search:
     """
-    A search for the text with the highest ln p(text | audio) + alpha * ln p(text) + beta * words.
+    Build a search for the text with the highest ln p(text | audio) + alpha * ln p(text) + beta * words.
 
     Args:
-        tokens: what each id writes; one of them is the space.
-        blank: the blank's id.
-        language_model: an ARPA file of words; None: the audio alone decides.
-        unknown_score: added to the log10 probability of a word that the language model lacks.
-        beam_size: texts kept at each frame.
-        hotwords: words and phrases that are paid for, in the model's spelling.
-        hotword_weight: nats for each word of them.
-        thorough: nothing but `beam_size` prunes, for exact results on small problems.
+        tokens: the character of each id. One of them is the space.
+        blank: the id of the blank.
+        language_model: an ARPA file of words. None searches without a language model.
+        alpha: language model weight.
+        beta: word insertion bonus, in nats per word.
+        unknown_score: added to the log10 probability of a word that is not in the language model.
+        beam_size: number of beams kept at each frame.
+        hotwords: words and phrases that get a bonus, in the model's spelling.
+        hotword_weight: the bonus in nats per hotword.
+        thorough: whether only `beam_size` prunes, for exact results on small problems.
 
     Raises:
-        ImportError: without ctc-beam-decoder.
+        ImportError: ctc-beam-decoder is not installed.
+        ValueError: the language model cannot be read.
     """
     try:
         from ctc_beam_decoder import build_ctcdecoder
     except ImportError as error:
-        raise ImportError(f"{error}; beam search needs a package: {INSTALL}") from None
+        raise ImportError(f"{error}; beam search needs ctc-beam-decoder: {INSTALL}") from None
     labels = ["" if index == blank else token for index, token in enumerate(tokens)]
-    spelled = [word for phrase in hotwords for word in phrase.split()]  # their beginnings are no unknown words
+    spelled = [word for phrase in hotwords for word in phrase.split()]  # so that their prefixes are not unknown words
     words = [*arpa_words(language_model), *spelled, END] if language_model else None
     with _loading(language_model):
         decoder = build_ctcdecoder(
             [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
         )
-    # Left to itself the search scores the last word again, as an unknown one, where a space may follow it. So each text
-    # ends in a certain space and the certain word </s>, which costs all of them the same beyond its own probability.
+    # Without an end marker the search scores the last word again, as an unknown one, if a space may follow it. So each
+    # text ends with a space and the word </s>, both with probability 1. Their cost is the same for all texts, except
+    # for the probability of </s> in the language model.
     closing = np.full((2, len(tokens) + 1), _MINUS_INF, np.float32)
     closing[0, labels.index(" ")] = closing[1, -1] = 0.0
     prune, token_min = (_MINUS_INF, IMPOSSIBLE_LOG_PROB) if thorough else (BEAM_MIN_LOG_PROB, TOKEN_MIN_LOG_PROB)
@@ -88,10 +93,10 @@ def build_search(
 @contextmanager
 def _loading(language_model: Path | None) -> Iterator[None]:
     """
-    KenLM reads a file without a word: it writes its progress past Python, into file descriptor 2.
+    Silence KenLM while it reads a file. It writes its progress directly to file descriptor 2.
 
     Raises:
-        ValueError: it cannot read the file.
+        ValueError: KenLM cannot read the file.
     """
     sys.stderr.flush()
     kept = os.dup(2)
@@ -109,15 +114,17 @@ def _loading(language_model: Path | None) -> Iterator[None]:
 
 def arpa_words(path: Path) -> list[str]:
     """
-    The words of an ARPA file, without <s>, </s> and <unk>.
+    Return the words of an ARPA file, without <s>, </s> and <unk>.
 
     Raises:
-        ValueError: no such file, or not an ARPA file.
+        ValueError: the file does not exist, or is not an ARPA file.
     """
     try:
         with path.open(encoding="utf-8") as file:
             if next(file, "").strip() != "\\data\\":
-                raise ValueError(f"{path} is not an ARPA file: its first line is not \\data\\; make one by train_lm.py")
+                raise ValueError(
+                    f"{path} is not an ARPA file: its first line is not \\data\\. recipes/train_lm.py writes one"
+                )
             words = []
             for line in file:
                 if line.startswith("\\2-grams:") or line.startswith("\\end\\"):

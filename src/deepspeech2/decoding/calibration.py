@@ -1,4 +1,4 @@
-"""Confidences that mean something: 70 % of the words with 0.7 are right. Their fit, and how far off they are."""
+"""Calibrated confidences: of the words with confidence 0.7, 70 % are right. How to fit and to check them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ _EDGE = 1e-6  # a raw confidence of exactly 0 or 1 has no log-odds
 @dataclass(frozen=True)
 class Calibration:
     """
-    Platt scaling (J. Platt, 1999): the log-odds of a raw confidence, times `slope`, plus `offset`.
+    Platt scaling (J. Platt, 1999): calibrated log-odds = `slope` * raw log-odds + `offset`.
 
-    Two numbers suffice, and they keep the order of the words, so that a threshold separates as well as before.
+    Two numbers are enough. They keep the order of the words, so a threshold separates as well as before.
     """
 
     slope: float = 1.0
     offset: float = 0.0
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """(N,) from 0 to 1 -> (N,) from 0 to 1."""
+        """Map raw confidences (N,) to calibrated ones (N,), both from 0 to 1."""
         return 1 / (1 + np.exp(-(self.slope * _log_odds(raw) + self.offset)))
 
 
@@ -34,26 +34,26 @@ def _log_odds(raw: np.ndarray) -> np.ndarray:
 
 def fit_calibration(raw: np.ndarray, correct: np.ndarray) -> Calibration:
     """
-    The scaling under which the words' being right is likeliest.
+    Fit the scaling by maximum likelihood.
 
     Args:
         raw: (N,) confidences from 0 to 1.
-        correct: (N,) whether each word was right.
+        correct: (N,) whether each word is right.
 
     Raises:
-        ValueError: all words are right, all are wrong, or there are none: nothing tells one from the other.
+        ValueError: there are no words, or all of them are right, or all are wrong.
     """
     right = np.asarray(correct, bool)
     if len(right) == 0 or right.all() or not right.any():
         raise ValueError(
-            f"{int(right.sum())} of the {len(right)} words are right; confidences are fitted to words of which some "
-            "are right and some wrong: give a split with more speech"
+            f"{int(right.sum())} of the {len(right)} words are right; expected some right and some wrong words, to fit "
+            "confidences to them: choose a split with more speech"
         )
     return Calibration(*fit_logistic(_log_odds(raw), right.astype(float)))
 
 
 def fit_logistic(values: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
-    """Slope and offset of the curve 1 / (1 + exp(-(slope value + offset))) under which `shares` (N,) are likeliest."""
+    """Fit slope and offset of 1 / (1 + exp(-(slope * value + offset))) to `shares` (N,) by maximum likelihood."""
 
     def loss(numbers: np.ndarray) -> float:
         logits = numbers[0] * values + numbers[1]
@@ -64,7 +64,7 @@ def fit_logistic(values: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
 
 
 class Bin(NamedTuple):
-    """Words of like confidence: how many, what they claim on average, and what share of them is right."""
+    """The number of words with similar confidence, their mean confidence, and the share of them that is right."""
 
     words: int
     confidence: float
@@ -72,7 +72,7 @@ class Bin(NamedTuple):
 
 
 def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = BINS) -> list[Bin]:
-    """Bins of equal width from 0 to 1, without the empty ones; 1.0 belongs to the last."""
+    """Return the non-empty bins of equal width from 0 to 1. A confidence of 1.0 is in the last bin."""
     confidences, right = np.asarray(confidences, np.float64), np.asarray(correct, np.float64)
     places = np.minimum((confidences * bins).astype(int), bins - 1)
     members = [places == place for place in range(bins) if (places == place).any()]
@@ -80,5 +80,5 @@ def reliability(confidences: np.ndarray, correct: np.ndarray, bins: int = BINS) 
 
 
 def expected_calibration_error(bins: Sequence[Bin]) -> float:
-    """The gap between claim and truth, averaged over the words (C. Guo et al., ICML 2017); 0 is perfect."""
+    """Return the gap between confidence and accuracy, averaged over the words (C. Guo et al., ICML 2017); 0 is best."""
     return sum(one.words * abs(one.confidence - one.accuracy) for one in bins) / sum(one.words for one in bins)

@@ -1,4 +1,4 @@
-"""From logits to text: greedy, or beam search with a language model; words with times and confidences.
+"""Decode logits to words with times and confidences, greedily or by beam search with a language model.
 
 >>> decoder = load_decoder(model, processor, Path("decoder.json"))
 >>> for hypothesis in decoder.decode(outputs.logits, outputs.output_lengths):
@@ -27,15 +27,17 @@ GREEDY = DecoderOptions()
 
 class Decoder:
     """
+    Turns logits into texts, or into words with times and confidences.
+
     Args:
-        processor: of the model.
+        processor: the model's processor.
         frame_s: seconds from one output frame to the next.
-        first_frame_s: the middle of output frame 0.
-        options: see there.
+        first_frame_s: the middle of output frame 0, in seconds.
+        options: see `DecoderOptions`.
 
     Raises:
-        ImportError: beam search, without the packages of the extra `decoding`.
-        ValueError: a file that cannot be read, or hotwords that the vocabulary cannot write.
+        ImportError: beam search is chosen, but the packages of the extra `decoding` are not installed.
+        ValueError: a file cannot be read, or hotwords have characters outside the vocabulary.
     """
 
     def __init__(
@@ -53,19 +55,19 @@ class Decoder:
         self._search = _build_search(processor, self._tokens, self.blank, options) if options.beam_size else None
 
     def texts(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[str]:
-        """The texts alone, which take less time: logits (B, T', V) and their (B,) frames -> B texts."""
+        """Return the B texts of logits (B, T', V) with (B,) frames, without words, which is faster than `decode`."""
         if self._search is None:
             return self.processor.batch_decode(self._best_ids(logits, output_lengths))
         return [self._search(log_probs) for log_probs in _log_probs(logits, output_lengths)]
 
     def decode(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[Hypothesis]:
-        """Texts with their words: logits (B, T', V) and their (B,) frames -> B hypotheses."""
+        """Return the B texts with their words, as hypotheses, of logits (B, T', V) with (B,) frames."""
         rows = _log_probs(logits, output_lengths)
         texts = self.texts(logits, output_lengths)
         return [Hypothesis(text, self._words(text, log_probs)) for text, log_probs in zip(texts, rows, strict=True)]
 
     def _best_ids(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
-        """(B, T') the likeliest symbols, and blanks beyond each clip's end."""
+        """Return the likeliest symbols, (B, T'), with blanks in the padding."""
         ids = logits.argmax(-1).cpu()
         beyond = torch.arange(ids.shape[1]) >= output_lengths.cpu()[:, None]
         return ids.masked_fill(beyond, self.blank)
@@ -77,7 +79,7 @@ class Decoder:
         if self._search is None:
             labels, starts, ends, scores = _runs(log_probs, self.blank)
         else:
-            # The likeliest path that spells what was found: a search sums over the paths and keeps none.
+            # The search sums over all paths and keeps none, so align the text to find its likeliest path.
             labels = np.array(self.processor.encode(" ".join(words)))
             found = align(log_probs, labels, self.blank)
             starts, ends, scores = found.starts, found.ends, found.log_probs
@@ -96,19 +98,22 @@ class Decoder:
         return tuple(made)
 
     def _seconds(self, edges: np.ndarray, num_frames: int) -> np.ndarray:
-        """The time before a frame, half a step ahead of its middle; inside the clip: its last middle is."""
+        """Return the start of each frame, half a step before its middle, clipped to the middle of the last frame."""
         last_s = self.first_frame_s + (num_frames - 1) * self.frame_s
         return np.clip(self.first_frame_s + (edges - 0.5) * self.frame_s, 0.0, last_s)
 
 
 def _log_probs(logits: torch.Tensor, output_lengths: torch.Tensor) -> list[np.ndarray]:
-    """float32 (T', V) of each clip, without its padding."""
+    """Return the float32 log-probabilities (T', V) of each clip, without its padding."""
     rows = logits.float().log_softmax(-1).cpu().numpy()
     return [row[:length] for row, length in zip(rows, output_lengths.tolist(), strict=True)]
 
 
 def _runs(log_probs: np.ndarray, blank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Symbols of the likeliest path, their first frames, those after their last, and their mean log-probabilities."""
+    """
+    Return the symbols of the likeliest path, their first frames, the frames after their last, and their mean
+    log-probabilities.
+    """
     ids = log_probs.argmax(-1)
     starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
     ends = np.r_[starts[1:], len(ids)]
@@ -137,14 +142,16 @@ def _build_search(
 
 
 def load_decoder(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, path: Path | None = None) -> Decoder:
-    """A decoder for a model by a decoder.json; greedy without one."""
+    """Return a decoder with the options of a decoder.json, or a greedy one without it."""
     return Decoder(processor, *frame_times(model, processor), read_options(path) if path else GREEDY)
 
 
 def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tuple[float, float]:
     """
-    Seconds from one output frame to the next, and the middle of the first: 0 where the convolutions are padded by half
-    their kernels; later where they are not, as in the first versions of deepspeech.pytorch.
+    Return the seconds from one output frame to the next, and the middle of the first frame in seconds.
+
+    The latter is 0 if the convolutions are padded by half their kernels. It is later if they are not, as in the first
+    versions of deepspeech.pytorch.
     """
     config, first, stride = model.config, 0.0, 1
     for kernel, step, padding in zip(config.conv_kernel_sizes, config.conv_strides, config.conv_paddings, strict=True):
@@ -156,30 +163,30 @@ def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tu
 
 class DecoderWorkers:
     """
-    A decoder in processes of its own, so that it does not hold up the model; they end with the `with` block.
+    Decoder workers: processes that decode while the model continues. They end with the `with` block.
 
     Args:
-        decoder: what each of them makes anew.
-        num_workers: how many, at least one.
+        decoder: each worker builds a decoder with its settings.
+        num_workers: number of processes, at least 1.
     """
 
     def __init__(self, decoder: Decoder, num_workers: int) -> None:
         if num_workers < 1:
-            raise ValueError(f"{num_workers} decoder workers; expected one or more")
+            raise ValueError(f"num_workers is {num_workers}; expected 1 or more decoder workers")
         given = (decoder.processor, decoder.frame_s, decoder.first_frame_s, decoder.options)
-        # A fork of a process that has used torch's threads can hang.
+        # Spawn, because a fork of a process that has used torch's threads can hang.
         self._pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _start, given)
-        self.waiting = 2 * num_workers + 2  # batches that the model may be ahead
+        self.waiting = 2 * num_workers + 2  # the most batches that the model may be ahead
 
     def __enter__(self) -> "DecoderWorkers":
-        self.submit(torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.long)).result()  # started before the clock is
+        self.submit(torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.long)).result()  # start a worker before the timing
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> Future[list[str]]:
-        """Texts to come of logits (B, T', V) and their (B,) frames."""
+        """Return a future of the B texts of logits (B, T', V) with (B,) frames."""
         return self._pool.submit(_texts, logits.float().cpu().numpy(), output_lengths.tolist())
 
 

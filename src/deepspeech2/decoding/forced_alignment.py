@@ -1,21 +1,23 @@
-"""Forced alignment: the likeliest CTC path (A. Graves et al., 2006) that spells a known text, for hours of audio."""
+"""Forced alignment: the likeliest CTC path (A. Graves et al., 2006) that spells a known text, in hours of audio."""
 
 from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
 
-SKIP = 2  # states; a step is 1, staying 0
+SKIP = 2  # move by two states; a step is 1, staying is 0
 RENORMALISE_FRAMES = 64
 
 
 @dataclass(frozen=True)
 class Alignment:
     """
+    Where each label of a text is.
+
     Args:
-        starts, ends: (labels,) the first frame of each label and the one after its last.
+        starts, ends: (labels,) the first frame of each label, and the frame after its last.
         log_probs: (labels,) the mean log-probability of each label over its frames.
-        score: log-probability of the whole path, all frames.
+        score: the log-probability of the whole path, over all frames.
     """
 
     starts: np.ndarray
@@ -25,39 +27,41 @@ class Alignment:
 
 
 class Infeasible(ValueError):
-    """A text that has more labels than there are frames for them."""
+    """The text needs more frames than there are."""
 
 
 def align(log_probs: np.ndarray, labels: np.ndarray, blank: int, free_ends: bool = False) -> Alignment:
     """
-    Viterbi over the trellis of T frames and 2 * labels + 1 states, all states of a frame at once. Only every sqrt(T)-th
-    frame's scores are kept, and the path is found from the last stretch to the first by going through each again: twice
-    the time for memory of sqrt(T) * labels instead of T * labels.
+    Find the likeliest path by the Viterbi algorithm over T frames and 2 * labels + 1 states.
+
+    All states of a frame are computed at once. Only the scores of every sqrt(T)-th frame are kept. The path is then
+    found from the last stretch to the first, computing each stretch again. This takes twice the time, but memory of
+    sqrt(T) * labels instead of T * labels.
 
     Args:
         log_probs: (T, V) float32.
-        labels: (labels,) ids, at least one, none of them the blank.
-        blank: the blank's id.
-        free_ends: the text may begin late and end early: anything may be said before and after it, at the price of
-            each frame's likeliest symbol. After ctc-segmentation (L. Kürzinger et al., 2020), whose start is free.
+        labels: (labels,) ids, at least one, without blanks.
+        blank: the id of the blank.
+        free_ends: whether other speech may come before and after the text. Such frames score as their likeliest symbol.
+            After ctc-segmentation (L. Kürzinger et al., 2020), where only the start is free.
 
     Raises:
-        Infeasible: T frames cannot spell the labels: each takes one, and so does the blank between two equal ones.
+        Infeasible: T frames are too few. Each label takes one, and so does the blank between two equal labels.
     """
     labels = np.asarray(labels, np.int64)
     num_frames, num_states = len(log_probs), 2 * len(labels) + 1
     needed = len(labels) + int((labels[1:] == labels[:-1]).sum())
     if not len(labels) or num_frames < needed:
-        raise Infeasible(f"{len(labels)} labels need {max(needed, 1)} frames; there are {num_frames}")
+        raise Infeasible(f"{len(labels)} labels need at least {max(needed, 1)} frames, but there are {num_frames}")
     symbols = np.full(num_states, blank)
     symbols[1::2] = labels
-    skippable = np.zeros(num_states, bool)  # a label other than the one before it may follow without a blank
+    skippable = np.zeros(num_states, bool)  # a label that differs from the one before needs no blank
     skippable[3::2] = labels[1:] != labels[:-1]
     log_probs = np.asarray(log_probs, np.float32)
     edges = log_probs.max(axis=1) if free_ends else None
 
     def advance(scores: np.ndarray | None, frame: int, choices: np.ndarray | None = None) -> np.ndarray:
-        """Scores (states,) after a frame from those before it; which step led to each is noted in `choices`."""
+        """Return the scores (states,) after a frame from those before it, and store the best steps in `choices`."""
         emitted = log_probs[frame][symbols]
         if edges is not None:
             emitted[0] = emitted[-1] = edges[frame]
@@ -72,7 +76,7 @@ def align(log_probs: np.ndarray, labels: np.ndarray, blank: int, free_ends: bool
             choices[2:][skips > best[2:]] = SKIP
         np.maximum(best[2:], skips, out=best[2:])
         best += emitted
-        if frame % RENORMALISE_FRAMES == 0:  # sums over hours would lose their digits
+        if frame % RENORMALISE_FRAMES == 0:  # sums over hours would lose precision
             best -= best.max()
         return best
 
@@ -111,7 +115,7 @@ def _alignment(
     counts = np.bincount(index, minlength=num_labels)
     ends = np.searchsorted(index, np.arange(num_labels), side="right")
     starts, ends = of_label[ends - counts], of_label[ends - 1] + 1
-    if edges is not None:  # inside and outside a letter at the edge cost the same: all of it is inside
+    if edges is not None:  # at the edges, inside and outside a letter cost the same: count it as inside
         likeliest = log_probs.argmax(axis=1)
         while starts[0] and likeliest[starts[0] - 1] == symbols[1]:
             starts[0] -= 1

@@ -1,4 +1,4 @@
-"""A word n-gram language model for beam search, trained on plain text that is normalised as the model's transcripts."""
+"""Train a word n-gram language model for beam search on plain text, normalised like the model's transcripts."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,37 +14,37 @@ from ..system.network import reading
 UNKNOWN = "<unk>"
 MARKERS = ("<s>", "</s>", UNKNOWN)
 ORDERS = (2, 3, 4, 5)
-OVERLAP_WORDS = 8  # so many words in a row are no chance
+OVERLAP_WORDS = 8  # sentences that share so many words in a row have the same source
 INSTALL = "pip install kaldingram==0.1.2"
 _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
 
 
 @dataclass(frozen=True)
 class LanguageModelFacts:
-    """What a language model was made of."""
+    """The size of a language model's training text."""
 
     sentences: int
     words: int
     vocabulary: int
-    unknown_share: float  # the probability of a word that was not read, before its context is known
+    unknown_share: float  # the probability of an unseen word, without a context
 
 
 def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]:
     """
-    The sentences of a plain text, normalised, those without words left out.
+    Yield the normalised sentences of a plain text, without empty ones.
 
-    A file with empty lines (or lone %, as of fortunes) between its paragraphs is a book: within a paragraph a line's
-    end is a space, and a sentence ends at . ! or ?. Without them it is a list, with a sentence on each line.
+    A file with paragraphs is read as a book: lines of a paragraph are joined, and a sentence ends at . ! or ?. Empty
+    lines separate paragraphs, or lines with only a %, as in fortune files. Any other file has one sentence per line.
 
     Raises:
-        ValueError: a file that is missing, is not UTF-8 text, or has no word.
+        ValueError: the file is missing, is not UTF-8 text, or has no words.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {str(path)!r} as plain text in UTF-8: {error}") from error
     if "\0" in text:
-        raise ValueError(f"{str(path)!r} holds zero bytes: it is no plain text")
+        raise ValueError(f"{str(path)!r} has zero bytes; expected plain text in UTF-8")
     paragraphs = _PARAGRAPH.split(text.strip())
     pieces: Iterable[str] = text.splitlines()
     if len(paragraphs) > 1:
@@ -55,15 +55,15 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
             empty = False
             yield sentence
     if empty:
-        raise ValueError(f"{str(path)!r} has no words once it is normalised as the model's transcripts are")
+        raise ValueError(f"{str(path)!r} has no words after normalisation; expected plain text in the model's alphabet")
 
 
 def split_transcripts(name: str, processor: DeepSpeech2Processor) -> Iterator[str]:
     """
-    The normalised transcripts of a split named `dataset::split` or `dataset::config/split`.
+    Yield the normalised transcripts of a split named `dataset::split` or `dataset::config/split`.
 
     Raises:
-        ValueError: a name of another form, or no such split.
+        ValueError: the name has another form, or there is no such split.
     """
     for corpus in load_other_split(name):
         with reading(corpus.name):
@@ -74,10 +74,10 @@ def split_transcripts(name: str, processor: DeepSpeech2Processor) -> Iterator[st
 
 class HeldOut:
     """
-    Transcripts that a language model must not be trained on, since it is scored on them.
+    Transcripts of the splits that will be scored, which must not be in the training text.
 
     Args:
-        transcripts: normalised.
+        transcripts: normalised transcripts.
     """
 
     def __init__(self, transcripts: Iterable[str]) -> None:
@@ -89,13 +89,13 @@ class HeldOut:
             self._runs.update(_runs(words))
 
     def shares(self, sentence: str) -> bool:
-        """Whether a normalised sentence is one of the transcripts, or has eight words in a row of one."""
+        """Return whether a normalised sentence is a transcript, or shares eight words in a row with one."""
         words = sentence.split()
         return tuple(words) in self._whole or any(run in self._runs for run in _runs(words))
 
 
 def keep(named: dict[str, Iterable[str]], held_out: HeldOut, left_out: dict[str, int]) -> Iterator[str]:
-    """The sentences of each text but those that are held out; their number is noted in `left_out`, by the text."""
+    """Yield the sentences of each text that are not held out. Count the others in `left_out`, by text."""
     for name, sentences in named.items():
         for sentence in sentences:
             if held_out.shares(sentence):
@@ -112,27 +112,28 @@ def train_language_model(
     sentences: Iterable[str], processor: DeepSpeech2Processor, order: int, path: Path
 ) -> LanguageModelFacts:
     """
-    Writes a Kneser-Ney back-off n-gram (by kaldingram) as an ARPA file.
+    Write a Kneser-Ney back-off n-gram (by kaldingram) as an ARPA file.
 
-    Words that the vocabulary cannot write are read as <unk>. Beyond them <unk> gets the share of the words, ends of
-    sentences among them, that were read once: that is how often the next word will be a new one (I. J. Good, 1953). The
-    others give it in proportion.
+    Words with characters outside the vocabulary count as <unk>. In addition, <unk> gets the share of words that occur
+    once, among all words and sentence ends. This estimates how often the next word is new (I. J. Good, 1953). The
+    probabilities of all other words shrink in proportion.
 
     Args:
-        sentences: normalised, without empty ones.
-        processor: whose vocabulary decides which words can be written.
-        order: words of the longest n-gram, 2 to 5.
+        sentences: normalised sentences, none of them empty.
+        processor: its vocabulary decides which words can be written.
+        order: number of words of the longest n-gram, 2 to 5.
+        path: the ARPA file.
 
     Raises:
-        ImportError: without kaldingram.
-        ValueError: another order, or no sentence.
+        ImportError: kaldingram is not installed.
+        ValueError: the order is out of range, or there are no sentences.
     """
     try:
         from kaldingram.train import NgramCounts
     except ImportError as error:
-        raise ImportError(f"{error}; training a language model needs a package: {INSTALL}") from None
+        raise ImportError(f"{error}; training a language model needs kaldingram: {INSTALL}") from None
     if order not in ORDERS:
-        raise ValueError(f"the order is {order}; expected {ORDERS[0]} to {ORDERS[-1]}")
+        raise ValueError(f"order is {order}; expected {ORDERS[0]} to {ORDERS[-1]}")
     counts = NgramCounts(order)
     num_sentences = num_words = 0
     for sentence in sentences:
@@ -140,7 +141,9 @@ def train_language_model(
         counts.add_raw_counts_from_line(" ".join(words))
         num_sentences, num_words = num_sentences + 1, num_words + len(words)
     if not num_sentences:
-        raise ValueError("there is no sentence to train a language model on: all were left out, or none given")
+        raise ValueError(
+            "there are no sentences to train a language model on: none were given, or all are held out; give more text"
+        )
     unigrams = counts.counts[0][()]
     once = sum(count == 1 for word, count in unigrams.word_to_count.items() if word not in MARKERS)
     new = max(once, 1) / (num_words + num_sentences)

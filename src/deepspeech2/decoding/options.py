@@ -1,4 +1,4 @@
-"""decoder.json: how logits become text, and how sure its words are."""
+"""The options of a decoder, and the file decoder.json that stores them."""
 
 import json
 import os
@@ -15,17 +15,20 @@ DECODER_NAME = "decoder.json"
 @dataclass(frozen=True)
 class DecoderOptions:
     """
-    What decoder.json holds. Without `beam_size` decoding is greedy, and the options between are not used.
+    The content of decoder.json. If `beam_size` is 0, decoding is greedy and only `calibration` is used.
 
     Args:
-        beam_size: texts kept at each frame; 0: greedy, each frame's likeliest symbol.
-        language_model: an ARPA file of words, as train_lm.py writes.
-        alpha: weight of the language model's log-probability.
-        beta: nats for each word, against the language model's liking for few.
-        unknown_score: added to the log10 probability of a word that the language model lacks.
-        hotwords: words and phrases that are preferred.
-        hotword_weight: nats for each word of them.
-        calibration: of confidences, as calibrate.py finds it.
+        beam_size: number of beams kept at each frame. 0 means greedy decoding: the likeliest symbol of each frame.
+        language_model: an ARPA file of words, as recipes/train_lm.py writes it.
+        alpha: language model weight: the factor of its log-probability.
+        beta: word insertion bonus in nats per word. It offsets the language model's preference for few words.
+        unknown_score: added to the log10 probability of a word that is not in the language model.
+        hotwords: words and phrases that get a bonus.
+        hotword_weight: the bonus in nats per hotword.
+        calibration: the calibration of confidences, as recipes/calibrate.py fits it.
+
+    Raises:
+        ValueError: a number is out of range, or an option needs beam search.
     """
 
     beam_size: int = 0
@@ -40,10 +43,11 @@ class DecoderOptions:
     def __post_init__(self) -> None:
         given = [name for name in ("language_model", "hotwords") if getattr(self, name)]
         if self.beam_size < 0:
-            raise ValueError(f"beam_size is {self.beam_size}; expected 0 for greedy decoding, or more, such as 100")
+            raise ValueError(f"beam_size is {self.beam_size}; expected 0 (greedy decoding) or more, such as 100")
         if given and not self.beam_size:
             raise ValueError(
-                f"{', '.join(given)} given, but beam_size is 0: greedy decoding; give beam_size, such as 100"
+                f"{' and '.join(given)} need beam search, but beam_size is 0 (greedy decoding); set beam_size to 100, "
+                "for example"
             )
         if self.alpha < 0:
             raise ValueError(f"alpha is {self.alpha}; expected 0 or more")
@@ -51,10 +55,10 @@ class DecoderOptions:
 
 def read_options(path: Path) -> DecoderOptions:
     """
-    Options from a decoder.json; `language_model` is a path from its folder, or a whole one.
+    Read options from a decoder.json. `language_model` is an absolute path, or relative to the folder of the file.
 
     Raises:
-        ValueError: no such file, no JSON object, an unknown key, or values that do not go together.
+        ValueError: the file does not exist, is not a JSON object, has an unknown key, or has contradictory values.
     """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
@@ -63,10 +67,10 @@ def read_options(path: Path) -> DecoderOptions:
     known = {one.name: one.default for one in fields(DecoderOptions)}
     if not isinstance(given, dict):
         raise ValueError(f"{path} holds a {type(given).__name__}; expected an object with some of {', '.join(known)}")
-    if given.pop("lexicon", ""):  # "" is what earlier versions wrote without one
+    if given.pop("lexicon", ""):  # earlier versions wrote "" for no lexicon
         raise ValueError(
-            f"{path}: lexicon: there is no search in a lexicon any more, its error rate was higher: take the line out, "
-            "and search weights for the language model again by tune_decoder.py"
+            f"{path}: lexicon: the lexicon search was removed, because its error rate was higher. Remove the line, and "
+            "tune alpha and beta again with recipes/tune_decoder.py"
         )
     for name, value in given.items():
         if name not in known:
@@ -90,7 +94,7 @@ def read_options(path: Path) -> DecoderOptions:
 
 
 def write_options(options: DecoderOptions, path: Path) -> None:
-    """A decoder.json that `read_options` reads from anywhere: `language_model` is a path from its folder."""
+    """Write a decoder.json. `language_model` becomes relative to its folder, so that both can move together."""
     made = asdict(options)
     if options.language_model:
         made["language_model"] = os.path.relpath(Path(options.language_model).resolve(), path.parent.resolve())

@@ -1,4 +1,4 @@
-"""Pseudo-labels: a model's own transcripts of speech that has none, with their confidences."""
+"""Pseudo-labels: a model's transcripts of untranscribed speech, with confidences."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
 
 class PseudoLabel(NamedTuple):
-    """A text by greedy decoding, with its `confidence`."""
+    """A greedy transcript of a clip, with its `confidence`."""
 
     id: str
     text: str
@@ -22,16 +22,18 @@ class PseudoLabel(NamedTuple):
 
 def confidences(logits: torch.Tensor, lengths: torch.Tensor, blank: int) -> torch.Tensor:
     """
-    exp of the mean log-probability of the likeliest symbol over the frames where that is not the blank: of a text's
-    letters, the geometric mean of the probabilities. Frames of blanks, most of them and nearly all sure, would hide it.
+    Return the confidence of each clip's greedy transcript: the geometric mean of the probabilities of its letters.
+
+    It is exp of the mean log-probability of the likeliest symbol, over the frames where that is not the blank. Blank
+    frames are left out: they are the majority, nearly all of them have a probability near 1, and would hide the rest.
 
     Args:
         logits: (B, T, V).
-        lengths: (B,) frames of each.
-        blank: the blank's id.
+        lengths: (B,) frames of each clip.
+        blank: the id of the blank.
 
     Returns:
-        (B,) from 0 to 1; 0 where all is blank.
+        (B,) from 0 to 1. It is 0 if all frames are blank.
     """
     best, symbols = logits.float().log_softmax(-1).max(-1)
     counted = (torch.arange(logits.shape[1], device=lengths.device) < lengths[:, None]) & (symbols != blank)
@@ -44,11 +46,11 @@ def pseudo_labels(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, batches: Iterable[dict]
 ) -> list[PseudoLabel]:
     """
-    The model's transcript of each clip, sorted by id. Every process brings its part and gets the whole.
+    Return the model's transcript of each clip, sorted by id. Every process transcribes its share and gets all results.
 
     Args:
-        model, processor: as loaded; mode and device are left as they are.
-        batches: of an `EvaluationStream` with `transcribed=False`.
+        model, processor: as loaded. Mode and device of the model do not change.
+        batches: batches of an `EvaluationStream` with `transcribed=False`.
     """
     own: list[PseudoLabel] = []
     for batch, outputs in predict(model, batches):

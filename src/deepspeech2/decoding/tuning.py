@@ -1,4 +1,4 @@
-"""Tuning a decoder: the model's output over a split is written to the disk once, and decoded from there many times."""
+"""Tune a decoder: write the model's outputs for a split to the disk once, then decode them with many options."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,13 +25,13 @@ from .options import DecoderOptions
 @dataclass(frozen=True)
 class StoredLogits:
     """
-    Log-probabilities of a split, float32 one utterance after another in a file, of which memory holds one at a time.
+    The log-probabilities of a split, float32, one utterance after another in a file. Memory holds one at a time.
 
     Args:
         path: the file.
-        utterances: what was said in each; the hypotheses are empty.
-        lengths: frames of each.
-        vocab_size: symbols of a frame.
+        utterances: the utterances with their references. The hypotheses are empty.
+        lengths: frames of each utterance.
+        vocab_size: symbols per frame.
     """
 
     path: Path
@@ -40,14 +40,14 @@ class StoredLogits:
     vocab_size: int
 
     def __iter__(self) -> Iterator[tuple[Utterance, torch.Tensor]]:
-        """Each utterance and its log-probabilities (1, T', V)."""
+        """Yield each utterance and its log-probabilities (1, T', V)."""
         with self.path.open("rb") as file:
             for utterance, length in zip(self.utterances, self.lengths, strict=True):
                 values = np.fromfile(file, np.float32, length * self.vocab_size)
                 yield utterance, torch.from_numpy(values.reshape(1, length, self.vocab_size))
 
     def spoken(self) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Id, transcript and log-probabilities (T', V) of each utterance."""
+        """Yield id, transcript and log-probabilities (T', V) of each utterance."""
         for utterance, log_probs in self:
             yield utterance.id, utterance.reference, log_probs[0].numpy()
 
@@ -62,17 +62,17 @@ def stored_split(
     trimmed: bool = False,
 ) -> Iterator[StoredLogits]:
     """
-    A model's log-probabilities over a split, in a file that lasts as long as the `with` block.
+    Store a model's log-probabilities for a split in a temporary file, which the end of the `with` block deletes.
 
     Args:
         model: a `DeepSpeech2ForCTC`.
         processor: its processor.
         corpora, batch_seconds: the split, as for `EvaluationStream`.
-        output_dir: for the file, and for the records of dropped utterances.
+        output_dir: the folder for the file, and for the records of dropped utterances.
         trimmed: whether silence at the ends of utterances is cut off.
 
     Raises:
-        ValueError: no utterance.
+        ValueError: the split has no utterances.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     batches = split_batches(corpora, processor, batch_seconds, output_dir / "drops", trimmed=trimmed)
@@ -82,14 +82,14 @@ def stored_split(
 
 def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> StoredLogits:
     """
-    Writes a model's log-probabilities over a split to `path`.
+    Write a model's log-probabilities for a split to `path`.
 
     Args:
-        model: a `DeepSpeech2ForCTC`; put in evaluation mode and back.
-        batches: as `EvaluationStream` yields them.
+        model: a `DeepSpeech2ForCTC`. It is in evaluation mode meanwhile.
+        batches: batches of an `EvaluationStream`.
 
     Raises:
-        ValueError: no utterance.
+        ValueError: the split has no utterances.
     """
     was_training = model.training
     model.eval()
@@ -107,14 +107,14 @@ def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> Store
                 lengths.append(length)
     model.train(was_training)
     if not utterances:
-        raise ValueError("the split has no utterance to decode: check its name and what the filters dropped")
+        raise ValueError("the split has no utterances to decode: check its name, and which utterances the filters drop")
     return StoredLogits(path, tuple(utterances), tuple(lengths), vocab_size)
 
 
 def judge_words(stored: StoredLogits, decoder: Decoder) -> tuple[np.ndarray, np.ndarray]:
     """
-    The confidence of each word that the decoder writes, (N,), and whether it is right, (N,): a hit in the alignment
-    with the reference.
+    Return the confidence of each decoded word, (N,), and whether it is right, (N,). A word is right if it is a hit in
+    the alignment with the reference.
     """
     confidences: list[float] = []
     transcribed: list[Utterance] = []
@@ -130,6 +130,8 @@ def judge_words(stored: StoredLogits, decoder: Decoder) -> tuple[np.ndarray, np.
 
 @dataclass(frozen=True)
 class Trial:
+    """Decoder options and the scores of the split with them."""
+
     options: DecoderOptions
     scores: Scores
 
@@ -138,12 +140,13 @@ def try_options(
     stored: StoredLogits, decoder: Decoder, options: Sequence[DecoderOptions], num_workers: int
 ) -> list[Trial]:
     """
-    The error rates of a split by each decoder.
+    Score a split with each of several decoder options.
 
     Args:
-        decoder: whose processor and frame times they share.
-        options: of the decoders.
-        num_workers: decoders tried at a time, each in a process.
+        stored: the log-probabilities of the split.
+        decoder: the processor and frame times come from it.
+        options: the options to try.
+        num_workers: number of processes. Each one tries one of the options at a time.
     """
     given = (stored, decoder.processor, decoder.frame_s, decoder.first_frame_s)
     with ProcessPoolExecutor(num_workers, get_context("spawn"), _start, given) as pool:
@@ -152,12 +155,12 @@ def try_options(
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
-    """The lowest WER; among equals the lowest CER, then the smaller alpha."""
+    """Return the trial with the lowest WER. Ties go to the lower CER, then to the smaller alpha."""
     return min(trials, key=lambda one: (one.scores.wer, one.scores.cer, one.options.alpha))
 
 
 def trials_table(trials: Sequence[Trial]) -> str:
-    """In Markdown, in the order of the trials."""
+    """Return a Markdown table of the trials, in their order."""
     rows = []
     for trial in trials:
         one = trial.options
@@ -167,7 +170,7 @@ def trials_table(trials: Sequence[Trial]) -> str:
 
 
 def edges_of(best: DecoderOptions, trials: Sequence[Trial]) -> list[str]:
-    """Of alpha and beta, those whose best value is an end of what was tried: a better one may lie beyond."""
+    """Return which of alpha and beta have their best value at the edge of the grid. A better one may lie beyond it."""
     at_edge = []
     for name in ("alpha", "beta"):
         values = sorted({getattr(trial.options, name) for trial in trials})

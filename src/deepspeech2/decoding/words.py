@@ -1,9 +1,11 @@
-"""What a decoder finds: words, with times and confidences. Loads nothing heavy."""
+"""The words that a decoder returns, with times and confidences. Importing this module loads no libraries."""
 
 from typing import NamedTuple
 
 
 class Character(NamedTuple):
+    """A letter and its times in seconds."""
+
     text: str
     start_s: float
     end_s: float
@@ -11,10 +13,10 @@ class Character(NamedTuple):
 
 class Word(NamedTuple):
     """
-    A word from the first frame of its first letter to the last of its last, in seconds.
+    A word, from the first frame of its first letter to the last frame of its last letter, in seconds.
 
-    `confidence` is the geometric mean of the probabilities of its letters, calibrated if the decoder's options say how:
-    then it is the share of such words that are right. `characters` may be left out.
+    `confidence` is the geometric mean of the probabilities of the letters. With a calibration in the decoder's options
+    it estimates the probability that the word is right. `characters` may be empty.
     """
 
     text: str
@@ -25,5 +27,7 @@ class Word(NamedTuple):
 
 
 class Hypothesis(NamedTuple):
+    """A decoded text and its words."""
+
     text: str
     words: tuple[Word, ...]

@@ -1,4 +1,4 @@
-"""A training corpus from captioned recordings: each cue is found by forced alignment, doubtful ones are left out."""
+"""Make a training corpus of captioned recordings: forced alignment finds each cue, and doubtful ones are left out."""
 
 import csv
 import logging
@@ -20,9 +20,9 @@ from .media import read_blocks
 
 logger = logging.getLogger(__name__)
 
-MAX_GAP_S = 0.5  # cues closer than this may be one utterance
-PAD_S = 0.2  # kept around the words, of silence
-# What is written, but not said: [music], (laughs), songs, and who speaks: ">> ", "MAN: ", "- ".
+MAX_GAP_S = 0.5  # cues closer than this may be joined to one utterance
+PAD_S = 0.2  # silence kept around the words
+# Parts of captions that nobody says: [music], (laughs), songs, and speakers: ">> ", "MAN: ", "- ".
 NOT_SAID = re.compile(
     r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9.']*(?: [A-Z0-9.']+)?:\s", re.MULTILINE
 )
@@ -31,11 +31,16 @@ NOT_SAID = re.compile(
 @dataclass(frozen=True)
 class Rules:
     """
+    Which cues become utterances.
+
     Args:
-        min_score: log-probability of the text less that of the likeliest symbols, a letter: 0 where the model's
-            transcript is the caption.
-        margin_s: by how much captions may be early or late.
-        min_duration_s, max_duration_s: of an utterance; cues are joined up to the latter.
+        min_score: the lowest score of a cue, in nats per letter. The score is the log-probability of the text minus
+            that of the likeliest symbols. It is 0 if the model's transcript equals the caption.
+        margin_s: by how many seconds captions may be early or late.
+        min_duration_s, max_duration_s: duration of an utterance in seconds. Cues are joined up to the longest one.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     min_score: float = -1.5
@@ -45,13 +50,13 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.min_score >= 0:
-            raise ValueError(f"min_score is {self.min_score}; expected less than 0, the best score that there is")
+            raise ValueError(f"min_score is {self.min_score}; expected less than 0, which is the best possible score")
         if self.margin_s < 0:
             raise ValueError(f"margin_s is {self.margin_s}; expected 0 or more seconds")
         if not 0 <= self.min_duration_s < self.max_duration_s:
             raise ValueError(
-                f"min_duration_s is {self.min_duration_s} and max_duration_s {self.max_duration_s}; expected 0 or more "
-                "seconds, the latter above the former"
+                f"min_duration_s is {self.min_duration_s} and max_duration_s is {self.max_duration_s}; expected 0 or "
+                "more seconds, and max_duration_s above min_duration_s"
             )
 
 
@@ -67,7 +72,7 @@ class CaptionedClip:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A cue that is not trained on, and why, in one word."""
+    """A cue that is left out, and the reason in one word."""
 
     cue: Cue
     reason: str
@@ -75,16 +80,16 @@ class Dropped:
 
 
 def spoken_text(cue: Cue) -> str:
-    """A cue's words without what is only written there."""
+    """Return a cue's text without the parts that nobody says."""
     return " ".join(NOT_SAID.sub(" ", cue.text).split())
 
 
 def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> CaptionedClip | Dropped:
     """
-    Where a cue's words are said, within `margin_s` of its times.
+    Find where a cue's words are said, within `margin_s` of its times.
 
     Args:
-        log_probs: (T, V) of the whole recording.
+        log_probs: (T, V) log-probabilities of the whole recording.
     """
     text = spoken_text(cue)
     normalized = listener.processor.normalize_text(text)
@@ -97,14 +102,14 @@ def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) 
     labels = np.array(listener.processor.encode(normalized))
     try:
         alignment = align(window, labels, listener.blank, free_ends=True)
-    except Infeasible:  # also where the recording ends before the captions do
+    except Infeasible:  # also if the recording ends before the captions do
         return Dropped(cue, "too_much_text")
     score = (alignment.score - float(window.max(axis=1).astype(np.float64).sum())) / len(labels)
     start, end = int(alignment.starts[0]), int(alignment.ends[-1])
     if score < rules.min_score:
         return Dropped(cue, "poorly_heard", score)
     if (start == 0 and first > 0) or (end == len(window) and first + end < len(log_probs)):
-        return Dropped(cue, "cut_off", score)  # it goes on where nobody looked
+        return Dropped(cue, "cut_off", score)  # it continues outside the window
     start_s, end_s = listener.span_s(first + start, first + end)
     return CaptionedClip(start_s, end_s, text, score)
 
@@ -113,21 +118,21 @@ def find_utterances(
     cues: Sequence[Cue], log_probs: np.ndarray, listener: Listener, rules: Rules
 ) -> tuple[list[CaptionedClip], list[Dropped]]:
     """
-    Cues into utterances: neighbours joined, a little silence left around them, what is too short or too long dropped.
+    Turn cues into utterances: join neighbours, keep a little silence around them, drop what is too short or too long.
 
     Args:
-        log_probs: (T, V) of the whole recording.
+        log_probs: (T, V) log-probabilities of the whole recording.
     """
     found = [find_cue(cue, log_probs, listener, rules) for cue in cues]
     dropped = [one for one in found if isinstance(one, Dropped)]
     groups: list[list[tuple[Cue, CaptionedClip]]] = []
-    previous: CaptionedClip | None = None  # what the next one may be joined with
+    previous: CaptionedClip | None = None  # the clip that the next one may be joined with
     kept: CaptionedClip | None = None
     for cue, one in zip(cues, found, strict=True):
         if isinstance(one, Dropped):
-            previous = None  # what it says lies somewhere here: nothing is joined over it
+            previous = None  # its words are somewhere here, so do not join across it
             continue
-        # A letter or two that could be of either belong to both.
+        # An overlap of up to PAD_S, a letter or two that fit both cues, is accepted.
         if kept and one.start_s < max(kept.end_s - PAD_S, kept.start_s):
             dropped.append(Dropped(cue, "overlapping", one.score))
             previous = None
@@ -157,7 +162,10 @@ def _joined(parts: Sequence[CaptionedClip]) -> CaptionedClip:
 
 
 def _padded(utterances: Sequence[CaptionedClip], log_probs: np.ndarray, listener: Listener) -> Iterator[CaptionedClip]:
-    """With up to PAD_S around them without letters of the model's, and half-way to the next at most."""
+    """
+    Extend utterances by up to PAD_S on each side, but not over letters that the model predicts, nor beyond the middle
+    of the gap to a neighbour.
+    """
     loud = ~np.isin(log_probs.argmax(axis=1), (listener.blank, listener.space))
     for before, one, after in zip([None, *utterances], utterances, [*utterances[1:], None], strict=False):
         earliest = max(one.start_s - PAD_S, (before.end_s + one.start_s) / 2 if before else 0.0)
@@ -175,7 +183,7 @@ def _padded(utterances: Sequence[CaptionedClip], log_probs: np.ndarray, listener
 def cut_clips(
     blocks: Iterable[np.ndarray], utterances: Sequence[CaptionedClip], sampling_rate: int
 ) -> Iterator[np.ndarray]:
-    """The samples of each utterance, in order, from a stream of blocks: no more than an utterance is held."""
+    """Yield the samples of each utterance, in order, from a stream of blocks. Memory holds one utterance at a time."""
     spans = [(round(one.start_s * sampling_rate), round(one.end_s * sampling_rate)) for one in utterances]
     kept, first = np.zeros(0, np.float32), 0
     waiting = iter(blocks)
@@ -189,13 +197,16 @@ def cut_clips(
 
 class CorpusWriter:
     """
-    A folder that finetune.py reads: FLAC files, metadata.csv with their texts, dropped.csv with what was left out and
-    why. It is written aside, as FOLDER.part, and is there when `finish` has renamed it.
+    Writes a folder for recipes/finetune.py: FLAC files, metadata.csv with their texts, and dropped.csv with the cues
+    that were left out and the reasons. The folder is FOLDER.part until `finish` renames it.
+
+    Raises:
+        ValueError: the folder exists.
     """
 
     def __init__(self, folder: Path, listener: Listener, rules: Rules) -> None:
         if folder.exists():
-            raise ValueError(f"{str(folder)!r} is already there; name a new folder, or remove it")
+            raise ValueError(f"{str(folder)!r} already exists; name a new folder, or remove it")
         self.folder, self._listener, self._rules = folder, listener, rules
         self._aside = folder.with_name(f"{folder.name}.part")
         if self._aside.exists():
@@ -208,11 +219,11 @@ class CorpusWriter:
 
     def add(self, media: Path, captions: Path) -> int:
         """
-        The utterances of one recording; how many they are.
+        Add the utterances of a recording and return their number.
 
         Raises:
-            AudioError: as of `read_blocks`.
-            ValueError: captions that cannot be read.
+            AudioError: see `read_blocks`.
+            ValueError: the captions cannot be read.
         """
         rate = self._listener.sampling_rate
         cues = read_captions(captions)
@@ -236,7 +247,7 @@ class CorpusWriter:
         return len(utterances)
 
     def summary(self) -> str:
-        """What the folder holds, and the cues that it does not."""
+        """Describe the utterances in the folder and the cues that were left out."""
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common())
         return (
             f"{self.folder}: {len(self._rows):,} utterances, {self.duration_s / 60:.1f} minutes; "
@@ -245,18 +256,18 @@ class CorpusWriter:
 
     def finish(self) -> None:
         """
-        Puts the folder into its place.
+        Write the lists and rename the folder.
 
         Raises:
             ValueError: no cue could be used.
         """
         _write(self._aside / "dropped.csv", ["media", "start_s", "end_s", "reason", "score", "text"], self._dropped)
         if not self._rows and not self.reasons:
-            raise ValueError("no recording has captions that can be read")
+            raise ValueError("no recording has readable captions; expected a file such as talk.srt next to talk.mp4")
         if not self._rows:
             raise ValueError(
-                f"no cue could be used ({dict(self.reasons)}; {self._aside / 'dropped.csv'} lists them): are the "
-                "captions those of the recordings? A weak model scores low: lower --min_score to trust captions more"
+                f"no cue could be used ({dict(self.reasons)}; {self._aside / 'dropped.csv'} lists them). Check that "
+                "the captions belong to the recordings. If the model is weak, lower --min_score to trust captions more"
             )
         header = ["file_name", "text", "id", "speaker_id", "start_s", "end_s", "score"]
         _write(self._aside / "metadata.csv", header, self._rows)
@@ -272,15 +283,17 @@ def write_corpus(
     folder: Path, media: Sequence[Path], listener: Listener, rules: Rules
 ) -> tuple[CorpusWriter, list[str]]:
     """
-    The utterances of recordings that have captions beside them, as a folder; and what was wrong with those that were
-    skipped.
+    Write the utterances of captioned recordings to a folder.
+
+    Returns:
+        The writer of the folder, and a line with name and error for each recording that was skipped.
 
     Raises:
-        ValueError: the folder is there, two recordings have one name, or no cue could be used.
+        ValueError: the folder exists, two recordings have the same name, or no cue could be used.
     """
     twice = [stem for stem, count in Counter(path.stem for path in media).items() if count > 1]
     if twice:
-        raise ValueError(f"several recordings are called {', '.join(twice)}; rename them: ids are made of the names")
+        raise ValueError(f"several recordings are called {', '.join(twice)}; rename them, because ids use the names")
     writer, failures = CorpusWriter(folder, listener, rules), []
     for number, path in enumerate(media, 1):
         try:

@@ -1,9 +1,9 @@
 """
-Words with times become captions within the limits that broadcasters keep: SRT, WebVTT, plain text, JSON.
+Turn words with times into captions (SRT, WebVTT, plain text, JSON) within the limits of broadcasters, and read them.
 
 The defaults are those of Netflix's Timed Text Style Guide (general requirements and English: two lines of 42
 characters, 20 characters per second for adults and 17 for children, 5/6 s to 7 s, two frames between cues). The BBC's
-Subtitle Guidelines ask for about 37 characters, 160 to 180 words per minute and no cue below 0.3 s a word.
+Subtitle Guidelines recommend about 37 characters per line, 160 to 180 words per minute, and at least 0.3 s per word.
 """
 
 import html
@@ -20,7 +20,7 @@ from ..decoding.words import Word
 
 TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
-CLOCK_S = 0.001  # what the formats can tell apart
+CLOCK_S = 0.001  # the time resolution of the formats
 LONG_PAUSE_S = 1.0
 FORMATS = ("srt", "vtt", "txt", "json")
 NOT_CUES = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")  # blocks of a WebVTT file
@@ -28,7 +28,7 @@ TAGS = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 
 
 class Cue(NamedTuple):
-    """What stands on the screen from one moment to another; its lines are joined by newlines."""
+    """A caption on the screen from `start_s` to `end_s`. Newlines separate its lines."""
 
     start_s: float
     end_s: float
@@ -37,7 +37,19 @@ class Cue(NamedTuple):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a cue may be."""
+    """
+    The limits of a cue.
+
+    Args:
+        line_length: characters per line.
+        max_lines: lines per cue.
+        max_characters_per_s: reading speed.
+        min_duration_s, max_duration_s: duration of a cue in seconds.
+        min_gap_s: gap between two cues in seconds.
+
+    Raises:
+        ValueError: a limit is out of range.
+    """
 
     line_length: int = 42
     max_lines: int = 2
@@ -53,12 +65,13 @@ class Limits:
                 raise ValueError(f"{name} is {value}; expected {expected}")
         if self.min_duration_s > self.max_duration_s:
             raise ValueError(
-                f"min_duration_s is {self.min_duration_s:.3f}, above max_duration_s, {self.max_duration_s:.3f}"
+                f"min_duration_s is {self.min_duration_s:.3f}; expected at most max_duration_s "
+                f"({self.max_duration_s:.3f})"
             )
 
 
 def break_lines(text: str, limits: Limits) -> list[str]:
-    """A text in as few lines as it needs, as even as they can be. A word longer than a line has one for itself."""
+    """Break a text into the fewest lines, of similar length. A word longer than a line gets a line of its own."""
     full = _wrap(text, limits.line_length)
     narrower = (_wrap(text, width) for width in range(max(map(len, full), default=1) // 2, limits.line_length))
     return next((lines for lines in narrower if len(lines) == len(full)), full)
@@ -70,17 +83,17 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def make_cues(words: Sequence[Word], limits: Limits) -> list[Cue]:
     """
-    Words in the order of their times -> cues, none of them dropped, none in two.
+    Make cues of words in the order of their times. Each word is in exactly one cue.
 
-    Which words stand together is the cheapest of all partitions, found by dynamic programming: as few cues as
-    possible, cut rather at pauses and ends of sentences, each with the time to be read. A cue holds what fits its lines
-    and is spoken within `max_duration_s`, or one word. It stays for as long as reading it takes, unless the next
-    begins: speech may be faster than `max_characters_per_s`. What begins within `min_gap_s` of the next cue, as words
-    may that the model did not find, is part of it, however many lines that makes.
+    Dynamic programming finds the cheapest of all partitions: few cues, cuts at pauses and ends of sentences, and enough
+    time to read each cue. A cue holds words that fit its lines and are spoken within `max_duration_s`, or a single
+    word. It stays until it can be read, unless the next cue begins before. Fast speech may exceed
+    `max_characters_per_s`. A cue that would begin less than `min_gap_s` before the next one becomes part of it, for any
+    number of lines. This happens to script words that the model did not find.
     """
     if not words:
         return []
-    best: list[tuple[float, int]] = [(0.0, 0)]  # for the first n words: the cost, and where their last cue begins
+    best: list[tuple[float, int]] = [(0.0, 0)]  # for the first n words: the cost and the start of their last cue
     for end in range(1, len(words) + 1):
         options = []
         for start in range(end - 1, -1, -1):
@@ -120,21 +133,21 @@ def _fits(words: Sequence[Word], limits: Limits) -> bool:
 
 
 def _cost(words: Sequence[Word], start: int, end: int, limits: Limits) -> float:
-    """Of a cue of `words[start:end]`: 1, more where it is too fast or too short, less where a cut suits."""
+    """Return the cost of the cue `words[start:end]`: 1, plus penalties if it is too fast, too short or has pauses."""
     group = words[start:end]
     after = words[end].start_s if end < len(words) else float("inf")
     room_s = max(min(after - limits.min_gap_s, group[0].start_s + limits.max_duration_s) - group[0].start_s, 0.1)
     too_fast = max(len(_text(group)) / room_s / limits.max_characters_per_s - 1, 0.0)
     too_short = max(1 - room_s / limits.min_duration_s, 0.0)
     cost = 1 + 4 * too_fast + 4 * too_short
-    # A pause within the cue costs what a cut there would have gained.
+    # A pause inside the cue costs what a cut there would gain.
     for one, other in pairwise(group):
         cost += _gain(one, other.start_s)
     return cost
 
 
 def _gain(word: Word, next_start_s: float) -> float:
-    """What speaks for a cut after a word; more than 1 is worth a cue of its own."""
+    """Return what a cut after a word gains. More than 1 justifies another cue."""
     gain = 1.5 * min(max(next_start_s - word.end_s, 0.0) / LONG_PAUSE_S, 1.0)
     if word.text.endswith(SENTENCE_ENDS):
         return gain + 0.8
@@ -142,7 +155,7 @@ def _gain(word: Word, next_start_s: float) -> float:
 
 
 def _off(group: Sequence[Word], after: Sequence[Word] | None, limits: Limits) -> float:
-    """When a cue goes: once it was said and can have been read, but before the next."""
+    """Return the end of a cue: it has been spoken and there was time to read it, but the next has not begun."""
     start_s, said_s = group[0].start_s, group[-1].end_s
     wanted_s = start_s + max(limits.min_duration_s, len(_text(group)) / limits.max_characters_per_s)
     end_s = max(said_s, min(wanted_s, start_s + limits.max_duration_s))
@@ -154,13 +167,13 @@ def _off(group: Sequence[Word], after: Sequence[Word] | None, limits: Limits) ->
 
 
 def too_fast(cues: Sequence[Cue], limits: Limits) -> int:
-    """How many cues ask for more than `max_characters_per_s`, with a tenth of a character for rounding."""
+    """Count the cues that exceed `max_characters_per_s`, with a tolerance of a tenth of a character for rounding."""
     allowed = [(cue.end_s - cue.start_s) * limits.max_characters_per_s + 0.1 for cue in cues]
     return sum(len(cue.text) > most for cue, most in zip(cues, allowed, strict=True))
 
 
 def to_srt(cues: Sequence[Cue]) -> str:
-    """SubRip, the format of nearly every player: numbered, decimal commas."""
+    """Return the cues as SubRip, which nearly every player reads: numbered, with decimal commas."""
     blocks = [
         f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{cue.text.replace('-->', '→')}\n"
         for number, cue in enumerate(cues, 1)
@@ -169,7 +182,7 @@ def to_srt(cues: Sequence[Cue]) -> str:
 
 
 def to_vtt(cues: Sequence[Cue]) -> str:
-    """WebVTT (W3C): &, < and > escaped."""
+    """Return the cues as WebVTT (W3C), with &, < and > escaped."""
     blocks = [
         f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{html.escape(cue.text, quote=False)}\n"
         for cue in cues
@@ -178,7 +191,7 @@ def to_vtt(cues: Sequence[Cue]) -> str:
 
 
 def to_txt(words: Sequence[Word]) -> str:
-    """The words alone, a new line after each pause of a second or more."""
+    """Return the words as plain text, with a new line after each pause of a second or more."""
     parts = []
     for word, after in zip(words, [*words[1:], None], strict=False):
         paused = after is None or after.start_s - word.end_s >= LONG_PAUSE_S
@@ -187,7 +200,10 @@ def to_txt(words: Sequence[Word]) -> str:
 
 
 def to_json(words: Sequence[Word], cues: Sequence[Cue], facts: dict[str, object]) -> str:
-    """`facts`, the text, the words with times and confidences, and the cues; times in seconds to the millisecond."""
+    """
+    Return JSON with `facts`, the text, the words with times and confidences, and the cues. Times are seconds, rounded
+    to milliseconds.
+    """
     content = {
         **facts,
         "text": _text(words),
@@ -206,7 +222,7 @@ def to_json(words: Sequence[Word], cues: Sequence[Cue], facts: dict[str, object]
 
 
 def _clock(time_s: float, point: str) -> str:
-    """HH:MM:SS and milliseconds; from 100 hours on with three digits."""
+    """Format a time as HH:MM:SS and milliseconds. From 100 hours on the hours have three digits."""
     minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
@@ -214,10 +230,10 @@ def _clock(time_s: float, point: str) -> str:
 
 def read_cues(text: str) -> list[Cue]:
     """
-    The cues of an SRT or WebVTT file, in the order of their times, without tags, settings, notes and styles.
+    Read the cues of an SRT or WebVTT file, in the order of their times, without tags, settings, notes and styles.
 
     Raises:
-        ValueError: there are none, or one ends before it begins.
+        ValueError: there are no cues, or one ends before it begins.
     """
     text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").replace("\r\n", "\n").replace("\r", "\n")
     is_vtt = text.startswith("WEBVTT")
@@ -236,13 +252,18 @@ def read_cues(text: str) -> list[Cue]:
         cues.append(Cue(start_s, end_s, html.unescape(content).strip() if is_vtt else content.strip()))
     if not cues:
         raise ValueError(
-            "no cues are in it; expected SRT or WebVTT, with lines such as '00:00:01,000 --> 00:00:03,500'"
+            "there are no cues; expected SRT or WebVTT, with lines such as '00:00:01,000 --> 00:00:03,500'"
         )
     return sorted(cues, key=lambda cue: cue.start_s)
 
 
 def read_captions(path: Path) -> list[Cue]:
-    """`read_cues` of a file; raises ValueError with its name."""
+    """
+    Read the cues of a file with `read_cues`.
+
+    Raises:
+        ValueError: the file is not in UTF-8, or `read_cues` fails. The message names the file.
+    """
     try:
         return read_cues(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -253,10 +274,10 @@ def read_captions(path: Path) -> list[Cue]:
 
 def find_captions(media: Path) -> Path:
     """
-    The captions beside a recording: talk.srt or talk.vtt, or talk.en.srt and the like, for talk.mp4.
+    Find the captions next to a recording: for talk.mp4 talk.srt, talk.vtt, or one file such as talk.en.srt.
 
     Raises:
-        ValueError: there are none, or several.
+        ValueError: there are no captions, or several.
     """
     exact = [path for path in (media.with_suffix(".srt"), media.with_suffix(".vtt")) if path.is_file()]
     others = [path for kind in ("srt", "vtt") for path in sorted(media.parent.glob(f"{media.stem}.*.{kind}"))]
@@ -266,7 +287,7 @@ def find_captions(media: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise ValueError(
-            f"{str(media)!r} needs one file of captions beside it, {media.stem}.srt or {media.stem}.vtt; found {names}"
+            f"{str(media)!r} needs one file of captions next to it, {media.stem}.srt or {media.stem}.vtt; found {names}"
         )
     return found[0]
 
@@ -282,5 +303,5 @@ def _seconds(groups: Sequence[str | None]) -> float:
 
 
 def caption_files(words: Sequence[Word], cues: Sequence[Cue], about: dict[str, object]) -> dict[str, str]:
-    """The contents of a recording's files, by each of `FORMATS`; `about` stands in the JSON."""
+    """Return the contents of a recording's files, by format of `FORMATS`. `about` goes into the JSON."""
     return dict(zip(FORMATS, (to_srt(cues), to_vtt(cues), to_txt(words), to_json(words, cues, about)), strict=True))

@@ -1,4 +1,4 @@
-"""A page to try a model on: record or upload, see the words, take the captions, give commands, compare two models.
+"""A demo page: record or upload speech, see the words, download captions, give commands, compare two models.
 
 >>> build_page([load_hearing("outputs/quickstart")]).launch()
 """
@@ -32,36 +32,24 @@ if TYPE_CHECKING:
     import gradio
 
 Progress = Callable[..., Any]
-MAX_FILE = "2gb"
-NOTHING = "Record something, or choose a file."
-NOT_CALIBRATED = "These confidences were not fitted to real speech: most models are too sure of themselves."
-LATEST = 200  # words that are shown while more are heard
-MAX_HEIGHT = 400  # pixels of what was heard, which scrolls: below the words of an hour nobody would find its files
-STYLE = """
-#words, #cues { min-height: 5em; }
-.heard { line-height: 2; font-size: 1.05em; }
-.heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
-.heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
-.heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
-.heard.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
-.cues, .cues tr { border-collapse: collapse; border: none !important; }
-.cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
-.cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
-"""
-# Of confidence 0, a half and 1; dark text can be read on each.
+NOTHING = "Record speech or upload a file first."
+NO_WORDS = "No words were recognised."
+NOT_CALIBRATED = "These confidences are not calibrated on real speech, so they are usually too high."
+
+# The colours of confidence 0, 0.5 and 1. Dark text is readable on each.
 COLOURS = np.array([(232, 128, 116), (243, 222, 140), (150, 208, 152)])
 
 
 def colour(confidence: float) -> str:
-    """From red over yellow to green, as CSS."""
+    """Return a CSS colour from red (0) over yellow to green (1)."""
     parts = (np.interp(confidence, (0, 0.5, 1), column) for column in COLOURS.T)
     return "rgb({:.0f}, {:.0f}, {:.0f})".format(*parts)
 
 
 def words_html(words: Sequence[Word]) -> str:
-    """Each word on the colour of its confidence; its times are shown where the pointer rests on it."""
+    """Show each word on the colour of its confidence, with its times as a tooltip."""
     if not words:
-        return '<p class="heard">No words were heard.</p>'
+        return f'<p class="heard">{NO_WORDS}</p>'
     spans = [
         Markup(
             '<span class="word" style="background: {}" title="{:.2f} to {:.2f} s, confidence {:.2f}">{}</span>'
@@ -72,12 +60,12 @@ def words_html(words: Sequence[Word]) -> str:
 
 
 def problem_html(text: str) -> str:
-    """Why nothing was heard; screen readers say it at once."""
+    """Show why a recording cannot be transcribed. Screen readers announce it at once."""
     return Markup('<p class="heard problem" role="alert">{}</p>').format(text)
 
 
 def cues_html(cues: Sequence[Cue]) -> str:
-    """A row for each cue: from when to when, and its lines."""
+    """Show a table row for each cue, with its start, end and lines."""
     rows = [
         Markup('<tr><td class="time">{} – {}</td><td>{}</td></tr>').format(
             clock(cue.start_s), clock(cue.end_s), cue.text
@@ -88,7 +76,7 @@ def cues_html(cues: Sequence[Cue]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03.4 or 2:03.4."""
+    """Format a time as 1:02:03.4 or 2:03.4."""
     tenths = round(10 * seconds)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -96,7 +84,7 @@ def clock(seconds: float) -> str:
 
 
 def differences_html(first: Sequence[str], second: Sequence[str]) -> str:
-    """The second text; what it has instead of, or beside the first one is marked, and so is what it lacks."""
+    """Show the second text, and mark its insertions and deletions relative to the first."""
     pieces: list[Markup] = []
     for kind, i, j, k, m in difflib.SequenceMatcher(None, first, second, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -105,13 +93,13 @@ def differences_html(first: Sequence[str], second: Sequence[str]) -> str:
         for tag, words in (("del", first[i:j]), ("ins", second[k:m])):
             if words:
                 pieces.append(Markup(f"<{tag}>{{}}</{tag}>").format(" ".join(words)))
-    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(pieces) or "No words were heard.")
+    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(pieces) or NO_WORDS)
 
 
 def command_html(command: Command) -> str:
-    """The command with its values, or that it was rejected and what would have been likeliest."""
+    """Show the command with its values, or the rejection with the most likely command."""
     if not command.accepted:
-        nearest = Markup("; the likeliest is <i>{}</i>").format(command.text) if command.best else ""
+        nearest = Markup(", most likely <i>{}</i>").format(command.text) if command.best else ""
         return Markup('<p class="heard"><b>rejected</b>{}, confidence {:.2f}</p>').format(nearest, command.confidence)
     rows = Markup("").join(
         Markup("<tr><td>{}</td><td><b>{}</b></td></tr>").format(*pair) for pair in command.slots.items()
@@ -124,7 +112,7 @@ def command_html(command: Command) -> str:
 
 @dataclass(frozen=True)
 class Hearing:
-    """A model by its path or id, and what makes words and commands of what it hears."""
+    """A model for the page: its path or Hub id, and what turns its output into words and commands."""
 
     name: str
     listener: Listener
@@ -140,11 +128,14 @@ def load_hearing(
     device: torch.device | None = None,
 ) -> Hearing:
     """
+    Load a model for the page.
+
     Args:
-        model: a checkpoint's folder, or its id on the Hub.
-        decoder: a decoder.json; None: greedy.
-        grammar: a YAML file of commands, with `acceptance`, the commands.json of recipes/commands/calibrate.py.
-        device: of the model; None: a GPU where there is one.
+        model: the folder of a checkpoint, or its id on the Hub.
+        decoder: a decoder.json. None decodes greedily.
+        grammar: a YAML grammar of voice commands. None shows no commands.
+        acceptance: the commands.json of recipes/commands/calibrate.py. None uses the default rejection threshold.
+        device: the device of the model. None uses a GPU if there is one.
     """
     loaded, processor = load_model(model)
     loaded.eval().to(device or choose_device("auto"))
@@ -158,22 +149,24 @@ def load_hearing(
 
 def import_gradio() -> Any:
     """
+    Import Gradio.
+
     Raises:
-        ImportError: it is not installed; says how.
+        ImportError: Gradio is not installed. The message says how to install it.
     """
     try:
         import gradio
     except ImportError as error:
-        raise ImportError(f"{error}; the page is made by Gradio: pip install 'gradio>=6.31,<7' av==18.1.0") from None
+        raise ImportError(f"{error}; the page needs Gradio: pip install 'gradio>=6.31,<7' av==18.1.0") from None
     return gradio
 
 
 def hear(hearing: Hearing, recording: str | None, progress: Progress | None = None) -> Iterator[list[Word]]:
     """
-    The words of a recording, phrase by phrase.
+    Yield the words of a recording, phrase by phrase.
 
     Raises:
-        AudioError: none was given, or it cannot be read.
+        AudioError: there is no recording, or it cannot be read.
     """
     if not recording:
         raise AudioError(NOTHING, "missing_file")
@@ -187,13 +180,13 @@ def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress 
         yield block
         samples += len(block)
         if progress is not None:
-            progress((round(samples / hearing.listener.sampling_rate), None), unit="s heard")
+            progress((round(samples / hearing.listener.sampling_rate), None), unit="s transcribed")
 
 
 def write_captions(
     words: Sequence[Word], cues: Sequence[Cue], recording: str, folder: Path, about: dict[str, object]
 ) -> list[str]:
-    """The files of a recording's captions, named like it."""
+    """Write the captions of a recording to files with its name, and return their paths."""
     paths = []
     for kind, text in caption_files(words, cues, about).items():
         paths.append(folder / f"{Path(recording).stem}.{kind}")
@@ -201,20 +194,25 @@ def write_captions(
     return [str(path) for path in paths]
 
 
+LATEST = 200  # words on the page during the transcription
+MAX_HEIGHT = 400  # pixels of the results, which scroll, so that the files below them stay in view
+
+
 def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
     """
+    Build the page.
+
     Args:
-        hearings: one model, or two to be compared; the first one's words are shown and captioned, its grammar, if it
-            has one, is listened for.
+        hearings: one model, or two to compare. Words, captions and commands come from the first one.
     """
     gradio = import_gradio()
     first, names = hearings[0], short_names([one.name for one in hearings])
-    shown = gradio.Progress()  # Gradio looks for it among the defaults of what it calls
-    captions = tempfile.TemporaryDirectory(prefix="captions-")  # gone with the page
-    said = _problems_on_the_page
+    shown = gradio.Progress()  # Gradio looks for it in the default arguments of a function
+    captions = tempfile.TemporaryDirectory(prefix="captions-")  # deleted with the page
+    guarded = _problems_on_the_page
 
-    # What takes long yields what there is of it: Gradio stops there for a reader who has gone.
-    @said(empty=("", None))
+    # Long functions yield intermediate results, at which Gradio stops them if the reader has left.
+    @guarded(empty=("", None))
     def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
         recording = recorded or uploaded
         words: list[Word] = []
@@ -222,13 +220,13 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
             words += phrase
             yield words_html(words[-LATEST:]), "", None
         about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
-        for older in Path(captions.name).iterdir():  # Gradio has copies, which it forgets
+        for older in Path(captions.name).iterdir():  # Gradio has its own copies
             shutil.rmtree(older)
         cues = make_cues(words, Limits())
         files = write_captions(words, cues, str(recording), Path(tempfile.mkdtemp(dir=captions.name)), about)
         yield words_html(words), cues_html(cues), files
 
-    @said(empty=("",))
+    @guarded(empty=("",))
     def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
         texts: list[list[str]] = [[] for _ in hearings]
         for text, one in zip(texts, hearings, strict=True):
@@ -237,32 +235,32 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
                 yield tuple(differences_html(some[-LATEST:], some[-LATEST:]) for some in texts)
         yield differences_html(texts[0], texts[0]), differences_html(*texts)
 
-    @said()
+    @guarded()
     def command(recorded: str | None, uploaded: str | None) -> Iterator[str]:
         assert first.recogniser is not None
         yield command_html(recognise(first, recorded or uploaded))
 
     title = " and ".join(names)
-    forget = (3600, 24 * 3600)  # each hour, the recordings and captions of a day ago
+    forget = (3600, 24 * 3600)  # each hour, delete recordings and captions older than a day
     with gradio.Blocks(title=f"DeepSpeech2: {title}", analytics_enabled=False, delete_cache=forget) as page:
-        gradio.Markdown(f"# Speech to text by {_plain(title)}\nDeepSpeech2, {_size(first)}")
+        gradio.Markdown(f"# Speech to text with {_plain(title)}\nDeepSpeech2, {_size(first)}")
         with gradio.Row():
             recorded = gradio.Audio(
                 sources=["microphone"],
                 type="filepath",
                 label="Record",
                 elem_id="record",
-                buttons=["download"],  # the other one would publish the recording on the Hub
+                buttons=["download"],  # the share button would publish the recording on the Hub
             )
-            uploaded = gradio.File(type="filepath", label="Or an audio or video file", elem_id="upload")
-        # What came last is heard, and alone is on the page.
+            uploaded = gradio.File(type="filepath", label="Or upload an audio or video file", elem_id="upload")
+        # A new recording clears the upload, and an upload clears the recording.
         recorded.stop_recording(None, None, uploaded, js="() => null")
         uploaded.upload(None, None, recorded, js="() => null")
         with gradio.Tab("Words and captions"):
             button = gradio.Button("Transcribe", variant="primary", elem_id="transcribe")
             words = gradio.HTML(label="Words", elem_id="words", max_height=MAX_HEIGHT)
             gradio.Markdown(
-                "Red words are doubtful, green ones are sure; a word's times are shown where the pointer rests. "
+                "Green words have a high confidence, red words a low one. Point at a word to see its times. "
                 + ("" if first.decoder.options.calibration else NOT_CALIBRATED)
             )
             cues = gradio.HTML(label="Captions", elem_id="cues", max_height=MAX_HEIGHT)
@@ -273,7 +271,7 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
                 button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
                 heard = gradio.HTML(label="Command", elem_id="command")
                 commands = ", ".join(map(_plain, first.recogniser.grammar.commands))
-                gradio.Markdown(f"The grammar has the commands {commands}.")
+                gradio.Markdown(f"Commands of the grammar: {commands}.")
                 button.click(command, [recorded, uploaded], heard, concurrency_id="model")
         if len(hearings) > 1:
             with gradio.Tab("Compare"):
@@ -285,12 +283,12 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
                             gradio.Markdown(f"**{_plain(name)}**")
                             columns.append(gradio.HTML(elem_id=f"compared-{len(columns)}", max_height=MAX_HEIGHT))
                 button.click(compare, [recorded, uploaded], columns, concurrency_id="model")
-    # The model hears one recording at a time; the next ones wait, and none gets past the queue.
+    # The model processes one recording at a time. All others wait in the queue.
     return page.queue(default_concurrency_limit=1, api_open=False)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Of paths as many of the last parts as tell them apart; of one path twice, the last."""
+    """Return the shortest ends of paths that differ. For the same path twice it is the last part."""
     parts = [name.split("/") for name in names]
     for count in range(1, max(map(len, parts)) + 1):
         short = ["/".join(one[-count:]) for one in parts]
@@ -299,39 +297,58 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [one[-1] for one in parts]
 
 
+STYLE = """
+#words, #cues { min-height: 5em; }
+.heard { line-height: 2; font-size: 1.05em; }
+.heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
+.heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
+.heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
+.heard.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
+.cues, .cues tr { border-collapse: collapse; border: none !important; }
+.cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
+.cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
+"""
+MAX_FILE = "2gb"  # of an upload
+
+
 def _look(gradio: Any) -> dict[str, Any]:
-    """Fonts of the reader's machine: none is fetched."""
+    """Return style and theme. The fonts are those of the reader's machine, so none is downloaded."""
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return {"css": STYLE, "theme": theme, "footer_links": []}
 
 
 def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
     """
-    Until Ctrl-C.
+    Serve the page until Ctrl-C.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        share: whether Gradio also publishes the page under a public address.
 
     Raises:
-        ValueError: the port is taken or none, or the host is not this machine's.
+        ValueError: the port is taken or invalid, or the host is not an address of this machine.
     """
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
     except (OSError, OverflowError) as error:
         raise ValueError(
-            f"{host}:{port} cannot be served, where the port is taken, or the host is not this machine's; name another "
-            "--port or --host"
+            f"cannot serve the page at {host}:{port}: the port is taken, or the host is not an address of this "
+            "machine; choose another --port or --host"
         ) from error
 
 
 def serve_space(page: "gradio.Blocks") -> None:
-    """Where a Space, or GRADIO_SERVER_PORT, says."""
+    """Serve the page at the address of a Space, or at GRADIO_SERVER_PORT."""
     page.launch(max_file_size=MAX_FILE, **_look(import_gradio()))
 
 
 def recognise(hearing: Hearing, recording: str | None) -> Command:
     """
-    The command of a recording of up to a minute.
+    Recognise the command in a recording of up to a minute.
 
     Raises:
-        AudioError: none was given, it cannot be read, or lasts longer.
+        AudioError: there is no recording, it cannot be read, or it is longer.
     """
     if not recording:
         raise AudioError(NOTHING, "missing_file")
@@ -341,21 +358,20 @@ def recognise(hearing: Hearing, recording: str | None) -> Command:
 
 def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
     """
-    For what is called by a button with the recordings: where one cannot be read, that stands in the place of the words,
-    of which none of a recording before are left.
+    Decorate the function of a button, so that an error of a recording appears instead of its results.
 
     Args:
-        empty: what goes to the other outputs then.
+        empty: the values of the other outputs in this case.
     """
 
     def wrap(work: Callable) -> Callable:
-        @functools.wraps(work)  # with its signature: Gradio fills in the progress
+        @functools.wraps(work)  # keeps the signature, which tells Gradio to pass the progress
         def wrapped(recorded: str | None, uploaded: str | None, *others: Any) -> Iterator[Any]:
             try:
                 yield from work(recorded, uploaded, *others)
             except AudioError as error:
                 text = str(error)
-                for path in filter(None, (recorded, uploaded)):  # where it lies here is nobody's business
+                for path in filter(None, (recorded, uploaded)):  # do not show paths of the server
                     text = text.replace(path, Path(path).name)
                 problem = problem_html(text)
                 yield (problem, *empty) if empty else problem
@@ -366,7 +382,7 @@ def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
 
 
 def _plain(text: str) -> str:
-    """A name for Markdown: none of its characters means anything."""
+    """Escape a name for Markdown."""
     return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~&$" else character for character in text)
 
 

@@ -1,4 +1,4 @@
-"""A model over a recording of any length: what it says of each frame, window by window, joined without a seam."""
+"""Run a model over a recording of any length, window by window, and join the outputs frame by frame."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,24 +11,25 @@ from ..decoding.decoder import frame_times
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
-PHRASE_S = 15.0
-LEAST_S = 0.5  # shorter windows are filled up with silence: unpadded convolutions need some frames
+# Windows and their seams.
 MAX_WINDOW_S = 20.0
-MARGIN_S = 1.5  # heard on either side of a window, as context alone
-SILENCE_S = 2.0  # from here on a silence is left out, but for KEPT_S at its ends
-KEPT_S = 0.5
-STEP_S = 0.01
+MARGIN_S = 1.5  # extra audio on each side of a window, used only as context
+STEP_S = 0.01  # resolution of the loudness
 QUIET_STEPS = 20  # a seam is the middle of the quietest 0.2 s
-LOUDNESS_RANGE_DB = 40.0
-SILENCE_SHARE = 0.25  # of the way from the quietest tenth to the loudest twentieth, at most LOUDNESS_RANGE_DB apart
-LEAST_DB = -70.0  # below full scale: fainter is silence whatever the rest is
+
+# Silence, by its level.
+SILENCE_S = 2.0  # longer silences are left out, except for KEPT_S at each end
+KEPT_S = 0.5
+LOUDNESS_RANGE_DB = 40.0  # the largest distance between the quietest tenth and the loudest twentieth
+SILENCE_SHARE = 0.25  # of that distance: audio below this level is silence
+LEAST_DB = -70.0  # relative to full scale: audio below it is always silence
 
 
 @dataclass(frozen=True)
 class Window:
     """
-    A part of a recording. The model hears all its samples; what it says of those from `seam_start` to `seam_end`
-    counts. Places are samples of the whole recording, multiples of the model's stride.
+    A part of a recording. The model gets all samples, but only its outputs from `seam_start` to `seam_end` are used.
+    Positions are samples of the whole recording, and multiples of the model's stride.
     """
 
     samples: np.ndarray
@@ -39,14 +40,17 @@ class Window:
 
 class Cutter:
     """
-    Cuts a stream of samples into windows. Seams lie in the middle of the quietest 0.2 s of the second half of what a
-    window may hold; on both sides the model hears `MARGIN_S` more, so that a word at a seam, where there was no
-    pause, is heard whole from both, and frame by frame each side counts up to the seam. Silence of more than
-    `SILENCE_S` is in no window: a model that normalises its input would find letters in amplified noise.
+    Cuts a stream of samples into windows.
+
+    A seam is in the middle of the quietest 0.2 s of the second half of the longest possible window. The model gets
+    `MARGIN_S` more on both sides, so that both windows contain the whole word if a seam cuts one. Each frame is taken
+    from the window on its side of the seam. Silence of more than `SILENCE_S` is in no window, because a model that
+    normalises its input would find letters in amplified noise.
 
     Args:
-        sampling_rate: Hz.
-        stride: samples of one output frame of the model; seams are multiples of it.
+        sampling_rate: sampling rate in Hz.
+        stride: samples per output frame of the model. Seams are multiples of it.
+        max_window_s: the longest window in seconds, without margins.
     """
 
     def __init__(self, sampling_rate: int, stride: int, max_window_s: float = MAX_WINDOW_S) -> None:
@@ -54,16 +58,13 @@ class Cutter:
         self._step = round(STEP_S * sampling_rate)
         self._longest, self._margin = round(max_window_s * sampling_rate), self._on_grid(MARGIN_S * sampling_rate)
         self._floor_db, self._top_db = 0.0, -120.0
-        self.length = 0  # samples that have come
-        self.left_out = 0  # samples of them in no window
+        self.length = 0  # samples received
+        self.left_out = 0  # samples of them that are in no window
 
     def __call__(self, blocks: Iterable[np.ndarray]) -> Iterator[Window]:
-        """float32 (samples,) one after another, of any sizes -> windows, in order."""
-        kept, first, position = (
-            np.zeros(0, np.float32),
-            0,
-            0,
-        )  # samples from `first` on; those before `position` are done
+        """Yield the windows, in order, of consecutive blocks of float32 samples (n,) of any length."""
+        kept = np.zeros(0, np.float32)  # the samples from `first` on; those before `position` are done
+        first = position = 0
         for block in blocks:
             kept = np.concatenate([kept, block])
             self.length += len(block)
@@ -79,7 +80,7 @@ class Cutter:
                 yield window
 
     def _next(self, kept: np.ndarray, first: int, position: int, ended: bool) -> tuple[Window | None, int]:
-        """The window that begins at `position`, or None where silence begins; and where to go on."""
+        """Return the window that begins at `position`, or None if silence does, and the next position."""
         levels = self._levels(kept[position - first : position - first + self._longest])
         silent = levels < self._threshold(levels)
         least, edge = round(SILENCE_S / STEP_S), round(KEPT_S / STEP_S)
@@ -113,35 +114,39 @@ class Cutter:
         return int(place // self._stride) * self._stride
 
     def _levels(self, samples: np.ndarray) -> np.ndarray:
-        """(steps of 10 ms,) power of 50 ms around each, in dB below full scale."""
+        """Return the power of the 50 ms around each step of 10 ms, (steps,), in dB relative to full scale."""
         steps = np.pad(samples, (0, -len(samples) % self._step)).reshape(-1, self._step)
         power = np.square(steps, dtype=np.float64).mean(axis=1)
         smooth = np.convolve(np.pad(power, 2, mode="edge"), np.ones(5) / 5, "valid")
         return 10 * np.log10(smooth + 1e-12)
 
     def _threshold(self, levels: np.ndarray) -> float:
-        """Between the noise and the speech of all that was heard so far."""
+        """Return a level between the noise and the speech of everything so far."""
         self._top_db = max(self._top_db, float(np.percentile(levels, 95)))
         self._floor_db = min(self._floor_db, float(np.percentile(levels, 10)))
         floor = max(self._floor_db, self._top_db - LOUDNESS_RANGE_DB)
         return max(floor + SILENCE_SHARE * (self._top_db - floor), LEAST_DB)
 
 
+PHRASE_S = 15.0
+LEAST_S = 0.5  # shorter windows are padded with silence, because unpadded convolutions need some frames
+
+
 @dataclass
 class Listener:
     """
-    A model that listens to recordings; its mode and device are left as they are.
+    A model that processes recordings of any length. Its mode and device do not change.
 
     Args:
-        model, processor: as loaded; the model in evaluation mode.
-        batch_windows: how many windows, of up to 20 s, go through the model at once.
+        model, processor: as loaded, the model in evaluation mode.
+        batch_windows: number of windows, of up to 20 s each, in a batch.
     """
 
     model: DeepSpeech2ForCTC
     processor: DeepSpeech2Processor
     batch_windows: int = 4
-    duration_s: float = field(default=0.0, init=False)  # of the recording that was heard last
-    left_out_s: float = field(default=0.0, init=False)  # of it silence, which the model did not hear
+    duration_s: float = field(default=0.0, init=False)  # of the last recording
+    left_out_s: float = field(default=0.0, init=False)  # silence in it that the model did not process
 
     def __post_init__(self) -> None:
         if self.batch_windows < 1:
@@ -166,22 +171,27 @@ class Listener:
 
     @property
     def first_frame_s(self) -> float:
-        """The middle of output frame 0."""
+        """The middle of output frame 0, in seconds."""
         return frame_times(self.model, self.processor)[1]
 
     def span_s(self, start: int, end: int) -> tuple[float, float]:
-        """Seconds of the frames from `start` to before `end`: each lasts half a step on both sides of its middle."""
+        """
+        Return the times in seconds of the frames from `start` up to, but not including, `end`. A frame lasts half a
+        step on both sides of its middle.
+        """
         first_s = self.first_frame_s - self.frame_s / 2
         return max(first_s + start * self.frame_s, 0.0), first_s + end * self.frame_s
 
     def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
         """
+        Run the model over a recording.
+
         Args:
-            blocks: float32 (samples,) one after another, at the model's rate.
+            blocks: consecutive blocks of float32 samples (n,), at the model's rate.
 
         Yields:
-            Of each window the index of its first frame in the recording and the log-probabilities (frames, V) on the
-            CPU; in order, without overlap. Frames in between belong to long silences and are blank.
+            For each window the index of its first frame in the recording and the log-probabilities (frames, V) on the
+            CPU, in order and without overlap. Frames between windows belong to long silences and count as blank.
         """
         stride = self.model.config.inputs_to_logits_ratio
         cutter = Cutter(self.sampling_rate, stride)
@@ -196,12 +206,12 @@ class Listener:
 
     def phrases(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
         """
-        As `listen`, in stretches of 15 s or more from pause to pause, so that no word is in two of them. Where nobody
-        pauses, they are as long as it takes; an hour of 40 ms frames and 29 symbols is 10 MB.
+        Yield the outputs of `listen` in stretches of 15 s or more from pause to pause, so that no word is in two of
+        them. Speech without a pause makes a longer stretch. An hour of 40 ms frames and 29 symbols takes 10 MB.
         """
         first, kept = 0, torch.zeros(0, self.model.config.vocab_size)
         for start, log_probs in self.listen(blocks):
-            if start > first + len(kept):  # behind a silence that was left out
+            if start > first + len(kept):  # after a silence that was left out
                 yield first, kept
                 first, kept = start, log_probs
             else:
@@ -213,8 +223,8 @@ class Listener:
 
     def _longest_pause(self, log_probs: torch.Tensor) -> int:
         """
-        Behind the space in the longest stretch of blanks and spaces; 0 where there is none. Blanks alone prove no
-        pause: a model may write a word's first letter long before the rest.
+        Return the frame after the space in the longest stretch of blanks and spaces, or 0 if there is none. Blanks
+        alone are no evidence of a pause: a model may write a word's first letter long before the rest.
         """
         ids = log_probs.argmax(-1).numpy()
         edges = np.flatnonzero(np.diff(np.isin(ids, [self.blank, self.space]), prepend=False, append=False))
@@ -227,8 +237,8 @@ class Listener:
 
     def whole(self, blocks: Iterable[np.ndarray]) -> torch.Tensor:
         """
-        Log-probabilities (T, V) of all frames of a recording; silences that were left out are blank. An hour of 40 ms
-        frames and 29 symbols is 10 MB.
+        Return the log-probabilities (T, V) of all frames of a recording. Silences that were left out are blank. An hour
+        of 40 ms frames and 29 symbols takes 10 MB.
         """
         pieces: list[torch.Tensor] = []
         place = 0
@@ -240,7 +250,7 @@ class Listener:
         return torch.cat([*pieces, self._blanks(max(missing, 0), like)])
 
     def _blanks(self, count: int, like: torch.Tensor) -> torch.Tensor:
-        """(count, V); not quite certain, so that a text that must be there can still be aligned."""
+        """Return (count, V) near-certain blanks. The other symbols stay possible, so a text can still be aligned."""
         rows = like.new_full((count, like.shape[1]), -20.0)
         rows[:, self.blank] = 0.0
         return rows

@@ -1,8 +1,8 @@
 """
-Audio or video of any length in blocks, hours in bounded memory.
+Read audio or video of any length in blocks, with bounded memory.
 
-soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the samples that data/recordings.py gives. PyAV, with the
-libraries of FFmpeg in its wheel, decodes all others, and continues where soundfile meets damage.
+soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the same samples as data/recordings.py. PyAV, whose wheel
+holds the libraries of FFmpeg, decodes all other formats, and continues if soundfile finds damage.
 """
 
 import logging
@@ -23,38 +23,39 @@ logger = logging.getLogger(__name__)
 
 BLOCK_S = 10.0
 MAX_UTTERANCE_BLOCKS = 6
-READ_VALUES = 1_000_000  # samples times channels that are decoded at once
-SMALLEST_GAP_S = 0.1  # between time stamps: shorter ones are rounding
+READ_VALUES = 1_000_000  # samples times channels decoded at once
+SMALLEST_GAP_S = 0.1  # shorter gaps between time stamps are rounding
 LARGEST_GAP_S = 4 * 3600.0
-UNKNOWN_FRAMES = 1 << 62  # libsndfile's count of a stream that does not tell is about twice that
+UNKNOWN_FRAMES = 1 << 62  # libsndfile reports about twice as many for a stream of unknown length
 INSTALL_PYAV = "pip install av==18.1.0"
-NEVER_FILLED_IN = 0xFFFFFF00  # bytes
-CHAINED = {"OGG", "MP3", "FLAC"}  # formats in which recordings may follow each other; soundfile reads the first
+NEVER_FILLED_IN = 0xFFFFFF00  # bytes: larger sizes in a header are placeholders
+CHAINED = {"OGG", "MP3", "FLAC"}  # formats in which recordings may follow each other; soundfile reads the first one
 LARGEST_TAG = 4096  # bytes behind the audio that are no further recording
-# What names other files, or devices, for FFmpeg to open: an upload could have it read what is not its own.
+# Formats that name other files or devices for FFmpeg to open. An uploaded file could make it read private files.
 POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
 
 
 def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     """
-    The first audio stream of a file, from the moment that its players call 0.
+    Read the first audio stream of a file, from the time that players show as 0.
 
-    Where the stream starts later than the picture, where frames are missing by their time stamps or cannot be decoded,
-    there is silence, so that a sample's place is its time.
+    Silence fills the time before a late start of the stream, and missing or damaged frames. So the position of a sample
+    is its time.
 
     Args:
-        path: WAV, FLAC, Ogg, MP3, ...; with PyAV anything that FFmpeg reads: M4A, MP4, MKV, WebM, ...
-        sampling_rate: Hz of the samples that come out.
+        path: WAV, FLAC, Ogg, MP3, ... With PyAV also everything that FFmpeg reads: M4A, MP4, MKV, WebM, ...
+        sampling_rate: sampling rate of the output in Hz.
 
     Yields:
-        float32 (samples,), mono (channels averaged), of 10 s each but the last.
+        float32 (samples,), mono (channels averaged). Each block has 10 s, except the last.
 
     Raises:
-        AudioError: no such file, not media, no audio, not one frame that can be decoded, samples that are not finite,
-            time stamps that jump by hours; what soundfile cannot decode where PyAV is not installed.
+        AudioError: the file does not exist, is not media, has no audio or no frame that can be decoded, has samples
+            that are not finite, or has time stamps that jump by hours. Also if soundfile cannot decode it and PyAV is
+            not installed.
     """
-    if not os.path.isfile(path):  # FFmpeg itself would open devices and addresses of the network
-        raise AudioError(f"{str(path)!r} is no file; expected a recording", "missing_file")
+    if not os.path.isfile(path):  # FFmpeg itself would open devices and network addresses
+        raise AudioError(f"{str(path)!r} is not a file; expected a recording", "missing_file")
     size = round(BLOCK_S * sampling_rate)
     waiting: list[np.ndarray] = []
     length = 0
@@ -73,27 +74,27 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
 
 def read_utterance(path: Path, sampling_rate: int) -> list[np.ndarray]:
     """
-    The blocks of a recording of up to a minute.
+    Read the blocks of a recording of up to a minute.
 
     Raises:
-        AudioError: see `read_blocks`; and a longer one, of which no more than that is decoded.
+        AudioError: see `read_blocks`. Also if the recording is longer, without decoding the rest.
     """
     blocks = list(islice(read_blocks(path, sampling_rate), MAX_UTTERANCE_BLOCKS + 1))
     if len(blocks) > MAX_UTTERANCE_BLOCKS:
         raise AudioError(
-            f"{str(path)!r} is longer than {MAX_UTTERANCE_BLOCKS * BLOCK_S:.0f} s; expected one utterance", "long"
+            f"{str(path)!r} is longer than {MAX_UTTERANCE_BLOCKS * BLOCK_S:.0f} s; expected a single utterance", "long"
         )
     return blocks
 
 
 class _SoundfileStops(Exception):
     """
-    soundfile does not know a format, meets damage, or comes to an end before the header says.
+    soundfile does not support the format, finds damage, or reaches the end before the header says.
 
     Args:
-        message: its own words.
-        promised_s: seconds by the header; 0: unknown.
-        is_end: no data are left.
+        message: soundfile's own message.
+        promised_s: duration in seconds according to the header. 0 means unknown.
+        is_end: whether there are no more data.
         rest: bytes behind the recording that was decoded.
     """
 
@@ -103,7 +104,7 @@ class _SoundfileStops(Exception):
 
 
 def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Samples as they are decoded: by soundfile and, from where it stops, by PyAV."""
+    """Yield samples decoded by soundfile and, from where it stops, by PyAV."""
     name, place, promised_s = repr(str(path)), 0, 0.0
     try:
         for samples in _soundfile_pieces(path, sampling_rate):
@@ -131,15 +132,14 @@ def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
                 place += len(new)
                 yield new
     if not place:
-        raise AudioError(f"{name} holds no audio that can be decoded", "empty_audio")
+        raise AudioError(f"{name} has no audio that can be decoded", "empty_audio")
     ends_s = place / sampling_rate
-    missing = f"{missing_bytes:,} bytes more" if (missing_bytes := _missing_bytes(path)) > 0 else ""
+    missing = f"{missing_bytes:,} bytes" if (missing_bytes := _missing_bytes(path)) > 0 else ""
     if not missing and ends_s < SHORTEST_SHARE * promised_s:
-        missing = f"{promised_s - ends_s:,.1f} s more"
+        missing = f"{promised_s - ends_s:,.1f} s"
     if missing:
         logger.warning(
-            "%s is cut off: its header promises %s than there are. What there is ends after %.1f s; fetch or copy it "
-            "again",
+            "%s is cut off: according to its header %s are missing. It ends after %.1f s. Download or copy it again",
             name,
             missing,
             ends_s,
@@ -150,20 +150,20 @@ def _without_av(path: Path, done_s: float, cause: str) -> str:
     size = path.stat().st_size
     if not size:
         return f"{str(path)!r} cannot be decoded: it is empty (0 bytes)"
-    what = f"it is damaged ({cause})" if done_s else f"it is no WAV, FLAC, Ogg or MP3 ({cause})"
+    what = f"it is damaged ({cause})" if done_s else f"it is not WAV, FLAC, Ogg or MP3 ({cause})"
     return (
-        f"{str(path)!r} cannot be decoded after {done_s:.1f} s: {what} ({size:,} bytes). Damaged files, other formats "
-        f"and video are read by PyAV: {INSTALL_PYAV}"
+        f"{str(path)!r} cannot be decoded after {done_s:.1f} s: {what} ({size:,} bytes). PyAV reads damaged files, "
+        f"other formats and video: {INSTALL_PYAV}"
     )
 
 
 def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     """
-    The samples that `recordings.open_audio` gives, up to 1,000,000 values at once.
+    Yield the samples that `recordings.open_audio` returns, up to 1,000,000 values at once.
 
     Raises:
-        AudioError: samples that are not finite, an absurd rate.
-        _SoundfileStops: after what could be decoded.
+        AudioError: samples are not finite, or the sampling rate is absurd.
+        _SoundfileStops: soundfile cannot decode the rest.
     """
     name = repr(str(path))
     with ExitStack() as opened:
@@ -175,7 +175,7 @@ def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         rate = file.samplerate
         if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
             raise AudioError(
-                f"{name} says in its header that it is at {rate} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
+                f"{name} has a sampling rate of {rate} Hz in its header; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
                 "absurd_header",
             )
         resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32") if rate != sampling_rate else None
@@ -199,7 +199,7 @@ def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
 
 
 def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """By PyAV, with silence for what is missing."""
+    """Yield samples decoded by PyAV, with silence in place of missing or damaged frames."""
     name = repr(str(path))
     resampler, setup = None, None
     place = damaged = 0
@@ -209,7 +209,7 @@ def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
             if not container.streams.audio:
                 kinds = sorted({stream.type for stream in container.streams})
-                raise AudioError(f"{name} has no audio, but {', '.join(kinds) or 'no stream at all'}", "no_audio")
+                raise AudioError(f"{name} has no audio stream; it has {', '.join(kinds) or 'no streams'}", "no_audio")
             origin_s = (container.start_time or 0) / av.time_base
             for packet in container.demux(container.streams.audio[0]):
                 try:
@@ -232,20 +232,23 @@ def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
             yield from _resampled(resampler, None, name)
     except av.error.InvalidDataError as error:
         size = path.stat().st_size
-        what = "is empty" if not size else "is damaged" if place else "is no audio or video, or damaged"
+        what = "is empty" if not size else "is damaged" if place else "is not audio or video, or it is damaged"
         raise AudioError(
             f"{name} cannot be decoded after {place / sampling_rate:.1f} s: it {what} ({size:,} bytes)"
         ) from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
     if not place:
-        raise AudioError(f"{name} holds no audio that can be decoded ({damaged} damaged packets)", "empty_audio")
+        raise AudioError(f"{name} has no audio that can be decoded ({damaged} damaged packets)", "empty_audio")
     if damaged:
-        logger.warning("%s: %d damaged packets were taken for silence", name, damaged)
+        logger.warning("%s: %d damaged packets were replaced by silence", name, damaged)
 
 
 def _missing_bytes(path: Path) -> int:
-    """Of a WAV: FFmpeg takes what there is for the whole. A size that was never filled in, of a pipe, says nothing."""
+    """
+    Return how many bytes a WAV file lacks, which FFmpeg does not report. A size that was never filled in, as in the
+    output of a pipe, counts as unknown.
+    """
     with path.open("rb") as file:
         head = file.read(8)
     promised = int.from_bytes(head[4:], "little") + 8
@@ -253,11 +256,11 @@ def _missing_bytes(path: Path) -> int:
 
 
 def _silences(gap: int, sampling_rate: int, where: str) -> Iterator[np.ndarray]:
-    """Zeros for `gap` missing samples, a second at a time; nothing for what is rounding, or an overlap."""
+    """Yield zeros for `gap` missing samples, a second at a time. Rounding and overlaps give none."""
     if gap > LARGEST_GAP_S * sampling_rate:
         raise AudioError(
             f"{where}: its time stamps jump by {gap / sampling_rate:,.0f} s; expected at most {LARGEST_GAP_S:,.0f} s. "
-            "Write it anew: ffmpeg -i OLD -vn NEW.flac",
+            "Convert the file: ffmpeg -i OLD -vn NEW.flac",
             "absurd_times",
         )
     if gap > SMALLEST_GAP_S * sampling_rate:
@@ -266,7 +269,10 @@ def _silences(gap: int, sampling_rate: int, where: str) -> Iterator[np.ndarray]:
 
 
 def _resampled(resampler: Any, frame: Any, name: str) -> Iterator[np.ndarray]:
-    """A frame, or with None what the resampler still holds. FFmpeg's own mixing to mono would make stereo louder."""
+    """
+    Yield a resampled frame, or with None what the resampler still holds. Channels are averaged here, because FFmpeg's
+    own mixing to mono would make stereo louder.
+    """
     for resampled in resampler.resample(frame) if resampler else []:
         samples = resampled.to_ndarray().mean(axis=0)
         _refuse_absurd(samples, name)
@@ -274,5 +280,5 @@ def _resampled(resampler: Any, frame: Any, name: str) -> Iterator[np.ndarray]:
 
 
 def _refuse_absurd(samples: np.ndarray, name: str) -> None:
-    if not np.abs(samples).max(initial=0.0) < LARGEST_SAMPLE:  # nor where one is NaN
-        raise AudioError(f"{name} holds samples that are not finite numbers or far from [-1, 1]", "not_finite")
+    if not np.abs(samples).max(initial=0.0) < LARGEST_SAMPLE:  # also true for NaN
+        raise AudioError(f"{name} has samples that are not finite, or far outside [-1, 1]", "not_finite")

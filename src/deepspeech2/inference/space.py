@@ -1,4 +1,4 @@
-"""The page as a folder that is a Space of the Hub: its app, what it needs, the package and the model."""
+"""Write the demo page as a Space of the Hub: a folder with the app, its requirements, the package and the model."""
 
 import importlib.metadata
 import re
@@ -11,7 +11,7 @@ import yaml
 from ..decoding.options import read_options, write_options
 from ..model.loading import CHECKPOINT_FILES
 
-MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # the card says whose the model is
+MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # with the attribution
 EXTRAS = ("captions", "decoding", "commands", "demo")
 APP = '''"""The page of `deepspeech2 demo`, as a Space."""
 
@@ -36,16 +36,18 @@ def write_space(
     acceptance: Path | None = None,
 ) -> None:
     """
+    Write the folder of a Space.
+
     Args:
-        folder: made; must not be there or be empty.
-        model, compare: folders, of which the model and its card are copied, or ids on the Hub, which are named.
-        decoder, grammar, acceptance: files, copied with the language model that a decoder names.
+        folder: the folder, new or empty.
+        model, compare: folders, whose model and card are copied, or ids on the Hub, which the app loads.
+        decoder, grammar, acceptance: files to copy, with the language model that the decoder names.
 
     Raises:
-        ValueError: the folder holds something, two things for it have one name, or a fault of the decoder.
+        ValueError: the folder is not empty, two files for it have the same name, or the decoder cannot be read.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{str(folder)!r} is not empty; expected a new folder for the Space")
+        raise ValueError(f"{str(folder)!r} is not empty; expected a new or empty folder for the Space")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(Path(__file__).parents[1], folder / "deepspeech2", ignore=shutil.ignore_patterns("__pycache__"))
     own = [_copied(model, folder)]
@@ -60,7 +62,7 @@ def write_space(
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
     name = Path(model).resolve().name
     facts = {
-        "title": f"Speech to text by {name}",
+        "title": f"Speech to text with {name}",
         "sdk": "gradio",
         "sdk_version": importlib.metadata.version("gradio"),
         "python_version": "3.11",
@@ -69,14 +71,14 @@ def write_space(
     }
     front = yaml.safe_dump({key: value for key, value in facts.items() if value}, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(
-        f"---\n{front}---\n# Speech to text by {name}\n\nThe page of `deepspeech2 demo`. `python app.py` "
-        "serves it here, with what requirements.txt names.\n",
+        f"---\n{front}---\n# Speech to text with {name}\n\nThis Space serves the page of `deepspeech2 demo`. To run it "
+        "on your machine:\n\n```bash\npip install -r requirements.txt\npython app.py\n```\n",
         encoding="utf-8",
     )
 
 
 def requirements() -> list[str]:
-    """What the package and the page need, in the versions that are installed here."""
+    """Return the requirements of the package and the page, pinned to the versions that are installed here."""
     names = dict.fromkeys(["gradio"])
     for line in importlib.metadata.requires("deepspeech2") or []:
         extra = re.search(r"extra == ['\"](\w+)['\"]", line)
@@ -93,12 +95,12 @@ def requirements() -> list[str]:
 
 def _free(path: Path) -> Path:
     if path.exists():
-        raise ValueError(f"two things of the Space are called {path.name!r}; rename one of them")
+        raise ValueError(f"two files or folders of the Space are called {path.name!r}; rename one of them")
     return path
 
 
 def _copied(model: str, folder: Path) -> str:
-    """As app.py names it."""
+    """Copy a model's folder, and return the model as an expression for app.py."""
     if not Path(model).is_dir():
         return repr(model)
     name = Path(model).resolve().name

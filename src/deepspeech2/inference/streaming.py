@@ -1,4 +1,4 @@
-"""Speech as it arrives: a unidirectional model over pieces of sound, and the utterances in what it predicts.
+"""Live speech: run a unidirectional model over chunks of audio, and split its output into utterances.
 
 >>> stream, endpointer = Stream(model, processor), Endpointer(blank=0, space=4, frame_s=0.02)
 >>> for samples in microphone:
@@ -17,61 +17,54 @@ import torch
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
-# A matrix of few rows is multiplied in another order than one of many, which alone would make differences of 1e-5.
+# The least rows of a matrix product. Small matrices are multiplied in another order, which changes results by 1e-5.
 ROWS = 16
-
-# What is loud while nothing is recognised, to the endpointer.
-FLOOR_S = 10.0  # the noise is as loud as the quietest moment of so long
-LEAST_DB = -60.0  # below full scale: nothing fainter is noise, where a file has digital silence
-LOUD_DB = 12.0  # above the noise
-LOUD_COUNTS = 0.5  # a loud blank frame, of a quiet one
 
 
 class Stream:
     """
-    A unidirectional model over samples in pieces: log-probabilities as soon as they are final.
+    Runs a unidirectional model over chunks of samples and returns log-probabilities as soon as they are final.
 
-    They are those of the whole recording, however it was cut into pieces. The modules are the model's own, each with
-    what it still needs of what came before: samples of the unfinished frame, frames under the convolutions' windows,
-    recurrent states, states that the lookahead has not passed. That is all that is kept, an hour on no more than a
-    second on.
+    The results are those of the whole recording, for any size of chunks. The stream uses the model's own modules. For
+    each module it keeps only the input that the module still needs, and the recurrent states. So memory does not grow
+    with time.
 
     Args:
-        model: unidirectional, in evaluation mode; its mode, device and weights are left as they are.
-        processor: the model's, with fixed normalisation.
+        model: a unidirectional model in evaluation mode. Its mode, device and weights do not change.
+        processor: the model's processor, with fixed normalisation.
 
     Raises:
-        ValueError: a model or processor that needs the end of a clip before it can say anything.
+        ValueError: the model or the processor needs the whole clip, or the model is in training mode.
     """
 
     def __init__(self, model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> None:
         extractor, config = processor.feature_extractor, model.config
-        train = "train one by recipes/commands/streaming.yaml"
+        train = "train a streaming model with recipes/commands/streaming.yaml"
         faults = []
         if config.bidirectional:
-            faults.append(f"the model is bidirectional, and so needs the end of a clip first: {train}")
+            faults.append(f"the model is bidirectional, so it needs the whole clip: {train}")
         if extractor.normalization != "fixed":
             faults.append(
-                f"the processor's normalization is {extractor.normalization!r}, of whole clips, but a stream needs "
+                f"the processor's normalization is {extractor.normalization!r}, which needs the whole clip; expected "
                 f"'fixed': {train}"
             )
         if model.training:
             faults.append("the model is in training mode: call model.eval()")
         if faults:
-            raise ValueError("no stream: " + "; ".join(faults))
+            raise ValueError("the model cannot stream: " + "; ".join(faults))
         self.model, self.sampling_rate = model, extractor.sampling_rate
         self._extractor, self._make_frames = extractor, extractor.framer()
         self._convs = copy.deepcopy(model.model.convs)
-        for layer in self._convs:  # the windows bring the frames that the padding stands for
+        for layer in self._convs:  # the windows add the padding over time themselves
             layer.conv.padding = (layer.conv.padding[0], 0)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what came: the next sample is the first of another recording."""
+        """Start again: the next sample is the first of another recording."""
         extractor, config = self._extractor, self.model.config
         self._margin = extractor.n_fft // 2
-        self._first: np.ndarray | None = np.zeros(0, np.float32)  # until there is enough to extend the start by
-        self._last = np.zeros(0, np.float32)  # what the end is extended by
+        self._first: np.ndarray | None = np.zeros(0, np.float32)  # until there are enough samples to pad the start
+        self._last = np.zeros(0, np.float32)  # the samples that pad the end
         self._samples = _Windows(extractor.n_fft, extractor.hop_length)
         self._under_convs = [
             _Windows(kernel[1], stride[1], padding[1])
@@ -85,7 +78,7 @@ class Stream:
 
     @property
     def delay_s(self) -> float:
-        """From the middle of an output frame to the last sample that is needed for it and for the next one."""
+        """Seconds from the middle of an output frame to the last sample that it and the next frame need."""
         config, samples, stride = self.model.config, self._margin, self._extractor.hop_length
         for kernel, step in zip(config.conv_kernel_sizes, config.conv_strides, strict=True):
             samples += stride * ((kernel[1] - 1) / 2)
@@ -94,24 +87,25 @@ class Stream:
 
     def push(self, samples: np.ndarray) -> torch.Tensor:
         """
+        Process the next samples.
+
         Args:
-            samples: (n,) floats in [-1, 1] at the model's rate, also none.
+            samples: (n,) floats in [-1, 1] at the model's rate. n may be 0.
 
         Returns:
-            Log-probabilities (t, V) float32, on the CPU, of the frames that have become final, at least two at a time;
-            often of none.
+            Log-probabilities (t, V) float32, on the CPU, of the frames that are now final. t is often 0.
 
         Raises:
-            ValueError: other shapes, integers, or samples that are not finite.
+            ValueError: the samples have another shape, are integers, or are not finite.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
             raise ValueError(
                 f"samples have shape {samples.shape} and type {samples.dtype}; expected floats (n,) in [-1, 1]: "
-                "average channels, divide 16-bit audio by 32768"
+                "average the channels, and divide 16-bit audio by 32768"
             )
         if not np.isfinite(samples).all():
-            raise ValueError("samples hold NaN or infinite numbers; expected finite ones in [-1, 1]")
+            raise ValueError("samples have NaN or infinite values; expected finite ones in [-1, 1]")
         samples = samples.astype(np.float32, copy=False)
         self._last = np.concatenate([self._last, samples])[-self._margin - 1 :]
         if self._first is not None:
@@ -122,7 +116,7 @@ class Stream:
         return self._advance(torch.from_numpy(samples))
 
     def finish(self) -> torch.Tensor:
-        """The rest, (t, V), now that no more is to come; the next sample is the first of another recording."""
+        """Return the remaining log-probabilities, (t, V), at the end of a recording, and start again."""
         if self._first is None:
             end = self._extended(self._last, (0, self._margin))[len(self._last) :]
         elif len(self._first):
@@ -138,7 +132,7 @@ class Stream:
 
     @torch.inference_mode()
     def _advance(self, samples: torch.Tensor | None, ended: bool = False) -> torch.Tensor:
-        """As `DeepSpeech2Model.forward`, as far as each module gets."""
+        """Run the steps of `DeepSpeech2Model.forward`, each as far as its input allows."""
         model = self.model.model
         hidden = self._samples.take(samples, ended)
         if hidden is not None:
@@ -152,7 +146,7 @@ class Stream:
             hidden = windows.take(hidden, ended)
             if hidden is not None:
                 hidden = layer(hidden, _length(windows.count, hidden))
-        # One frame alone would be multiplied in another order than in the whole, and cost as much as two.
+        # A single frame would be multiplied in another order than in the whole recording, and costs as much as two.
         hidden = self._paired.take(hidden, ended)
         if hidden is not None:
             hidden = hidden.flatten(1, 2).transpose(1, 2)
@@ -174,24 +168,24 @@ class Stream:
 
 class _Windows:
     """
-    What windows over the last axis of a sequence still need of it, while it comes in pieces.
+    Sliding windows over the last axis of a sequence that arrives in pieces. It keeps what later windows still need.
 
     Args:
-        size, step: of the windows.
-        padding: zeros at both ends.
-        after: zeros at the end, if not as many.
-        least: windows that are taken at once, but at the end.
+        size, step: size and step of the windows.
+        padding: number of zeros at both ends.
+        after: number of zeros at the end, if it differs from `padding`.
+        least: the fewest windows that `take` returns before the end.
     """
 
     def __init__(self, size: int, step: int, padding: int = 0, after: int | None = None, least: int = 1) -> None:
         self.size, self.step = size, step
         self.before, self.after = padding, padding if after is None else after
         self.least = least
-        self.count = 0  # of the windows that were taken last
+        self.count = 0  # windows in the last result
         self._kept: torch.Tensor | None = None
 
     def take(self, piece: torch.Tensor | None, ended: bool) -> torch.Tensor | None:
-        """(..., n), or None for nothing -> (..., m), all windows that are now full; None for none."""
+        """Add a piece (..., n), or None, and return (..., m) with all windows that are now full, or None."""
         if self._kept is None and piece is not None:
             self._kept = piece.new_zeros(*piece.shape[:-1], self.before)
         if self._kept is None:
@@ -200,7 +194,7 @@ class _Windows:
         if ended:
             pieces.append(self._kept.new_zeros(*self._kept.shape[:-1], self.after))
         kept = torch.cat(pieces, -1)
-        # While more is to come no window is taken before all that it steps over is there too.
+        # Before the end, a window is only taken when everything up to the next window has arrived too.
         needed = self.size if ended else max(self.size, self.step)
         self.count = max((kept.shape[-1] - needed) // self.step + 1, 0)
         if self.count < self.least and not ended:
@@ -216,12 +210,12 @@ def _length(count: int, like: torch.Tensor) -> torch.Tensor:
 @dataclass(frozen=True)
 class SpeechSegment:
     """
-    An utterance in a stream.
+    An utterance in a stream. Times are seconds since the start of the stream.
 
     Args:
-        start_s, end_s: what `log_probs` spans, in the stream.
-        spoken_s: from the first symbol's frame to the end of the last one's, in the stream.
-        log_probs: (t, V), with the silence around it.
+        start_s, end_s: start and end of `log_probs`.
+        spoken_s: the start of the first symbol's frame and the end of the last symbol's frame.
+        log_probs: (t, V), with the silence around the utterance.
     """
 
     start_s: float
@@ -230,21 +224,28 @@ class SpeechSegment:
     log_probs: np.ndarray
 
 
+# Loud sound during blank frames: somebody may still be speaking.
+FLOOR_S = 10.0  # the noise level is that of the quietest frame in this time
+LEAST_DB = -60.0  # relative to full scale: the lowest noise level, for files with digital silence
+LOUD_DB = 12.0  # louder than the noise by so much is loud
+LOUD_COUNTS = 0.5  # how much a loud blank frame counts, relative to a quiet one
+
+
 class Endpointer:
     """
-    Finds utterances. One begins with a symbol that is neither blank nor space, and ends with a run of frames that are;
-    before the first symbol nothing is kept but the last `lead_s`.
+    Splits a stream into utterances. An utterance begins with a symbol that is neither blank nor space, and ends with
+    `silence_s` of blanks and spaces.
 
     Args:
-        blank, space: ids.
+        blank, space: ids of the blank and the space.
         frame_s: seconds from one frame to the next.
-        first_frame_s: the middle of frame 0.
-        silence_s: of blanks and spaces that end an utterance.
-        longest_s: an utterance without a pause is ended at its longest one in the second half.
-        lead_s: what is kept before the first symbol.
+        first_frame_s: the middle of frame 0, in seconds.
+        silence_s: seconds of blanks and spaces that end an utterance.
+        longest_s: longest utterance in seconds. A longer one is cut at the longest pause in its second half.
+        lead_s: seconds kept before the first symbol.
 
     Raises:
-        ValueError: durations that leave no frame, or no room for a pause.
+        ValueError: `silence_s` is shorter than a frame, or `longest_s` is too short for the others.
     """
 
     def __init__(
@@ -260,8 +261,8 @@ class Endpointer:
     ) -> None:
         if silence_s < frame_s or lead_s < 0 or longest_s < 2 * (silence_s + lead_s):
             raise ValueError(
-                f"silence_s is {silence_s}, lead_s {lead_s}, longest_s {longest_s}; expected a silence of at least a "
-                f"frame of {frame_s} s, and a longest utterance of at least twice silence and lead together"
+                f"silence_s is {silence_s}, lead_s is {lead_s}, longest_s is {longest_s}; expected silence_s of at "
+                f"least one frame ({frame_s} s), lead_s of at least 0, and longest_s of at least twice their sum"
             )
         self.quiet_ids, self.frame_s, self.first_s = (blank, space), frame_s, first_frame_s - frame_s / 2
         self.silence, self.lead = silence_s / frame_s, round(lead_s / frame_s)
@@ -269,8 +270,8 @@ class Endpointer:
         self.reset()
 
     def reset(self) -> None:
-        """The next frame is frame 0."""
-        self._rows: list[np.ndarray] = []  # of the utterance, or of the lead before it
+        """Start again: the next frame is frame 0."""
+        self._rows: list[np.ndarray] = []  # log-probabilities of the utterance, or of the lead before it
         self._spoken: list[bool] = []
         self._start = 0  # frame of the first row
         self._run = 0.0  # quiet frames since the last symbol
@@ -278,13 +279,15 @@ class Endpointer:
 
     def push(self, log_probs: np.ndarray, levels_db: np.ndarray | None = None) -> Iterator[SpeechSegment]:
         """
+        Process the next frames.
+
         Args:
-            log_probs: (t, V), the next frames.
-            levels_db: (t,) loudness of each. With it a blank frame that is louder than the noise by 12 dB counts half:
-                somebody still speaks. The noise is the quietest frame of the last 10 s.
+            log_probs: (t, V) of the next frames.
+            levels_db: (t,) loudness of each frame. If given, a blank frame that is 12 dB louder than the noise counts
+                half, because somebody may still be speaking. The noise level is the quietest frame of the last 10 s.
 
         Yields:
-            Utterances that these frames end.
+            The utterances that end in these frames.
         """
         for place, row in enumerate(log_probs):
             loud = levels_db is not None and self._is_loud(float(levels_db[place]))
@@ -300,7 +303,7 @@ class Endpointer:
                 yield self._end(self._longest_pause())
 
     def finish(self) -> Iterator[SpeechSegment]:
-        """The last utterance, if one has begun; the next frame is frame 0 of another stream."""
+        """Yield the last utterance, if one has begun, and start again."""
         if any(self._spoken):
             yield self._end(len(self._rows))
         self.reset()
@@ -320,7 +323,7 @@ class Endpointer:
         return found
 
     def _longest_pause(self) -> int:
-        """Its middle; all frames where there is none."""
+        """Return the middle of the longest pause in the second half, or the number of frames if there is none."""
         half = len(self._spoken) // 2
         best, start = (0, len(self._spoken)), half
         for place in range(half, len(self._spoken) + 1):

@@ -1,4 +1,4 @@
-"""Recordings into words with times and the files that captions are: as heard, or along a known script."""
+"""Transcribe recordings, or align them with a known script, and write the words with times to caption files."""
 
 import logging
 import time
@@ -24,11 +24,11 @@ from .media import read_blocks
 
 logger = logging.getLogger(__name__)
 
-POOR_CONFIDENCE = 0.2  # half of a script's words below it: rather another recording's
+POOR_CONFIDENCE = 0.2  # if half of a script's words are below it, the script may belong to another recording
 
 
 def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
-    """What a model hears in a recording, read by a decoder from pause to pause, as it comes."""
+    """Yield the words of a recording, phrase by phrase, while the model processes it."""
     for first, log_probs in listener.phrases(blocks):
         (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
         start_s = first * listener.frame_s
@@ -38,19 +38,22 @@ def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarr
 
 
 def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
-    """`hear_phrases`, to the end."""
+    """Return all words of a recording."""
     return [word for phrase in hear_phrases(listener, decoder, blocks) for word in phrase]
 
 
 class ScriptWord(NamedTuple):
-    """A word as it is written, and its labels, of which a number written in digits has none."""
+    """A word as it is written, and its labels. It may have none, such as a number in digits."""
 
     text: str
     labels: list[int]
 
 
 def script_words(text: str, processor: DeepSpeech2Processor) -> list[ScriptWord]:
-    """The words of a script: spelled as there, aligned as normalised, without what the vocabulary lacks."""
+    """
+    Return the words of a script in its own spelling, with the label ids of their normalised characters. Characters
+    outside the vocabulary have no label.
+    """
     words = []
     for written in text.split():
         normalized = processor.normalize_text(written)
@@ -62,11 +65,11 @@ def script_words(text: str, processor: DeepSpeech2Processor) -> list[ScriptWord]
 
 def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: Listener) -> list[Word]:
     """
-    A script's words with their times, by forced alignment with (T, V) log-probabilities. Words without labels share the
-    place between their neighbours, up to a second each, and have the confidence 0.
+    Return a script's words with times, by forced alignment with (T, V) log-probabilities. Words without labels share
+    the time between their neighbours, up to a second each, and have confidence 0.
 
     Raises:
-        Infeasible: the script has no word that the model can write, or is too long for the recording.
+        Infeasible: the script has no words that the model can write, or is too long for the recording.
     """
     blank, space = listener.blank, listener.space
     labels: list[int] = []
@@ -97,31 +100,31 @@ def align_words(script: Sequence[ScriptWord], log_probs: np.ndarray, listener: L
 
 def read_script(path: Path) -> str:
     """
-    A text file in UTF-8.
+    Read a script from a text file in UTF-8.
 
     Raises:
-        ValueError: there is none, it is no text, or holds no words.
+        ValueError: the file does not exist, is not text, or has no words.
     """
     if not path.is_file():
-        raise ValueError(f"the script {str(path)!r} is no file (the current folder is {str(Path.cwd())!r})")
+        raise ValueError(f"the script {str(path)!r} is not a file (the current folder is {str(Path.cwd())!r})")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"the script {str(path)!r} is no text in UTF-8: {error}") from error
+        raise ValueError(f"the script {str(path)!r} is not text in UTF-8: {error}") from error
     if not text.split():
-        raise ValueError(f"the script {str(path)!r} holds no words")
+        raise ValueError(f"the script {str(path)!r} has no words; expected the words of the recording")
     return text
 
 
 @dataclass(frozen=True)
 class Job:
-    """A recording, and where each of its formats goes."""
+    """A recording, and the output file of each format."""
 
     source: Path
     outputs: dict[str, Path]
 
     def is_done(self) -> bool:
-        """Whether all is there, and written after the recording was."""
+        """Return whether all files exist and are newer than the recording."""
         if not all(path.is_file() for path in self.outputs.values()):
             return False
         written = min(path.stat().st_mtime for path in self.outputs.values())
@@ -130,10 +133,10 @@ class Job:
 
 def plan_jobs(files: Sequence[Path], output_dir: Path | None, formats: Sequence[str]) -> list[Job]:
     """
-    What is to be written, by the names of the recordings: talk.srt for talk.mp4, beside it without an `output_dir`.
+    Name the output files after the recordings: talk.srt for talk.mp4, next to it if there is no `output_dir`.
 
     Raises:
-        ValueError: two recordings would write the same file, or one would be overwritten.
+        ValueError: two recordings would write the same file, or a recording would be overwritten.
     """
     jobs, writers = [], {file.resolve(): file for file in files}
     for file in dict.fromkeys(files):
@@ -142,8 +145,8 @@ def plan_jobs(files: Sequence[Path], output_dir: Path | None, formats: Sequence[
             other = writers.setdefault(path.resolve(), file)
             if other != file or path.resolve() == file.resolve():
                 raise ValueError(
-                    f"{str(path)!r} would be written for {str(file)!r}, but it is that of {str(other)!r}; rename one, "
-                    "or take them in two runs with an --output_dir each"
+                    f"{str(path)!r} would be written for {str(file)!r}, but it belongs to {str(other)!r}; rename one, "
+                    "or transcribe them in two runs with different --output_dir"
                 )
         jobs.append(Job(file, outputs))
     return jobs
@@ -159,21 +162,25 @@ def transcribe_jobs(
     report: Callable[[str], None] = print,
 ) -> list[str]:
     """
-    Each recording into its files, each of them written whole; those that are done are left as they are.
+    Write the files of each recording. Recordings whose files exist and are newer are left alone.
 
     Args:
-        decoder: of the listener's model; not used where there is a script.
-        facts: what to note in the JSON besides.
-        script: the known text of the recording, to be aligned.
+        jobs: the recordings and their output files.
+        listener: the model.
+        decoder: a decoder of the model. It is not used with a script.
+        limits: the limits of a cue.
+        facts: additional entries for the JSON.
+        script: the known text of the recording, to be aligned. None transcribes.
+        report: is called with a line about each recording.
 
     Returns:
-        What was wrong with each recording that was skipped, named.
+        A line with name and error for each recording that was skipped.
     """
     failures = []
     for number, job in enumerate(jobs, 1):
         where = f"[{number}/{len(jobs)}] {job.source}"
         if job.is_done():
-            report(f"{where}: done before, {_named(job)}; remove one of these to have it written again")
+            report(f"{where}: already done, {_named(job)}; remove one of these files to transcribe it again")
             continue
         try:
             report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script)}")
@@ -199,10 +206,12 @@ def _transcribe(
         poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
         if poor > len(words) / 2:
             logger.warning(
-                "%s: %d of the script's %d words are hardly heard where they had to be put: is it this recording's?",
+                "%s: %d of the script's %d words have a confidence below %s: check that the script belongs to this "
+                "recording",
                 job.source,
                 poor,
                 len(words),
+                POOR_CONFIDENCE,
             )
     cues = make_cues(words, limits)
     about = {
@@ -215,14 +224,14 @@ def _transcribe(
     for name, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, written[name])
-    heard = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
-    hurried = f", {fast} of them faster than can be read" if (fast := too_fast(cues, limits)) else ""
+    duration = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
+    hurried = f", {fast} of them too fast to read" if (fast := too_fast(cues, limits)) else ""
     rtfx = listener.duration_s / (time.perf_counter() - start)
-    return f"{heard}, {len(words):,} words, {len(cues):,} cues{hurried}, RTFx {rtfx:.0f} -> {_named(job)}"
+    return f"{duration}, {len(words):,} words, {len(cues):,} cues{hurried}, RTFx {rtfx:.0f} -> {_named(job)}"
 
 
 def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:
-    """The blocks, with a bar of their seconds on a terminal."""
+    """Yield the blocks, with a progress bar in seconds on a terminal."""
     with tqdm(desc=name, unit=" s", dynamic_ncols=True, disable=None, leave=False) as bar:
         for block in blocks:
             yield block
@@ -236,16 +245,16 @@ def transcribe(
     Transcribe a recording of any length.
 
     Args:
-        model: as `load_model` returns it. It runs on its device and is put in evaluation mode.
-        processor: the model's.
-        recording: a file: WAV, FLAC, Ogg or MP3. With PyAV anything that FFmpeg reads.
-        decoder: as `load_decoder` returns it (default: greedy).
+        model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
+        processor: the processor of the model.
+        recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
+        decoder: the decoder, from `load_decoder` (default: greedy).
 
     Returns:
         The text, and its words with times in seconds and confidences.
 
     Raises:
-        AudioError: the file is missing, is no recording, or is damaged.
+        AudioError: the file does not exist, is not a recording, or is damaged.
     """
     listener = Listener(model.eval(), processor)
     blocks = read_blocks(Path(recording), listener.sampling_rate)

@@ -1,9 +1,9 @@
 """
-The network and what travels with it: configuration, feature extractor, processor; loading, conversion, ONNX.
+The network with its configuration, feature extractor and processor, and loading, conversion and ONNX export.
 
-In come folders, Hub ids and other programs' checkpoints; out come models and processors of transformers. In a process
-that imports this package the Auto classes know the architecture; in one without it, the code files that
-save_pretrained puts beside the weights serve (trust_remote_code=True).
+In: folders, Hub ids and checkpoints of deepspeech.pytorch. Out: models and processors of transformers. Importing this
+package registers the architecture with the Auto classes. Without the package, the Auto classes need the code files that
+save_pretrained puts next to the weights (trust_remote_code=True).
 """
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCTC, AutoProcessor

@@ -10,27 +10,30 @@ from transformers import PreTrainedConfig
 @strict
 class DeepSpeech2Config(PreTrainedConfig):
     r"""
-    Sizes of a DeepSpeech2 acoustic model. The defaults are those of deepspeech.pytorch: 86.6 M parameters.
+    The configuration of a DeepSpeech2 acoustic model. The defaults are those of deepspeech.pytorch: 86.6 M parameters.
 
     Args:
-        vocab_size (`int`): tokens, the CTC blank included.
-        num_features (`int`): frequency bins of a frame of `input_features`: `n_fft // 2 + 1`, or the mel bins.
-        hop_length (`int`): samples between two frames; with the time strides it gives `inputs_to_logits_ratio`.
+        vocab_size (`int`): number of tokens, including the CTC blank.
+        num_features (`int`): frequency bins per frame of `input_features`: `n_fft // 2 + 1`, or the number of mel bins.
+        hop_length (`int`): samples between two frames. With the time strides it gives `inputs_to_logits_ratio`.
         conv_channels (`list[int]`): output channels of each 2-D convolution.
-        conv_kernel_sizes, conv_strides, conv_paddings (`list[list[int]]`): one `[frequency, time]` pair a convolution.
+        conv_kernel_sizes, conv_strides, conv_paddings (`list[list[int]]`): one `[frequency, time]` pair per
+            convolution.
         activation_max (`float`): upper bound of the clipped ReLU after each convolution and after the lookahead.
         rnn_type (`str`): `"lstm"`, `"gru"` or `"rnn"` (tanh).
         hidden_size, num_hidden_layers (`int`): width and number of the recurrent layers.
-        bidirectional (`bool`): both directions, summed; otherwise a lookahead convolution follows the last layer.
-        lookahead_context (`int`): frames that the lookahead convolution sees, the present one included.
-        rnn_bias (`bool`): biases in the recurrent layers.
+        bidirectional (`bool`): whether the recurrent layers run in both directions, whose outputs are summed. If not,
+            a lookahead convolution follows the last layer.
+        lookahead_context (`int`): frames that the lookahead convolution sees, including the current one.
+        rnn_bias (`bool`): whether the recurrent layers have biases.
         dropout (`float`): dropout on the output of each recurrent layer.
-        adapter_size (`int`): width of a residual adapter after each recurrent layer and its batch norm; 0: none.
+        adapter_size (`int`): width of the residual adapter after each recurrent layer and its batch norm. 0 means no
+            adapters.
         ctc_loss_reduction (`str`): `"mean"` (per label, then over the batch), `"sum"` or `"none"`.
-        ctc_zero_infinity (`bool`): zero the loss of targets that no alignment can reach.
+        ctc_zero_infinity (`bool`): whether to zero the loss of targets that have no valid alignment.
 
     Raises:
-        StrictDataclassClassValidationError: sizes that contradict each other; the message names the fields.
+        StrictDataclassClassValidationError: the sizes contradict each other. The message names the fields.
     """
 
     model_type = "deepspeech2"
@@ -69,7 +72,7 @@ class DeepSpeech2Config(PreTrainedConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.adapter_size < 0:
-            raise ValueError(f"adapter_size is {self.adapter_size}; expected 0 for none, or a width")
+            raise ValueError(f"adapter_size is {self.adapter_size}; expected 0 (no adapters) or a positive width")
         num_convolutions = len(self.conv_channels)
         if not num_convolutions or min(self.conv_channels) < 1:
             raise ValueError(f"conv_channels is {self.conv_channels}; expected a positive number for each convolution")
@@ -88,37 +91,38 @@ class DeepSpeech2Config(PreTrainedConfig):
         if self.activation_max <= 0:
             raise ValueError(f"activation_max is {self.activation_max}; expected more than 0")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
+            raise ValueError(f"dropout is {self.dropout}; expected a probability in [0, 1)")
         if self.ctc_loss_reduction not in ("mean", "sum", "none"):
             raise ValueError(f"ctc_loss_reduction is {self.ctc_loss_reduction!r}; expected 'mean', 'sum' or 'none'")
         if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(
-                f"pad_token_id, the CTC blank, is {self.pad_token_id}; expected one below vocab_size {self.vocab_size}"
+                f"pad_token_id (the CTC blank) is {self.pad_token_id}; expected an id below vocab_size "
+                f"{self.vocab_size}"
             )
         rows = self._after_each_conv(self.num_features, axis=0)
         if min(rows) < 1:
             raise ValueError(
-                f"the convolutions leave {', then '.join(map(str, rows))} of num_features {self.num_features}; "
-                "use smaller frequency kernels or strides, or more padding"
+                f"the convolutions reduce num_features {self.num_features} to {', then '.join(map(str, rows))} rows; "
+                "expected at least 1: use smaller frequency kernels or strides, or more padding"
             )
 
     @property
     def time_stride(self) -> int:
-        """Input frames for each output frame."""
+        """The number of input frames per output frame."""
         return math.prod(stride[1] for stride in self.conv_strides)
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Audio samples for each output frame; the pipeline's chunking and timestamps rely on it."""
+        """The number of audio samples per output frame. The pipeline's chunking and timestamps rely on it."""
         return self.hop_length * self.time_stride
 
     @property
     def rnn_input_size(self) -> int:
-        """Channels times frequency rows after the convolutions."""
+        """The input size of the first recurrent layer: channels times frequency rows after the convolutions."""
         return self.conv_channels[-1] * self._after_each_conv(self.num_features, axis=0)[-1]
 
     def lengths_after_each_conv(self, input_lengths: Any) -> list[Any]:
-        """Frames after each convolution of clips of `input_lengths` frames, an int or an integer tensor alike."""
+        """Return the frames after each convolution for clips of `input_lengths` frames (int or integer tensor)."""
         return self._after_each_conv(input_lengths, axis=1)
 
     def _after_each_conv(self, sizes: Any, axis: int) -> list[Any]:

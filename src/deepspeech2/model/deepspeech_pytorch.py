@@ -1,4 +1,4 @@
-"""deepspeech.pytorch's checkpoints of every version, as this package's model and processor.
+"""Convert checkpoints of every version of deepspeech.pytorch to this package's model and processor.
 
 >>> model, processor = from_deepspeech_pytorch("models/deepspeech.pth")
 """
@@ -27,15 +27,14 @@ CONVOLUTIONS: dict[str, Any] = {
     "activation_max": 20.0,
 }
 GATES = {4: "lstm", 3: "gru", 1: "rnn"}
-# The samples that a version's own loader gave, of a recording in [-1, 1].
+# The factor by which each version's own loader scaled samples in [-1, 1].
 AUDIO_SCALES = {"1.0": 2.0**31, "1.1": 2.0**31, "2.0": 32768 / 32767, "2.1": 32768 / 32767, "3": 1.0}
-
 VERSION_NAMES = {"1.0": "v1.0", "1.1": "v1.1 or v1.2", "2.0": "v2.0", "2.1": "V2.1", "3": "V3"}
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint of deepspeech.pytorch holds; `version` is a key of `VERSION_NAMES`."""
+    """The content of a checkpoint of deepspeech.pytorch. `version` is a key of `VERSION_NAMES`."""
 
     version: str
     labels: list[str]
@@ -45,21 +44,21 @@ class Origin:
 
 def from_deepspeech_pytorch(path: str | Path) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
     """
-    The model, in evaluation mode, and the processor of a checkpoint of deepspeech.pytorch.
+    Return the model, in evaluation mode, and the processor of a checkpoint of deepspeech.pytorch.
 
-    v1.0 to V2.1 (`.pth`) and V3 of Lightning (`.ckpt`); LSTM, GRU and RNN, one direction or two. Neither that package
-    nor omegaconf nor Lightning is needed, and nothing in the file is executed.
+    v1.0 to V2.1 (`.pth`) and V3 of Lightning (`.ckpt`) are supported, with LSTM, GRU or RNN layers in one direction or
+    two. deepspeech.pytorch, omegaconf and Lightning are not needed, and nothing in the file is executed.
 
-    The processor makes the version's features (scale of the audio, symmetry of the window, reflected ends) and has its
-    labels. v1 did not mask: what it said of the shorter clips of a padded batch differs, what it said of a clip alone
-    does not.
+    The processor computes the features of that version (audio scale, symmetry of the window, reflected ends) and has
+    its labels. v1 did not mask the padding, so its outputs for the shorter clips of a padded batch differ from this
+    model's. For a single clip they are the same.
 
     Args:
-        path: the file.
+        path: the checkpoint file.
 
     Raises:
-        ValueError: no checkpoint of deepspeech.pytorch, or one that cannot be had exactly; says what came.
-        RefusedError: the file asks for code that no such checkpoint needs; it was not run.
+        ValueError: the file is not a checkpoint of deepspeech.pytorch, or cannot be converted exactly.
+        RefusedError: the file asks for code that no such checkpoint needs. Nothing was run.
     """
     with converted_whole(str(path)):
         return build(read_origin(Path(path)), str(path))
@@ -68,16 +67,18 @@ def from_deepspeech_pytorch(path: str | Path) -> tuple[DeepSpeech2ForCTC, DeepSp
 @contextmanager
 def converted_whole(path: str) -> Iterator[None]:
     """
+    Turn the errors of an incomplete checkpoint into messages that name it.
+
     Raises:
-        ValueError: instead of the errors of entries that are missing, and of weights that do not fit each other.
+        ValueError: entries are missing, or weights have contradictory shapes.
     """
     try:
         yield
     except KeyError as error:
-        raise ValueError(f"{path!r} is no checkpoint that can be converted whole: it lacks {error}") from error
+        raise ValueError(f"{path!r} cannot be converted completely: it lacks {error}") from error
     except RuntimeError as error:
         cause = " ".join(str(error).split())
-        raise ValueError(f"{path!r} is no checkpoint that can be converted whole: {cause}") from error
+        raise ValueError(f"{path!r} cannot be converted completely: {cause}") from error
 
 
 def build(origin: Origin, path: str) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Processor]:
@@ -91,24 +92,29 @@ def build(origin: Origin, path: str) -> tuple[DeepSpeech2ForCTC, DeepSpeech2Proc
     missing, unexpected = model.load_state_dict(weights, strict=False)
     if missing or unexpected:
         raise ValueError(
-            f"{path!r} is no checkpoint that can be converted whole: it lacks {_some(missing)} and has "
-            f"{_some(unexpected)} that is not known"
+            f"{path!r} cannot be converted completely: missing weights: {_some(missing)}, unknown weights: "
+            f"{_some(unexpected)}"
         )
     return model.eval(), processor
 
 
 def read_origin(path: Path) -> Origin:
-    """What the checkpoint holds, whatever its version. Raises ValueError where it is of something else."""
+    """
+    Read a checkpoint of any version.
+
+    Raises:
+        ValueError: it is not a checkpoint of deepspeech.pytorch.
+    """
     content = read_checkpoint(path)
     if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
         held = sorted(map(str, content))[:8] if isinstance(content, Mapping) else type(content).__name__
         raise ValueError(
-            f"{str(path)!r} is no checkpoint of deepspeech.pytorch: expected a state_dict, it holds {held}"
+            f"{str(path)!r} is not a checkpoint of deepspeech.pytorch: expected a state_dict, but it holds {held}"
         )
     weights = {name.removeprefix("module."): tensor for name, tensor in content["state_dict"].items()}
     if not any(name.startswith("rnns.0.rnn.") for name in weights) or "fc.0.module.1.weight" not in weights:
         raise ValueError(
-            f"{str(path)!r} is no checkpoint of deepspeech.pytorch: its weights are {_some(list(weights))}"
+            f"{str(path)!r} is not a checkpoint of deepspeech.pytorch: its weights are {_some(list(weights))}"
         )
     if "hyper_parameters" in content:
         settings = content["hyper_parameters"]
@@ -123,7 +129,7 @@ def read_origin(path: Path) -> Origin:
 
 
 def _plain(value: Any) -> Any:
-    """The values of omegaconf's containers and nodes, and of enumerations, by what stands in for them."""
+    """Return the values of omegaconf's containers and nodes and of enumerations from their stand-ins."""
     if isinstance(value, Inert):
         state = value.state if isinstance(value.state, dict) else {}
         if "_content" in state:
@@ -143,14 +149,14 @@ def _config(origin: Origin) -> DeepSpeech2Config:
     recurrent, inputs = weights["rnns.0.rnn.weight_hh_l0"].shape, weights["rnns.0.rnn.weight_ih_l0"].shape[1]
     hidden_size = recurrent[1]
     bidirectional = "rnns.0.rnn.weight_ih_l0_reverse" in weights
-    # The frequency rows that the recurrent layers see tell whether the convolutions padded them.
+    # The number of frequency rows shows whether the convolutions padded them.
     if inputs == 32 * 41:
         paddings = [[20, 5], [10, 5]]
     elif inputs == 32 * 21:
         paddings = [[0, 0 if origin.version == "1.0" else 10], [0, 0]]
     else:
         raise ValueError(
-            f"the recurrent layers take {inputs} numbers a frame; expected 1312 or 672, as 161 frequency bins make them"
+            f"the recurrent layers have input size {inputs}; expected 1312 or 672, which 161 frequency bins give"
         )
     lookahead: dict[str, Any] = {} if bidirectional else {"lookahead_context": _lookahead(weights).shape[-1]}
     return DeepSpeech2Config(
@@ -173,10 +179,10 @@ def _num_layers(weights: Mapping[str, torch.Tensor]) -> int:
 
 
 def _lookahead(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """(hidden size, frames) in v1, (hidden size, 1, frames) later."""
+    """Return the lookahead's weights: (hidden size, frames) in v1, (hidden size, 1, frames) in later versions."""
     name = next((name for name in weights if name.startswith("lookahead.0.")), None)
     if name is None:
-        raise ValueError("the recurrent layers have one direction, but there is no lookahead convolution behind them")
+        raise ValueError("the recurrent layers are unidirectional, but the lookahead convolution after them is missing")
     return weights[name]
 
 
@@ -186,8 +192,8 @@ def _extractor(origin: Origin) -> DeepSpeech2FeatureExtractor:
     window = round(rate * audio.get("window_size", 0.02))
     if audio.get("window", "hamming") != "hamming" or window != 320:
         raise ValueError(
-            f"its features are of a {audio.get('window')} window of {window} samples; expected a hamming window of "
-            "320, without which the released network has another shape"
+            f"the features use a {audio.get('window')} window of {window} samples; expected a hamming window of 320 "
+            "samples, the only one that fits the released network"
         )
     return DeepSpeech2FeatureExtractor(
         feature_size=window // 2 + 1,
@@ -201,9 +207,9 @@ def _extractor(origin: Origin) -> DeepSpeech2FeatureExtractor:
 
 
 def _tokenizer(labels: list[str]) -> Any:
-    """Their blank is the first label; the others keep their numbers."""
+    """Build the tokenizer. The blank is the first label, and the other labels keep their ids."""
     if " " not in labels[1:]:
-        raise ValueError(f"the labels {''.join(labels)!r} hold no space; words could not be told apart")
+        raise ValueError(f"the labels {''.join(labels)!r} have no space; expected one, to separate words")
     return DeepSpeech2Processor.build_tokenizer(labels[1:])
 
 
@@ -224,11 +230,11 @@ _NAMES = (
 
 
 def _rename(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names of deepspeech.pytorch -> ours; one that is not known stays as it is."""
+    """Rename the weights of deepspeech.pytorch to this model's names. Unknown names stay as they are."""
     last = _num_layers(weights) - 1
     renamed = {}
     for name, tensor in weights.items():
-        if name.startswith("rnns.0.batch_norm."):  # stray: the first layer's is never used
+        if name.startswith("rnns.0.batch_norm."):  # the first layer never uses its batch norm
             continue
         new = re.sub(r"^fc\.0\.module\.0\.", f"model.norms.{last}.", name)
         for pattern, rename in _NAMES:

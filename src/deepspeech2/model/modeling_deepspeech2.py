@@ -1,7 +1,7 @@
 """DeepSpeech2: 2-D convolutions over the spectrogram, recurrent layers, a linear CTC head.
 
-Amodei et al., 2015, https://arxiv.org/abs/1512.02595, in the shape of deepspeech.pytorch. Lengths are exact
-integers and every module masks what lies behind them: padding never changes an answer.
+Amodei et al., 2015, https://arxiv.org/abs/1512.02595, with the architecture of deepspeech.pytorch. Lengths are exact
+integers and every module masks the padding, so padding never changes a result.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,12 @@ from .configuration_deepspeech2 import DeepSpeech2Config
 @dataclass
 class DeepSpeech2ModelOutput(ModelOutput):
     """
+    The output of the encoder.
+
     Args:
-        last_hidden_state: (batch, output frames, hidden_size), zero behind each clip's end.
+        last_hidden_state: (batch, output frames, hidden_size), zero in the padding.
         output_lengths: (batch,) valid output frames of each clip.
-        hidden_states: the convolutions' output and that of each recurrent layer, if asked for.
+        hidden_states: the output of the convolutions and of each recurrent layer, if requested.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -34,11 +36,14 @@ class DeepSpeech2ModelOutput(ModelOutput):
 @dataclass
 class DeepSpeech2CTCOutput(ModelOutput):
     """
+    The output of the CTC model.
+
     Args:
-        loss: CTC loss, if `labels` were given.
-        logits: (batch, output frames, vocab_size) before the softmax, zero (hence the blank) behind each clip's end.
+        loss: the CTC loss, if `labels` were given.
+        logits: (batch, output frames, vocab_size) before the softmax. In the padding they are zero, so that the argmax
+            is the blank.
         output_lengths: (batch,) valid output frames of each clip.
-        hidden_states: the convolutions' output and that of each recurrent layer, if asked for.
+        hidden_states: the output of the convolutions and of each recurrent layer, if requested.
     """
 
     loss: torch.FloatTensor | None = None
@@ -48,15 +53,21 @@ class DeepSpeech2CTCOutput(ModelOutput):
 
 
 def _frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """(batch, num_frames) bool, true on real frames."""
+    """Return a (batch, num_frames) bool mask that is true on real frames."""
     return torch.arange(num_frames, device=lengths.device) < lengths[:, None]
 
 
 def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
-    Batch normalisation whose training statistics are those of the real frames only: (batch, channels, ..., frames)
-    and (batch,) real frames of each clip -> the same shape, zero behind each clip's end. A frozen norm keeps its
-    statistics in training too.
+    Apply batch normalisation with training statistics of the real frames only. A frozen norm never updates its
+    statistics.
+
+    Args:
+        x: (batch, channels, ..., frames).
+        lengths: (batch,) real frames of each clip.
+
+    Returns:
+        The shape of `x`, zero in the padding.
     """
     shape = [1, -1] + [1] * (x.dim() - 2)
     mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
@@ -67,7 +78,7 @@ def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, l
         count = mask.expand(x.shape[0], 1, *x.shape[2:]).sum()
         with torch.no_grad():
             pivot = (x.float() * mask).sum(dims) / count
-    # Of a spectrogram's many copies autograd keeps this one alone. Its mean is 0: the squares cancel nothing.
+    # The only copy of the spectrogram that autograd keeps. Its mean is 0, so its squares lose no precision.
     real = (x.float() - pivot.view(shape)) * mask
     if training:
         mean = real.sum(dims) / count
@@ -85,7 +96,7 @@ def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, l
 
 
 class DeepSpeech2ConvLayer(nn.Module):
-    """Convolution over (frequency, time), batch norm, clipped ReLU; the padding masked before and after."""
+    """A convolution over (frequency, time), batch norm and clipped ReLU. The padding is masked before and after."""
 
     def __init__(self, config: DeepSpeech2Config, index: int):
         super().__init__()
@@ -96,12 +107,12 @@ class DeepSpeech2ConvLayer(nn.Module):
         self.activation = nn.Hardtanh(0.0, float(config.activation_max), inplace=True)
 
     def forward(self, hidden_states: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, rows, frames), zero in the padding -> the same after the stride."""
+        """Map (batch, channels, rows, frames), zero in the padding, to the same layout after the stride."""
         return self.activation(_masked_batch_norm(self.batch_norm, self.conv(hidden_states), output_lengths))
 
 
 class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
-    """One LSTM, GRU or RNN layer; two directions are summed."""
+    """One LSTM, GRU or RNN layer. The outputs of two directions are summed."""
 
     def __init__(self, config: DeepSpeech2Config, input_size: int):
         super().__init__()
@@ -111,9 +122,9 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, input size), (batch,) -> (batch, frames, hidden_size), zero in the padding."""
-        # The one place that knows the device: cuDNN is fastest on packed sequences, the CPU's fused kernels only
-        # run on padded ones.
+        """Map (batch, frames, input size) and (batch,) lengths to (batch, frames, hidden_size), zero in the padding."""
+        # The only code that depends on the device: cuDNN is fastest on packed sequences, and the fused CPU kernels
+        # run only on padded ones.
         run = self._packed if hidden_states.is_cuda else self._padded
         mask = _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
         return self.dropout(run(hidden_states, lengths)) * mask
@@ -124,7 +135,7 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
 
     def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Each direction on the padded batch, the backward one on rows flipped within their own length."""
+        """Run each direction on the padded batch, the backward one on rows flipped within their own length."""
         output = self._one_direction(hidden_states, "")
         if not self.rnn.bidirectional:
             return output
@@ -151,7 +162,7 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
 
 
 class DeepSpeech2Lookahead(nn.Module):
-    """Depthwise convolution over the present and coming frames (Wang et al., 2016), then a clipped ReLU."""
+    """A depthwise convolution over the current and the next frames (Wang et al., 2016), then a clipped ReLU."""
 
     def __init__(self, config: DeepSpeech2Config):
         super().__init__()
@@ -161,13 +172,16 @@ class DeepSpeech2Lookahead(nn.Module):
         self.activation = nn.Hardtanh(0.0, float(config.activation_max))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, hidden_size) -> the same."""
+        """Map (batch, frames, hidden_size) to the same shape."""
         hidden_states = nn.functional.pad(hidden_states.transpose(1, 2), (0, self.context - 1))
         return self.activation(self.conv(hidden_states)).transpose(1, 2)
 
 
 class DeepSpeech2Adapter(nn.Linear):
-    """What is added to normalised states (Houlsby et al., 2019): nothing at first; without biases, 0 in the padding."""
+    """
+    A residual adapter (Houlsby et al., 2019). It adds zero until it is trained. Without biases it adds zero in the
+    padding.
+    """
 
     def __init__(self, config: DeepSpeech2Config):
         super().__init__(config.hidden_size, config.adapter_size, bias=False)
@@ -178,7 +192,7 @@ class DeepSpeech2Adapter(nn.Linear):
 
 
 class DeepSpeech2PreTrainedModel(PreTrainedModel):
-    """What the encoder and the CTC model share: initial weights and output lengths."""
+    """The base class of the encoder and the CTC model: initial weights and output lengths."""
 
     config_class = DeepSpeech2Config
     base_model_prefix = "model"
@@ -186,7 +200,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["DeepSpeech2RecurrentLayer"]
-    # The loss is a mean over the batch: Trainer itself divides by the accumulation steps.
+    # The loss is a mean over the batch, so Trainer itself divides by the accumulation steps.
     accepts_loss_kwargs = False
 
     @torch.no_grad()
@@ -209,20 +223,20 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     def get_output_lengths(self, input_lengths: torch.Tensor | int) -> torch.Tensor | int:
-        """Frames after the convolutions of clips of `input_lengths` frames; an int or an integer tensor alike."""
+        """Return the frames after the convolutions for clips of `input_lengths` frames (int or integer tensor)."""
         return self.config.lengths_after_each_conv(input_lengths)[-1]
 
 
 class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
-    """The acoustic encoder: `input_features` to normalised hidden states, without the CTC head."""
+    """The acoustic encoder: it maps `input_features` to normalised hidden states, without the CTC head."""
 
     def __init__(self, config: DeepSpeech2Config):
         super().__init__(config)
         self.convs = nn.ModuleList(DeepSpeech2ConvLayer(config, i) for i in range(len(config.conv_channels)))
         sizes = [config.rnn_input_size, *[config.hidden_size] * (config.num_hidden_layers - 1)]
         self.layers = nn.ModuleList(DeepSpeech2RecurrentLayer(config, size) for size in sizes)
-        # One before each recurrent layer but the first, and one before the head. They stand outside the layers,
-        # which gradient checkpointing runs twice: statistics are counted once.
+        # One before each recurrent layer except the first, and one before the head. They are outside the layers, which
+        # gradient checkpointing runs twice, so that each batch updates the statistics once.
         self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden_size) for _ in range(config.num_hidden_layers))
         num_adapters = config.num_hidden_layers if config.adapter_size else 0
         self.adapters = nn.ModuleList(DeepSpeech2Adapter(config) for _ in range(num_adapters))
@@ -239,10 +253,16 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         **kwargs,
     ) -> DeepSpeech2ModelOutput:
         """
+        Encode a padded batch.
+
         Args:
             input_features: (batch, frames, num_features) float.
-            attention_mask: (batch, frames), 1 on real frames, padding on the right; all real when omitted.
-            output_hidden_states: also return the output of the convolutions and of each recurrent layer.
+            attention_mask: (batch, frames), 1 on real frames, with the padding on the right. Without it all frames are
+                real.
+            output_hidden_states: whether to return the output of the convolutions and of each recurrent layer too.
+
+        Raises:
+            ValueError: the features have another shape or too few frames, or the mask has padding before real frames.
         """
         if input_features.dim() != 3 or input_features.shape[-1] != self.config.num_features:
             expected = f"(batch, frames, num_features={self.config.num_features})"
@@ -250,11 +270,13 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if self.get_output_lengths(input_features.shape[1]) < 1:
-            raise ValueError(f"input_features has {input_features.shape[1]} frames; the convolutions need more of them")
+            raise ValueError(
+                f"input_features has {input_features.shape[1]} frames, too few for the convolutions; pass longer clips"
+            )
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
         elif (attention_mask[:, 1:] > attention_mask[:, :-1]).any():
-            raise ValueError("attention_mask has frames behind padded ones; expected all padding on the right")
+            raise ValueError("attention_mask has real frames after padding; expected all padding on the right")
         all_lengths = self.config.lengths_after_each_conv(attention_mask.long().sum(-1))
 
         hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
@@ -289,7 +311,7 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         self.post_init()
 
     def save_pretrained(self, *args, **kwargs):
-        """Notes, beside what the library notes for AutoModelForCTC, where AutoModel finds the encoder's code."""
+        """Save the model, and add the encoder's code for AutoModel to the `auto_map` of the configuration."""
         if self._auto_class is not None:
             encoder = {"AutoModel": f"{__name__.split('.')[-1]}.{DeepSpeech2Model.__name__}"}
             self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
@@ -304,10 +326,13 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         **kwargs,
     ) -> DeepSpeech2CTCOutput:
         """
+        Return the logits of a padded batch, and its loss if it has labels.
+
         Args:
             input_features: (batch, frames, num_features) float.
-            attention_mask: (batch, frames), 1 on real frames, padding on the right. All frames are real without it.
-            labels: (batch, labels) token ids padded with -100. They give the loss.
+            attention_mask: (batch, frames), 1 on real frames, with the padding on the right. Without it all frames are
+                real.
+            labels: (batch, labels) token ids, padded with -100. With them the output has a loss.
             kwargs: `output_hidden_states`, as in [`DeepSpeech2Model.forward`].
         """
         outputs = self.model(input_features, attention_mask, return_dict=True, **kwargs)

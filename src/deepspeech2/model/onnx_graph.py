@@ -1,9 +1,9 @@
 """
-A DeepSpeech2 as an ONNX graph, written node by node.
+Build the ONNX graph of a DeepSpeech2 model, node by node.
 
-`torch.onnx` is not asked: its present exporter takes no LSTM of a length that varies, and its old one is deprecated.
-Written by hand, each recurrent layer is one node that knows every clip's own length, batch norms are part of the
-weights beside them, and a long convolution takes a fifth of the multiplications.
+This module does not use `torch.onnx`: its current exporter does not support an LSTM of variable length, and its old one
+is deprecated. Here each recurrent layer is one node that uses every clip's own length. Batch norms are folded into the
+neighbouring weights. A long convolution takes a fifth of the multiplications.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ from torch import nn
 from .modeling_deepspeech2 import DeepSpeech2Adapter, DeepSpeech2ForCTC, DeepSpeech2RecurrentLayer
 
 OPSET, IR_VERSION = 17, 8
-BLOCK = 30  # output frames; 14 to 54 are about as fast
-# torch's gates in the order of ONNX: input, output, forget, cell of an LSTM; update, reset, new of a GRU.
+BLOCK = 30  # output frames per block; 14 to 54 are about as fast
+# torch's gates in the order of ONNX: input, output, forget, cell for an LSTM; update, reset, new for a GRU.
 KINDS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
     "LSTM": ("LSTM", [0, 3, 1, 2], {}),
     "GRU": ("GRU", [1, 0, 2], {"linear_before_reset": 1}),
@@ -29,13 +29,16 @@ KINDS: dict[str, tuple[str, list[int], dict[str, Any]]] = {
 
 @dataclass
 class _Graph:
-    """Nodes and weights, as they are added."""
+    """The nodes and weights of a graph under construction."""
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
 
     def add(self, operation: str, *inputs: Any, output: str = "", **attributes: Any) -> str:
-        """A node of one output, whose name comes back. A text names an input; numbers and arrays are constants."""
+        """
+        Add a node with one output and return the output's name. A string input is the name of a tensor. Numbers and
+        arrays become constants.
+        """
         output = output or f"{operation.lower()}_{len(self.nodes)}"
         names = [value if isinstance(value, str) else self._constant(np.asarray(value)) for value in inputs]
         self.nodes.append(helper.make_node(operation, names, [output], **attributes))
@@ -48,27 +51,27 @@ class _Graph:
         return name
 
     def size(self, tensor: str, axis: int) -> str:
-        """The length of an axis, (1,)."""
+        """Return the size of an axis, (1,)."""
         return self.add("Shape", tensor, start=axis, end=axis + 1)
 
     def reshape(self, tensor: str, *sizes: int | str) -> str:
-        """Sizes are numbers, or what `size` gave."""
+        """Reshape a tensor. Sizes are numbers or results of `size`."""
         shape = self.add("Concat", *(size if isinstance(size, str) else [size] for size in sizes), axis=0)
         return self.add("Reshape", tensor, shape)
 
     def mask(self, lengths: str, num_frames: str) -> str:
-        """(batch,), (1,) -> (batch, frames), 1.0 on real frames."""
+        """Map (batch,) lengths and (1,) frames to a mask (batch, frames), 1.0 on real frames."""
         frames = self.add("Range", 0, self.add("Squeeze", num_frames, [0]), 1)
         return self.add("Cast", self.add("Less", frames, self.add("Unsqueeze", lengths, [1])), to=TensorProto.FLOAT)
 
 
 def build_graph(model: DeepSpeech2ForCTC) -> onnx.ModelProto:
     """
-    The graph of a model in evaluation, which says of a clip the same alone and in a padded batch.
+    Build the graph of a model in evaluation mode. Padding does not change its outputs.
 
-    Inputs are those of the model: `input_features` (batch, frames, num_features) float32 and `attention_mask` (batch,
-    frames) int32. Outputs are `logits` (batch, output frames, vocab_size), zero behind each clip's end, and
-    `output_lengths` (batch,) int64. Batch and frames are free.
+    The inputs are those of the model: `input_features` (batch, frames, num_features) float32 and `attention_mask`
+    (batch, frames) int32. The outputs are `logits` (batch, output frames, vocab_size), zero in the padding, and
+    `output_lengths` (batch,) int64. The batch size and the number of frames are dynamic.
     """
     config, encoder = model.config, model.model
     graph = _Graph()
@@ -83,7 +86,7 @@ def build_graph(model: DeepSpeech2ForCTC) -> onnx.ModelProto:
         mask = graph.mask(lengths, graph.size(x, 3))
         x = graph.add("Mul", x, graph.add("Unsqueeze", mask, [1, 2]))
 
-    # (batch, channels, rows, frames) -> (frames, batch, channels x rows): a sequence of ONNX
+    # (batch, channels, rows, frames) -> (frames, batch, channels x rows), the sequence layout of ONNX
     x = graph.add("Transpose", graph.add("Reshape", x, [0, config.rnn_input_size, -1]), perm=[2, 0, 1])
     sequence_lens = graph.add("Cast", lengths, to=TensorProto.INT32)
     norm: nn.BatchNorm1d | None = None
@@ -116,24 +119,24 @@ def build_graph(model: DeepSpeech2ForCTC) -> onnx.ModelProto:
 
 
 def _sizes(conv: nn.Conv2d) -> list[tuple[int, int]]:
-    """Kernel, stride and padding, each (frequency, time)."""
+    """Return kernel, stride and padding, each (frequency, time)."""
     return [(int(size[0]), int(size[1])) for size in (conv.kernel_size, conv.stride, conv.padding)]
 
 
 def _output_lengths(graph: _Graph, lengths: str, conv: nn.Conv2d) -> str:
-    """`DeepSpeech2Config.lengths_after_each_conv`; the division of ONNX rounds towards zero: not below it."""
+    """Compute `DeepSpeech2Config.lengths_after_each_conv`. The Max is needed because ONNX division rounds to zero."""
     (_, kernel), (_, stride), (_, padding) = _sizes(conv)
     longer = graph.add("Add", lengths, 2 * padding - kernel + stride)
     return graph.add("Div", graph.add("Max", longer, 0), stride)
 
 
 def _convolution(graph: _Graph, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> str:
-    """Convolution with its batch norm: (batch, channels, rows, frames) -> the same after the stride."""
+    """Add a convolution with its batch norm: (batch, channels, rows, frames) -> the same layout after the stride."""
     scale, shift = _affine(norm)
     weight = _array(conv.weight) * scale[:, None, None, None]
     bias = _array(conv.bias) * scale + shift
     (_, kernel), (row_stride, stride), (row_padding, padding) = _sizes(conv)
-    # Runs of 8 channels are what ONNX Runtime's fast kernels take.
+    # ONNX Runtime's fast kernels need a multiple of 8 channels.
     if stride == 1 and kernel >= 5 and conv.in_channels % 8 == conv.out_channels % 8 == 0:
         return _convolution_by_blocks(graph, x, conv, weight, bias)
     return graph.add("Conv", x, weight, bias, strides=[row_stride, stride], pads=[row_padding, padding] * 2)
@@ -141,11 +144,11 @@ def _convolution(graph: _Graph, x: str, conv: nn.Conv2d, norm: nn.BatchNorm2d) -
 
 def _convolution_by_blocks(graph: _Graph, x: str, conv: nn.Conv2d, weight: np.ndarray, bias: np.ndarray) -> str:
     """
-    The same where frames have no stride: each block of them is transformed, multiplied with the transformed kernel, and
-    transformed back.
+    Add a convolution without a stride over the frames. It transforms each block of frames, multiplies it with the
+    transformed kernel, and transforms it back.
     """
     (_, kernel), (row_stride, _), (row_padding, padding) = _sizes(conv)
-    block = BLOCK + 1 - kernel % 2  # so that a block looks at an even number of frames
+    block = BLOCK + 1 - kernel % 2  # so that a block reads an even number of frames
     to_products, of_kernel, to_frames = _block_transforms(block, kernel)
     count, channels, rows, num_frames = len(of_kernel), conv.out_channels, graph.size(x, 2), graph.size(x, 3)
 
@@ -157,7 +160,7 @@ def _convolution_by_blocks(graph: _Graph, x: str, conv: nn.Conv2d, weight: np.nd
     blocks = graph.add("Transpose", blocks, perm=[0, 2, 1, 3, 4])
     blocks = graph.reshape(blocks, -1, count * conv.in_channels, rows, num_blocks)
 
-    # A constant is in the first product alone, and comes back divided by the frames that a block looks at.
+    # Only the first product holds the constant. The inverse transform divides it by the frames that a block reads.
     biases = np.zeros((count, channels))
     biases[0] = bias * to_products.shape[1]
     weights = np.einsum("pt,ocrt->pocr", of_kernel, weight).reshape(count * channels, conv.in_channels, -1, 1)
@@ -172,17 +175,18 @@ def _convolution_by_blocks(graph: _Graph, x: str, conv: nn.Conv2d, weight: np.nd
 
 def _block_transforms(block: int, kernel: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
-    Matrices (products, block + kernel - 1), (products, kernel), (block, products) by which a correlation of `block`
-    outputs is `back @ ((of_kernel @ kernel) * (to_products @ input))`.
+    Return the matrices to_products (products, block + kernel - 1), of_kernel (products, kernel) and back (block,
+    products). A correlation with `block` outputs is `back @ ((of_kernel @ kernel) * (to_products @ input))`.
 
-    The discrete Fourier transform of real numbers; a product of two complex ones, (a + ib)(c + id), is three of real
-    ones: c(a + b), a(d - c), b(c + d). Unlike Winograd's transforms these lose no precision with their size.
+    This is the discrete Fourier transform of real numbers. A product of two complex numbers, (a + ib)(c + id), takes
+    three real products: c(a + b), a(d - c), b(c + d). Unlike Winograd's transforms, these do not lose precision as the
+    block grows.
     """
     size = block + kernel - 1
     assert size % 2 == 0
     inputs = np.fft.rfft(np.eye(size), axis=0)
     kernels = np.fft.rfft(np.eye(size, kernel), axis=0).conj()
-    ends, inner = [0, -1], slice(1, -1)  # the frequencies without an imaginary part, and the others
+    ends, inner = [0, -1], slice(1, -1)  # the frequencies without an imaginary part, and the rest
     a, b, c, d = inputs[inner].real, inputs[inner].imag, kernels[inner].real, kernels[inner].imag
     unit = np.eye(size // 2 + 1)
     outputs = np.concatenate([unit[ends], (1 + 1j) * unit[inner], 1j * unit[inner], -unit[inner]])
@@ -196,13 +200,13 @@ def _block_transforms(block: int, kernel: int) -> tuple[np.ndarray, np.ndarray, 
 def _recurrent(
     graph: _Graph, x: str, layer: DeepSpeech2RecurrentLayer, norm: nn.BatchNorm1d | None, sequence_lens: str
 ) -> str:
-    """A recurrent layer after a batch norm: (frames, batch, input size) -> (frames, batch, hidden_size)."""
+    """Add a recurrent layer after a batch norm: (frames, batch, input size) -> (frames, batch, hidden_size)."""
     rnn = layer.rnn
     operation, order, more = KINDS[rnn.mode]
     scale, shift = _affine(norm, rnn.input_size)
 
     def gates(name: str, suffix: str) -> np.ndarray:
-        """(gates x hidden_size, ...) in the order of ONNX."""
+        """Return (gates x hidden_size, ...) in the gate order of ONNX."""
         values = _array(getattr(rnn, name + suffix))
         return values.reshape(len(order), rnn.hidden_size, -1)[order].reshape(values.shape)
 
@@ -222,7 +226,10 @@ def _recurrent(
 
 
 def _lookahead(graph: _Graph, x: str, conv: nn.Conv1d, activation_max: float) -> str:
-    """(frames, batch, hidden_size) -> the same; as a 2-D convolution, the only kind with a fast kernel."""
+    """
+    Add the lookahead, (frames, batch, hidden_size) -> the same shape, as a 2-D convolution, the only kind with a fast
+    kernel.
+    """
     x = graph.add("Unsqueeze", graph.add("Transpose", x, perm=[1, 2, 0]), [2])
     weight = _array(conv.weight)[:, :, None]
     x = graph.add("Conv", x, weight, group=conv.groups, pads=[0, 0, 0, weight.shape[-1] - 1])
@@ -230,7 +237,7 @@ def _lookahead(graph: _Graph, x: str, conv: nn.Conv1d, activation_max: float) ->
 
 
 def _adapted(graph: _Graph, x: str, norm: nn.BatchNorm1d, adapter: DeepSpeech2Adapter) -> str:
-    """A batch norm and the adapter after it, which cannot be part of weights beside them: one size in and out."""
+    """Add a batch norm and the adapter after it, which cannot be folded into neighbouring weights. Shapes stay."""
     scale, shift = _affine(norm)
     x = graph.add("Add", graph.add("Mul", x, scale), shift)
     narrow = graph.add("Relu", graph.add("MatMul", x, _array(adapter.weight).T))
@@ -238,7 +245,7 @@ def _adapted(graph: _Graph, x: str, norm: nn.BatchNorm1d, adapter: DeepSpeech2Ad
 
 
 def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d | None, size: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The factors and summands that a batch norm is in evaluation; without one `size` times 1 and 0."""
+    """Return scale and shift of a batch norm in evaluation mode. Without a norm they are `size` ones and zeros."""
     if norm is None:
         return np.ones(size), np.zeros(size)
     scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + norm.eps)

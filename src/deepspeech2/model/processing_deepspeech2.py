@@ -1,4 +1,4 @@
-"""Audio and text in, model inputs out; predicted ids in, text out. Also the one place that normalises text."""
+"""Audio and text to model inputs, and predicted ids to text. All text normalisation is here."""
 
 import json
 import tempfile
@@ -21,9 +21,12 @@ class DeepSpeech2Processor(ProcessorMixin):
 
     Args:
         feature_extractor: a `DeepSpeech2FeatureExtractor`.
-        tokenizer: a `Wav2Vec2CTCTokenizer`; see [`DeepSpeech2Processor.build_tokenizer`].
-        text_case (`str`): `"lower"`, `"upper"` or `"keep"`: what [`~DeepSpeech2Processor.normalize_text`] makes of it.
-        removed_characters (`str`): characters that normalisation turns into a space.
+        tokenizer: a `Wav2Vec2CTCTokenizer`. See [`DeepSpeech2Processor.build_tokenizer`].
+        text_case (`str`): the case of normalised text: `"lower"`, `"upper"` or `"keep"`.
+        removed_characters (`str`): characters that normalisation replaces by a space.
+
+    Raises:
+        ValueError: `text_case` has another value.
     """
 
     def __init__(self, feature_extractor, tokenizer, text_case="lower", removed_characters=PUNCTUATION, **kwargs):
@@ -37,16 +40,19 @@ class DeepSpeech2Processor(ProcessorMixin):
     @staticmethod
     def build_tokenizer(characters: Iterable[str]) -> Wav2Vec2CTCTokenizer:
         """
-        Tokenizer over `characters`, each one code point of any alphabet, and the space, last where it is not among
-        them; the blank is id 0.
+        Build a tokenizer over `characters` and the space. The blank has id 0.
+
+        Args:
+            characters: the vocabulary, each entry one code point of any alphabet. The space is appended if it is
+                missing.
 
         Raises:
-            ValueError: no characters, or an entry that is not one character.
+            ValueError: there are no characters, or an entry is not one character.
         """
         characters = list(dict.fromkeys(characters))
         wrong = [character for character in characters if len(character) != 1]
         if not characters or wrong:
-            raise ValueError(f"the vocabulary is {characters}; expected single characters, but got {wrong or 'none'}")
+            raise ValueError(f"the vocabulary is {characters}; expected single characters, got {wrong or 'none'}")
         tokens = dict.fromkeys([BLANK_TOKEN, *characters, " "])
         vocabulary = {token: index for index, token in enumerate(tokens)}
         with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +69,7 @@ class DeepSpeech2Processor(ProcessorMixin):
             )
 
     def normalize_text(self, text: str) -> str:
-        """The text as the model spells it: NFC, one apostrophe, `text_case`, no punctuation, single spaces."""
+        """Return the text as the model spells it: NFC, one apostrophe, `text_case`, no punctuation, single spaces."""
         text = unicodedata.normalize("NFC", text)
         text = text.translate(self._translation())
         if self.text_case != "keep":
@@ -74,45 +80,48 @@ class DeepSpeech2Processor(ProcessorMixin):
         return {ord(c): "'" for c in TYPOGRAPHIC_APOSTROPHES} | {ord(c): " " for c in self.removed_characters}
 
     def unknown_characters(self, normalized_text: str) -> Counter[str]:
-        """Characters of a normalised text that the vocabulary lacks, with their counts."""
+        """Count the characters of a normalised text that are not in the vocabulary."""
         return Counter(character for character in normalized_text if character not in self._ids)
 
     def encode(self, normalized_text: str) -> list[int]:
         """
-        Label ids of a normalised text.
+        Return the label ids of a normalised text.
 
         Raises:
-            ValueError: characters outside the vocabulary, named.
+            ValueError: the text has characters outside the vocabulary. The message names them.
         """
         unknown = self.unknown_characters(normalized_text)
         if unknown:
             raise ValueError(
                 f"the text {normalized_text!r} has characters outside the vocabulary: {dict(unknown)}; "
-                "build the vocabulary from your transcripts or add the characters to removed_characters"
+                "build the vocabulary from your transcripts, or add the characters to removed_characters"
             )
         return [self._ids[character] for character in normalized_text]
 
     @property
     def space_id(self) -> int:
-        """Of what is between words; the tokenizer's own word_delimiter_token_id is lost where it is loaded."""
+        """The id of the space. (The tokenizer loses its own word_delimiter_token_id when it is loaded.)"""
         return self._ids[" "]
 
     def __call__(self, audio=None, text: str | Sequence[str] | None = None, **kwargs) -> BatchFeature:
         """
+        Prepare audio, transcripts or both for the model.
+
         Args:
-            audio: one clip or a list of clips; see [`DeepSpeech2FeatureExtractor.__call__`].
-            text: the transcript of each clip, normalised here.
-            kwargs: `sampling_rate`, Hz of the audio and needed with it; `padding`, `max_length`, `return_tensors` and
-                the like for both, or for one in `audio_kwargs={...}` and `text_kwargs={...}`.
+            audio: one clip or a list of clips. See [`DeepSpeech2FeatureExtractor.__call__`].
+            text: the transcript of each clip. It is normalised here.
+            kwargs: `sampling_rate` in Hz, required with audio. `padding`, `max_length`, `return_tensors` and similar
+                options apply to both, or to one of them in `audio_kwargs={...}` or `text_kwargs={...}`.
 
         Returns:
-            `input_features`, `attention_mask` of the audio; `labels` of the text, padded with -100; either or both.
+            `input_features` and `attention_mask` of the audio, and `labels` of the text, padded with -100.
 
         Raises:
-            ValueError: neither audio nor text, a wrong rate or clip, unknown characters.
+            ValueError: there is neither audio nor text, a clip or its rate is invalid, or the text has characters
+                outside the vocabulary.
         """
         if audio is None and text is None:
-            raise ValueError("neither audio nor text was given; expected at least one of them")
+            raise ValueError("audio and text are both missing; expected at least one of them")
         options = self._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         inputs = BatchFeature()
         if audio is not None:

@@ -1,8 +1,8 @@
-"""Checkpoints that `torch.save` wrote, read without executing anything in them.
+"""Read checkpoints that `torch.save` wrote without executing anything in them.
 
-A pickle is a program that may call whatever it names. The names are listed first: those of libraries that checkpoints
-of deepspeech.pytorch mention become inert objects, which only remember what they were given, and any other refuses the
-file. What is left is read by `torch.load(weights_only=True)`.
+A pickle is a program that can call any function that it names. This module lists the names first. Names of libraries
+that checkpoints of deepspeech.pytorch mention become inert objects, which only store their arguments. Any other name
+makes it refuse the file. `torch.load(weights_only=True)` reads the rest.
 
 >>> read_checkpoint(Path("librispeech_pretrained_v2.pth"))["labels"]
 """
@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch.serialization import safe_globals
 
-# What torch itself makes: tensors, parameters, storages and plain containers.
+# Names that torch itself resolves: tensors, parameters, storages and plain containers.
 WEIGHT_NAMES = {
     "builtins.set",
     "collections.Counter",
@@ -32,7 +32,7 @@ WEIGHT_NAMES = {
         for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
     ),
 }
-# What checkpoints hold beside tensors: configurations, enumerations, optimiser and trainer states.
+# Names that checkpoints hold besides tensors: configurations, enumerations, optimiser and trainer states.
 INERT_ROOTS = {
     "deepspeech_pytorch",
     "omegaconf",
@@ -53,16 +53,16 @@ INERT_NAMES = {
     "torch.nn.modules.rnn.RNN",
     *(f"builtins.{name}" for name in ("dict", "list", "tuple", "int", "float", "str", "bool", "Ellipsis", "object")),
 }
-# What reading a broken file raises.
+# Exceptions that reading a broken file raises.
 BROKEN = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
     *(zipfile.BadZipFile, zlib.error),
 )
-LEGACY_PICKLES = 5  # before torch 1.6: magic number, version, system, content, keys of the storages
+LEGACY_PICKLES = 5  # before torch 1.6: magic number, version, system, content, storage keys
 
 
 class Inert:
-    """Stands for an object of a class that is not loaded: `arguments` it was called with, `state`."""
+    """A stand-in for an object whose class is not loaded. It stores the `arguments` of its call and its `state`."""
 
     arguments: tuple[Any, ...]
     state: Any
@@ -80,17 +80,18 @@ class Inert:
 
 
 class RefusedError(ValueError):
-    """A checkpoint that asks for something that is not needed to read weights."""
+    """A checkpoint names something that is not needed to read weights."""
 
 
 def read_checkpoint(path: Path) -> Any:
     """
-    The content of a `.pth` or `.ckpt` file, in torch's zip format or the one before: tensors on the CPU, and what is
-    not known as `Inert`.
+    Return the content of a `.pth` or `.ckpt` file in torch's zip format or the older one.
+
+    Tensors are on the CPU. Objects of unknown classes are `Inert`.
 
     Raises:
-        ValueError: no such file, no checkpoint, a truncated one.
-        RefusedError: the file names something that it has no business with; says what.
+        ValueError: the file does not exist, is not a checkpoint, or is truncated.
+        RefusedError: the file names something that weights do not need. The message says what.
     """
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {str(path)!r} (the current folder is {str(Path.cwd())!r})")
@@ -99,22 +100,22 @@ def read_checkpoint(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except RefusedError:
         raise
-    except pickle.UnpicklingError as error:  # torch's message advises to read the file by executing it
+    except pickle.UnpicklingError as error:  # torch's message advises to execute the file
         raise ValueError(
-            f"{str(path)!r} is no checkpoint of torch, or a broken one: it holds instructions that torch.save does "
-            "not write"
+            f"{str(path)!r} is not a torch checkpoint, or it is broken: it holds instructions that torch.save does not "
+            "write"
         ) from error
     except BROKEN as error:
-        raise ValueError(f"{str(path)!r} is no checkpoint of torch, or a broken one: {error}") from error
+        raise ValueError(f"{str(path)!r} is not a torch checkpoint, or it is broken: {error}") from error
 
 
 def _stand_in(name: str) -> Any:
-    # torch fills plain dictionaries only; what a missing key would bring does not matter here.
+    # torch fills only plain dictionaries. The default of a missing key does not matter here.
     return (lambda *_: {}) if name == "collections.defaultdict" else type(name, (Inert,), {})
 
 
 def _inert_names(path: Path) -> list[str]:
-    """What the file names beside weights. Raises RefusedError for a name that it has no business with."""
+    """Return the names in the file besides those of weights. Raises RefusedError if one of them is not needed."""
     with path.open("rb") as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
@@ -127,14 +128,14 @@ def _inert_names(path: Path) -> list[str]:
     for name in names:
         if name.split(".")[0] not in INERT_ROOTS and name not in INERT_NAMES:
             raise RefusedError(
-                f"{str(path)!r} asks for {name}, which no checkpoint of deepspeech.pytorch needs. It was not run, "
-                "and the file is not read any further: get it from its source again, or do not use it"
+                f"{str(path)!r} asks for {name}, which no checkpoint of deepspeech.pytorch needs. Nothing was run. "
+                "Download the file from its source again, or do not use it"
             )
     return names
 
 
 def _names(file: BinaryIO) -> list[str]:
-    """The functions and classes that the next pickle of a file names, by their names in Python 3."""
+    """Return the functions and classes that the next pickle in a file names, by their names in Python 3."""
     words = [str(word) for operation, word, _ in pickletools.genops(file) if operation.name == "GLOBAL"]
     words = ["builtins int" if word == "__builtin__ long" else word for word in words]
     return [word.replace("__builtin__ ", "builtins ").replace(" ", ".") for word in words]

@@ -187,7 +187,7 @@ def test_the_threshold_is_the_lowest_score_accepted(recogniser, processor):
 
 
 def test_words_that_the_model_cannot_write_are_all_named(processor, tmp_path):
-    faults = r"2 words that the model cannot write: '!' \(nothing is left of it\); 'xa' \('x'\)"
+    faults = r"2 words that the model cannot write: '!' \(empty after normalisation\); 'xa' \('x'\)"
     with pytest.raises(ValueError, match=faults):
         build_graph(grammar_of(tmp_path, "{commands: {p: '{s} xa'}, slots: {s: ['!', b]}}"), processor)
 
@@ -244,5 +244,5 @@ def test_the_file_of_the_threshold_is_read_back(tmp_path, processor):
     assert loaded.acceptance.threshold == -12.5
     for wrong in ("", "[]", '{"threshold": "low"}', '{"threshold": 1}', '{"threshold": NaN, "slope": 1, "offset": 1}'):
         path.write_text(wrong)
-        with pytest.raises(ValueError, match=r"is no commands.json.*expected threshold, slope and offset"):
+        with pytest.raises(ValueError, match=r"is not a commands.json.*expected threshold, slope and offset"):
             read_acceptance(path)

@@ -88,7 +88,8 @@ def test_where_no_command_is_above_what_must_be_rejected_nothing_is_accepted():
 
 
 @pytest.mark.parametrize(
-    ("some", "counts"), [([judged(-1)], "1 are commands .* and 0 are out of the grammar"), (outside(-1), "0 are")]
+    ("some", "counts"),
+    [([judged(-1)], "1 are correctly recognised commands and 0 are out-of-grammar speech"), (outside(-1), "0 are")],
 )
 def test_one_kind_alone_is_refused(some, counts):
     with pytest.raises(ValueError, match=f"{counts}.*--outside"):
@@ -118,9 +119,11 @@ def test_none_of_a_hundred_is_not_none():
 
 
 def test_too_few_to_show_a_share():
-    assert "none accepted of 50 would still allow up to 6.0 %" in warning(outside(*[-1.0] * 50), 0.01)
-    assert "give 300 or more" in warning(outside(-1.0), 0.01)
-    assert "no utterance outside" in warning([judged(-1.0)], 0.01)
+    warned = warning(outside(*[-1.0] * 50), 0.01)
+    assert "50 out-of-grammar utterances cannot show 1 % of false accepts" in warned
+    assert "even if none is accepted, the share can be 6.0 %" in warned
+    assert "Give 300 or more" in warning(outside(-1.0), 0.01)
+    assert "there is no out-of-grammar speech" in warning([judged(-1.0)], 0.01)
     assert warning(outside(*[-1.0] * 300), 0.01) == ""
 
 
@@ -176,11 +179,11 @@ def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):
     calibrate = runpy.run_path(str(ROOT / "recipes" / "commands" / "calibrate.py"))["main"]
     given = [str(tmp_path / "model"), str(tmp_path / "grammar.yaml")]
     options = ["--dataset_name", str(inside), "--split", "train", "--output_dir", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match="name speech that is no command by --outside"):
+    with pytest.raises(ValueError, match="name a split of other speech with --outside"):
         calibrate([*given, *options])
     (tmp_path / "commands.json").write_text(json.dumps({"threshold": -1e6, "slope": 1, "offset": 0}))
     assert calibrate([*given, *options, "--acceptance", str(tmp_path / "commands.json")]) == 0
-    assert "outside the grammar, accepted: 6 of 6" in capsys.readouterr().out
+    assert "out-of-grammar speech, accepted: 6 of 6" in capsys.readouterr().out
     assert (tmp_path / "out" / "utterances.jsonl").is_file()
     recording = next((tmp_path / "inside").glob("**/*.wav"))
     (tmp_path / "none.wav").write_text("")

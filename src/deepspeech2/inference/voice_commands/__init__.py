@@ -1,4 +1,4 @@
 """Voice commands of a grammar, recognised in recordings or live from a microphone.
 
-In: a grammar in YAML, a model, and speech. Out: the command with its slots and confidence, or a rejection.
+In: a YAML grammar, a model, and speech. Out: the command with its slots and confidence, or a rejection.
 """

@@ -1,7 +1,7 @@
-"""A grammar as an automaton of letters, and the likeliest CTC path through it.
+"""Compile a grammar to an automaton of letters, and find the likeliest CTC path through it.
 
-The automaton is Glushkov's (V. Glushkov, 1961): a state for each letter of the grammar, without empty steps. A slot is
-an acyclic one whose words share their beginnings and their ends: ten thousand numbers are some hundred letters.
+It is a Glushkov automaton (V. Glushkov, 1961): one state per letter of the grammar, and no empty transitions. The words
+of a slot share their beginnings and ends, so ten thousand numbers take about a hundred letters.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ NEVER = np.float32(-np.inf)
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of the automaton: the letters that it may begin and end with, and whether it may be passed by."""
+    """A part of the automaton: the letters that it may begin and end with, and whether it may be skipped."""
 
     first: tuple[int, ...] = ()
     last: tuple[int, ...] = ()
@@ -28,15 +28,15 @@ class Fragment:
 @dataclass
 class Graph:
     """
-    Letters and what may follow what. The first letter of each word but the first is the space before it.
+    The letters of a grammar and the transitions between them. Each word except the first begins with a space.
 
     Args:
-        letters: (N,) the ids.
-        commands: (N,) of which command each is, an index.
-        slots: (N,) of which slot, by its place in its command's phrases; -1: of none.
-        slot_names: by that place.
-        first, last: what a command begins and ends with.
-        sources, targets: (E,) each step from a letter to one that may follow it, in the order of the targets.
+        letters: (N,) the id of each letter.
+        commands: (N,) the index of each letter's command.
+        slots: (N,) each letter's slot, as an index of `slot_names`. -1 means no slot.
+        slot_names: the name of each occurrence of a slot in the phrases.
+        first, last: the positions of the letters that a command may begin and end with.
+        sources, targets: (E,) the transitions from a letter to one that may follow it, ordered by target.
     """
 
     letters: np.ndarray
@@ -61,16 +61,17 @@ class Graph:
 
     def best_path(self, log_probs: np.ndarray, blank: int, space: int) -> "BestPath | None":
         """
-        The likeliest path that says one whole command, before and behind which blanks and spaces are free.
+        Find the likeliest path that spells one complete command. Blanks and spaces may come before and after it.
 
         Args:
             log_probs: (T, V) float32.
+            blank, space: ids of the blank and the space.
 
         Returns:
-            None where T frames are too few for any command.
+            The path, or None if T frames are too few for any command.
         """
         count, num_frames = len(self.letters), len(log_probs)
-        # Scores of all states after each frame: the letters, the blanks behind them, before all and behind all.
+        # Scores after each frame: of the letters, of the blanks after them, and of the silence before and after it all.
         letter = np.full((num_frames + 1, count), NEVER)
         silent = np.full((num_frames + 1, count), NEVER)
         outside = np.full((num_frames + 1, 2), NEVER)
@@ -97,7 +98,7 @@ class Graph:
         return BestPath(np.array(states[::-1]), float(ends.max()), count)
 
     def _before(self, state: int, letter: np.ndarray, silent: np.ndarray, outside: np.ndarray) -> int:
-        """The state that the best path to `state` came from, by the scores before it."""
+        """Return the previous state of the best path to `state`, given the scores of the previous frame."""
         count = len(self.letters)
         if state == BEGIN:
             return BEGIN
@@ -119,7 +120,7 @@ class Graph:
         return int(max(choices, key=lambda choice: choice[0])[1])
 
     def spell(self, ids: Sequence[int]) -> list[int] | None:
-        """The places of the letters that spell a text, None where none do; of at least one letter."""
+        """Return the positions of the letters that spell a text of at least one letter, or None if there are none."""
         paths = {int(place): [int(place)] for place in self.first if self.letters[place] == ids[0]}
         for letter in ids[1:]:
             longer: dict[int, list[int]] = {}
@@ -135,10 +136,13 @@ class Graph:
 @dataclass(frozen=True)
 class BestPath:
     """
+    A path through the automaton.
+
     Args:
-        states: (T,) of each frame the letter's place, N + that of the letter before a blank, BEGIN or FINISH.
-        score: log-probability.
-        count: N.
+        states: (T,) the state of each frame: the position of a letter, N + the position of the letter before a blank,
+            BEGIN or FINISH.
+        score: the log-probability of the path.
+        count: the number of letters, N.
     """
 
     states: np.ndarray
@@ -147,17 +151,18 @@ class BestPath:
 
     @property
     def letters(self) -> list[int]:
-        """The places of the letters, each once, in order."""
+        """The positions of the letters, each once, in order."""
         inside = self.states[self.states >= 0] % self.count
         return inside[np.r_[True, np.diff(inside) != 0]].tolist() if len(inside) else []
 
 
 def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
     """
-    The letters of a grammar, as the model writes them.
+    Build the automaton of a grammar in the model's spelling.
 
     Raises:
-        ValueError: words that the vocabulary cannot write, or of which normalisation leaves nothing; all of them.
+        ValueError: words have characters outside the vocabulary, or are empty after normalisation. The message lists
+            all of them.
     """
     builder = _Builder(grammar, processor)
     first: list[int] = []
@@ -168,13 +173,13 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
             fragment = builder.add(phrase)
             first += fragment.first
             last += fragment.last
-    spaces = set(first)  # nothing is before the first word
+    spaces = set(first)  # the first word has no space before it
     first = sorted({target for source, target in builder.steps if source in spaces})
     if builder.faults:
         raise ValueError(
             f"the grammar has {len(builder.faults)} words that the model cannot write: "
             + "; ".join(builder.faults)
-            + ". Write them as they are said, in letters of its vocabulary"
+            + ". Write them as they are said, with letters of the model's vocabulary"
         )
     steps = np.array(sorted(builder.steps, key=lambda step: step[::-1]), np.int64).reshape(-1, 2)
     return Graph(
@@ -190,6 +195,8 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
 
 
 class _Builder:
+    """Collects the letters and transitions of a grammar, and the words that the vocabulary cannot write."""
+
     def __init__(self, grammar: Grammar, processor: DeepSpeech2Processor) -> None:
         self.grammar, self.processor = grammar, processor
         self.space = processor.space_id
@@ -228,7 +235,7 @@ class _Builder:
         normalized = self.processor.normalize_text(text)
         unknown = self.processor.unknown_characters(normalized)
         if unknown or not normalized:
-            self.faults[f"{text!r} ({', '.join(map(repr, unknown)) or 'nothing is left of it'})"] = None
+            self.faults[f"{text!r} ({', '.join(map(repr, unknown)) or 'empty after normalisation'})"] = None
             return []
         return self.processor.encode(normalized)
 
@@ -242,9 +249,9 @@ class _Builder:
         return len(self.letters) - 1
 
     def _add_words(self, texts: Iterable[str], slot: int) -> Fragment:
-        """One of several texts, as the smallest acyclic automaton that has them: equal nodes of their trie are one."""
+        """Add a choice of texts as the smallest acyclic automaton, in which equal nodes of their trie are merged."""
         root = _trie([self.space, *self._encode(text)] for text in texts)
-        entries: dict[tuple[int, int], int] = {}  # a letter's place, by the node it leads to and itself
+        entries: dict[tuple[int, int], int] = {}  # the position of a letter, by its node and the letter
         into: dict[int, list[int]] = {id(root): []}
         nodes, waiting = {id(root): root}, [root]
         last: list[int] = []
@@ -269,7 +276,7 @@ class _Builder:
 
 
 def _trie(texts: Iterable[Sequence[int]]) -> dict:
-    """Nodes by letter, `None` where a text may end; nodes from which the same follows are one and the same."""
+    """Return the root of a trie: nodes by letter, and `None` if a text may end. Equal subtrees are one object."""
     root: dict = {}
     for text in texts:
         node = root

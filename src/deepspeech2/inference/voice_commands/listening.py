@@ -1,4 +1,4 @@
-"""Voice commands: of a recording, or out of sound that is still coming, from a microphone or a file."""
+"""Recognise voice commands in a recording, or live from a microphone or a file."""
 
 import logging
 import time
@@ -22,10 +22,12 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Heard:
     """
+    A command in a stream.
+
     Args:
-        command: what it was, or its rejection.
-        start_s, end_s: of its letters, in the stream.
-        latency_s: from `end_s` until the command was known: the sound that had to come first, and the computing.
+        command: the command or its rejection.
+        start_s, end_s: start of the first letter and end of the last letter, in seconds of the stream.
+        latency_s: seconds from `end_s` until the command is known: the audio that must arrive first, and the computing.
     """
 
     command: Command
@@ -37,17 +39,17 @@ class Heard:
         return f"{self.start_s:7.2f} - {self.end_s:.2f} s: {self.command} [{1000 * self.latency_s:.0f} ms]"
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-able."""
+        """Return the command as values for JSON."""
         times = {name: round(getattr(self, name), 3) for name in ("start_s", "end_s", "latency_s")}
         return self.command.to_dict() | times
 
 
 def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path: Path) -> Command:
     """
-    The command of a recording of up to a minute.
+    Recognise the command in a recording of up to a minute.
 
     Raises:
-        AudioError, ImportError: see `read_utterance`.
+        AudioError: see `read_utterance`.
     """
     samples, cut_s = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)]), 0.0
     if recogniser.trims:
@@ -58,9 +60,11 @@ def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path:
 
 class CommandListener:
     """
+    Recognises the commands in live audio.
+
     Args:
-        stream: a model over the sound.
-        recogniser: of the same model.
+        stream: a stream over the model.
+        recogniser: a recogniser for the same model.
         silence_s, longest_s: see `Endpointer`.
     """
 
@@ -73,17 +77,19 @@ class CommandListener:
             recogniser.blank, recogniser.space, *times_s, silence_s=silence_s, longest_s=longest_s
         )
         self.audio_s = self.compute_s = 0.0
-        self._sound = np.zeros(0, np.float32)  # of frames that are not final yet
+        self._sound = np.zeros(0, np.float32)  # samples of frames that are not final yet
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of computing for each second of sound so far."""
+        """Seconds of computing per second of audio so far."""
         return self.compute_s / max(self.audio_s, 1e-9)
 
     def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[Heard]:
         """
+        Yield the commands, each as soon as it is known.
+
         Args:
-            pieces: (n,) float32 one after another, at the model's rate.
+            pieces: consecutive chunks of float32 samples (n,), at the model's rate.
         """
         for samples in pieces:
             started = time.perf_counter()
@@ -100,7 +106,7 @@ class CommandListener:
             utterances += self.endpointer.finish()
             self._sound = self._sound[:0]
         commands = [self.recogniser.recognise(utterance.log_probs) for utterance in utterances]
-        # The last frame lasts beyond the last sample.
+        # The last frame ends after the last sample.
         spoken_s = [(start_s, min(end_s, self.audio_s)) for start_s, end_s in (one.spoken_s for one in utterances)]
         took_s = time.perf_counter() - started
         self.compute_s += took_s
@@ -110,7 +116,7 @@ class CommandListener:
         ]
 
     def _levels_db(self, samples: np.ndarray, count: int) -> np.ndarray:
-        """(count,) power of the sound at each frame that has become final, dB below full scale."""
+        """Return the power of the audio at each frame that is now final, (count,), in dB relative to full scale."""
         size = round(self.recogniser.frame_s * self.stream.sampling_rate)
         sound = np.concatenate([self._sound, samples])
         frames, self._sound = sound[: count * size], sound[count * size :]
@@ -120,10 +126,11 @@ class CommandListener:
 
 def file_pieces(path: Path, sampling_rate: int, piece_s: float, realtime: bool = False) -> Iterator[np.ndarray]:
     """
-    A recording in pieces of `piece_s`, (n,) float32; with `realtime` each comes when a microphone would give it.
+    Yield a recording in chunks of `piece_s` seconds, (n,) float32. With `realtime` they come as fast as from a
+    microphone.
 
     Raises:
-        AudioError, ImportError: see `read_blocks`.
+        AudioError: see `read_blocks`.
     """
     size, place, started = max(round(piece_s * sampling_rate), 1), 0, time.monotonic()
     for block in read_blocks(path, sampling_rate):
@@ -137,17 +144,17 @@ def file_pieces(path: Path, sampling_rate: int, piece_s: float, realtime: bool =
 
 def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray]:
     """
-    What the default microphone hears, without end, in pieces of `piece_s`, (n,) float32.
+    Yield audio from the default microphone in chunks of `piece_s` seconds, (n,) float32, without end.
 
     Raises:
         ImportError: sounddevice or PortAudio is not installed.
-        ValueError: no microphone, or none that records at this rate.
+        ValueError: there is no microphone, or it cannot record at this rate.
     """
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: without PortAudio
         raise ImportError(
-            f"no microphone without sounddevice and PortAudio ({error}): pip install sounddevice, and on Debian or "
+            f"the microphone needs sounddevice and PortAudio ({error}): pip install sounddevice, and on Debian or "
             "Ubuntu apt install libportaudio2"
         ) from None
     size = max(round(piece_s * sampling_rate), 1)
@@ -156,7 +163,7 @@ def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray
             while True:
                 samples, overflowed = microphone.read(size)
                 if overflowed:
-                    logger.warning("the microphone's sound came faster than it was heard: some of it is lost")
+                    logger.warning("the computer is too slow for the microphone, and some audio is lost")
                 yield samples[:, 0].copy()
     except sounddevice.PortAudioError as error:
         raise ValueError(
@@ -172,21 +179,21 @@ def recognise(
     acceptance: str | Path | None = None,
 ) -> Command:
     """
-    Recognise the voice command of a recording of up to a minute.
+    Recognise the voice command in a recording of up to a minute.
 
     Args:
-        model: as `load_model` returns it. It runs on its device and is put in evaluation mode.
-        processor: the model's.
-        grammar: YAML file of the commands.
-        recording: a file: WAV, FLAC, Ogg or MP3. With PyAV anything that FFmpeg reads.
-        acceptance: commands.json, as recipes/commands/calibrate.py writes it (default: a rough threshold).
+        model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
+        processor: the processor of the model.
+        grammar: path of a YAML grammar.
+        recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
+        acceptance: path of a commands.json from recipes/commands/calibrate.py (default: a rough threshold).
 
     Returns:
-        The likeliest command with its values and confidence, and whether it is accepted.
+        The most likely command with its slots and confidence, and whether it is accepted.
 
     Raises:
-        AudioError: the file is missing, is no recording, or is damaged.
-        ValueError: the grammar or the commands.json has a fault.
+        AudioError: the file does not exist, is not a recording, is damaged, or is longer than a minute.
+        ValueError: the grammar or the commands.json is wrong.
     """
     recogniser = load_recogniser(model, processor, Path(grammar), Path(acceptance) if acceptance else None)
     return recognise_recording(Listener(model.eval(), processor), recogniser, Path(recording))

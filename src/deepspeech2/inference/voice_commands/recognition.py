@@ -1,5 +1,5 @@
 """
-Commands from log-probabilities: the likeliest sentence of a grammar, its slots, and whether it is accepted.
+Recognise commands in log-probabilities: the likeliest sentence of a grammar, its slots, and whether it is accepted.
 
 >>> recogniser = load_recogniser(model, processor, Path("home.yaml"), Path("commands.json"))
 >>> command = recogniser.recognise(log_probs)
@@ -26,13 +26,16 @@ from .grammar import Grammar, Value, read_grammar
 @dataclass(frozen=True)
 class Acceptance:
     """
-    When the likeliest sentence of the grammar is accepted. Its score is a log-likelihood ratio, in nats a letter:
-    that of the best path through the grammar less that of the garbage path, which may say anything, by the letters of
-    the sentence; 0 is the best there is. A sum that is not shared out would take any noise for the shortest command.
+    The rejection threshold, and the calibration of the confidence.
+
+    The score of a sentence is a log-likelihood ratio in nats per letter. It is the log-probability of the best path
+    through the grammar minus that of the garbage path, divided by the letters of the sentence. The garbage path may
+    spell anything. The best score is 0. Without the division any noise would score well as the shortest command.
 
     Args:
         threshold: the lowest score that is accepted.
-        slope, offset: of the confidence, the probability that the command is right, logistic in slope * score + offset.
+        slope, offset: the confidence, which is the probability that the command is right, is the logistic function of
+            slope * score + offset.
     """
 
     threshold: float = -0.7
@@ -43,13 +46,16 @@ class Acceptance:
 @dataclass(frozen=True)
 class Command:
     """
+    A recognised or rejected command.
+
     Args:
-        name: of the command; None: rejected.
-        best: the command of the likeliest sentence, also where it is rejected; None: too short for any.
+        name: the name of the command. None means rejected.
+        best: the command of the likeliest sentence, even if it is rejected. None means that the speech is too short for
+            any command.
         text: the likeliest sentence of the grammar.
-        slots: name -> value; of a slot that is there twice, the last.
+        slots: slot name -> value. A slot that occurs twice has its last value.
         score, confidence: see `Acceptance`.
-        start_s, end_s: from its first letter to its last.
+        start_s, end_s: start of the first letter and end of the last letter, in seconds.
     """
 
     name: str | None
@@ -67,12 +73,12 @@ class Command:
 
     def __str__(self) -> str:
         if not self.accepted:
-            return f"rejected; the likeliest is {self.text!r}, {self.confidence:.2f}" if self.best else "rejected"
+            return f"rejected, most likely {self.text!r}, {self.confidence:.2f}" if self.best else "rejected"
         values = ", ".join(f"{name} {value!r}" for name, value in self.slots.items())
         return f"{self.name}({values}) {self.confidence:.2f}, {self.text!r}"
 
     def to_dict(self) -> dict[str, object]:
-        """JSON-able."""
+        """Return the command as values for JSON."""
         score = round(self.score, 3) if np.isfinite(self.score) else None
         rounded = {
             "score": score,
@@ -83,16 +89,18 @@ class Command:
 
 class CommandRecogniser:
     """
+    Recognises the commands of a grammar.
+
     Args:
-        grammar: what may be said.
-        processor: the model's.
+        grammar: the commands.
+        processor: the model's processor.
         frame_s: seconds from one output frame to the next.
-        first_frame_s: the middle of output frame 0.
-        acceptance: when a command is accepted.
+        first_frame_s: the middle of output frame 0, in seconds.
+        acceptance: the rejection threshold and the calibration of the confidence.
 
     Raises:
-        ValueError: words that the vocabulary cannot write, or two of a slot that it writes alike and whose values
-            differ; all of them.
+        ValueError: words have characters outside the vocabulary, or two words of a slot have the same spelling but
+            different values. The message lists all of them.
     """
 
     def __init__(
@@ -113,23 +121,26 @@ class CommandRecogniser:
     @property
     def trims(self) -> bool:
         """
-        Whether silence at the ends of recordings is to be cut off: it moves the mean and deviation of a clip's
-        features, and with them the transcript. Fixed statistics do not move; they are for streams, which have silence.
+        Whether to trim the silence at the ends of a recording. Silence changes the mean and deviation of a clip's
+        features, and so the transcript. It does not change fixed statistics, which are meant for streams with silence.
         """
         return self.processor.feature_extractor.normalization != "fixed"
 
     def with_grammar(self, grammar: Grammar) -> "CommandRecogniser":
+        """Return a recogniser that differs only in its grammar."""
         return CommandRecogniser(grammar, self.processor, self.frame_s, self.first_frame_s, self.acceptance)
 
     def recognise(self, log_probs: np.ndarray) -> Command:
         """
+        Recognise one utterance.
+
         Args:
-            log_probs: (T, V) float32 of one utterance, with silence around it or without.
+            log_probs: (T, V) float32, with or without silence around the utterance.
         """
         path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
         if path is None:
             return Command(None, None, "", {}, -np.inf, 0.0, 0.0, 0.0)
-        ratio = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # but for rounding
+        ratio = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # rounding may exceed 0
         score = ratio / len(path.letters)
         spoken = np.flatnonzero((path.states >= 0) & (path.states < path.count))
         start_s, end_s = (
@@ -142,7 +153,7 @@ class CommandRecogniser:
         return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
 
     def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
-        """The command's name and slots that a text is, as it is normalised; None where the grammar has no such one."""
+        """Return the command and slots of a text after normalisation, or None if the grammar does not contain it."""
         normalized = self.processor.normalize_text(text)
         if not normalized or self.processor.unknown_characters(normalized):
             return None
@@ -150,7 +161,7 @@ class CommandRecogniser:
         return None if letters is None else self.read(letters)[::2]
 
     def read(self, letters: list[int]) -> tuple[str, str, dict[str, Value]]:
-        """Name, text and slots of the letters' places in the graph, in order."""
+        """Return name, text and slots of a sentence, given the positions of its letters in the graph."""
         characters = self.processor.tokenizer.convert_ids_to_tokens(self.graph.letters[letters].tolist())
         text = "".join(characters)
         said: dict[int, str] = {}
@@ -163,7 +174,7 @@ class CommandRecogniser:
 
 
 def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[str, dict[str, Value]]:
-    """Of each slot what the model writes -> its value."""
+    """Return for each slot a mapping from the model's spelling to the value."""
     written: dict[str, dict[str, Value]] = {}
     faults = []
     for name, values in grammar.slots.items():
@@ -173,7 +184,10 @@ def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[s
             if written[name].setdefault(text, value) != value:
                 faults.append(f"slot {name!r} gives {text!r} two values, {written[name][text]!r} and {value!r}")
     if faults:
-        raise ValueError("the grammar has words that the model writes alike:" + "".join(f"\n  {one}" for one in faults))
+        raise ValueError(
+            "the grammar has words with the same spelling but different values:"
+            + "".join(f"\n  {fault}" for fault in faults)
+        )
     return written
 
 
@@ -181,10 +195,15 @@ def load_recogniser(
     model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
 ) -> CommandRecogniser:
     """
-    A recogniser of a model, by the file of a grammar and a commands.json of recipes/commands/calibrate.py.
+    Return a recogniser for a model.
+
+    Args:
+        model, processor: as loaded.
+        grammar: a YAML grammar.
+        acceptance: the commands.json of recipes/commands/calibrate.py. None uses the default rejection threshold.
 
     Raises:
-        ValueError: a fault of either file.
+        ValueError: one of the files is wrong.
     """
     when = read_acceptance(acceptance) if acceptance else Acceptance()
     return CommandRecogniser(read_grammar(grammar), processor, *frame_times(model, processor), when)
@@ -192,8 +211,10 @@ def load_recogniser(
 
 def read_acceptance(path: Path) -> Acceptance:
     """
+    Read a commands.json.
+
     Raises:
-        ValueError: not there, no JSON, or without a number for each of threshold, slope and offset.
+        ValueError: the file does not exist, is not JSON, or lacks a number for threshold, slope or offset.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -203,11 +224,11 @@ def read_acceptance(path: Path) -> Acceptance:
         return Acceptance(**numbers)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"{str(path)!r} is no commands.json: {error!r}; expected threshold, slope and offset, as "
+            f"{str(path)!r} is not a commands.json: {error!r}; expected threshold, slope and offset, as "
             "recipes/commands/calibrate.py writes them"
         ) from error
 
 
 def write_acceptance(path: Path, acceptance: Acceptance, facts: Mapping[str, object]) -> None:
-    """A commands.json, with the facts of its calibration."""
+    """Write a commands.json, with additional facts about its calibration."""
     write_whole(path, json.dumps(asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n")

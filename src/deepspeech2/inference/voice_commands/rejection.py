@@ -1,4 +1,4 @@
-"""The rejection threshold of voice commands: its calibration on speech that must be rejected, and what it costs."""
+"""Calibrate the rejection threshold of voice commands on speech that must be rejected, and measure its errors."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,16 +14,22 @@ from ...system.files import write_whole
 from .grammar import Value
 from .recognition import Acceptance, Command, CommandRecogniser
 
-FARTHEST = 1.0  # nats a letter below the lowest command: nearer may lie what nobody has looked at
+FARTHEST = 1.0  # nats per letter: the threshold is at most so far below the lowest command
 
-Meaning = tuple[str, dict[str, Value]]  # of a sentence of the grammar: the command's name and its slots
+Meaning = tuple[str, dict[str, Value]]  # name and slots of a command
 
 
 @dataclass(frozen=True)
 class Judged:
     """
-    An utterance that was recognised; `meant` is what its transcript says, None where the grammar lacks it, and `greedy`
-    the greedy transcript, if that is a sentence of the grammar.
+    A recognised utterance with its transcript.
+
+    Args:
+        id: the utterance's id.
+        text: the transcript.
+        meant: the command in the transcript. None means out-of-grammar speech.
+        command: what was recognised.
+        greedy: the command in the greedy transcript, if that is a sentence of the grammar.
     """
 
     id: str
@@ -34,13 +40,16 @@ class Judged:
 
     @property
     def right(self) -> bool:
-        """Whether it would be the command that was said, if it is accepted."""
+        """Whether the recognised command is the one that was said, no matter if it is accepted."""
         return self.meant is not None and self.meant == (self.command.best, dict(self.command.slots))
 
 
 def judge(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.ndarray]]) -> Iterator[Judged]:
     """
+    Recognise each utterance and compare it with its transcript.
+
     Args:
+        recogniser: the recogniser.
         spoken: id, transcript and log-probabilities (T', V) of each utterance.
     """
     for name, text, log_probs in spoken:
@@ -50,8 +59,9 @@ def judge(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.nda
 
 def near_misses(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.ndarray]]) -> Iterator[Judged]:
     """
-    The hardest to reject: each command, one of whose slot values is taken out of the grammar. One for each of its slots
-    that keeps another value; a sentence that the grammar then has all the same is left out.
+    Recognise near misses, the speech that is hardest to reject: commands whose value of one slot is removed from the
+    grammar. There is one near miss for each slot of a command that has other values, unless the smaller grammar still
+    contains the sentence.
     """
     grammar = recogniser.grammar
     for name, text, log_probs in spoken:
@@ -69,54 +79,57 @@ def find_acceptance(
     judged: Sequence[Judged], hard: Sequence[Judged], false_accepts: float, hard_accepts: float
 ) -> Acceptance:
     """
-    The threshold that accepts at most a share of out-of-grammar speech and of near misses, and rejects the fewest
-    commands; and a confidence by how often a score was right, among all that was judged.
+    Calibrate the rejection threshold and the confidence.
+
+    The threshold keeps the false accepts of out-of-grammar speech and near misses below the given shares, and rejects
+    the fewest commands. The confidence is fitted to how often the scores of all utterances belong to right commands.
 
     Args:
         judged: commands and out-of-grammar speech.
         hard: near misses.
-        false_accepts, hard_accepts: the shares, from 0 to 1.
+        false_accepts, hard_accepts: the largest accepted shares of out-of-grammar speech and of near misses, 0 to 1.
 
     Raises:
-        ValueError: no command that was recognised rightly, or neither out-of-grammar speech nor a near miss.
+        ValueError: no command is recognised correctly, or there is neither out-of-grammar speech nor a near miss.
     """
     inside = [one.command.score for one in judged if one.right]
     outside = [one.command.score for one in judged if one.meant is None]
     misses = [one.command.score for one in hard]
     if not inside or not (outside or misses):
         raise ValueError(
-            f"of {len(judged)} utterances {len(inside)} are commands that were recognised rightly and "
-            f"{len(outside)} are out of the grammar, and there are {len(misses)} near misses; expected some commands, "
-            "and some of the others: name speech that is no command by --outside"
+            f"of {len(judged)} utterances {len(inside)} are correctly recognised commands and {len(outside)} are "
+            f"out-of-grammar speech, and there are {len(misses)} near misses; expected some commands and some speech "
+            "to reject: name a split of other speech with --outside"
         )
     strictest = max(_just_rejected(outside, false_accepts), _just_rejected(misses, hard_accepts))
     lowest = min((score for score in inside if score > strictest), default=None)
     if lowest is None:
         threshold = float(np.nextafter(strictest, np.inf))
-    else:  # anywhere down to the next score that is wrong rejects as few commands: half-way
+    else:  # any threshold down to the next wrong score rejects as few commands: take the middle
         below = max(score for score in [*outside, *misses] if score < lowest)
         threshold = (lowest + max(below, lowest - FARTHEST)) / 2
-    # One more, wrong in spite of the best score: where scores tell all apart, the likeliest curve would be a step.
+    # Add one wrong utterance with the best score. If scores separate all utterances, the fit would be a step otherwise.
     scores = [max(one.command.score, min(inside) - FARTHEST) for one in [*judged, *hard]] + [0.0]
     right = [float(one.right) for one in [*judged, *hard]] + [0.0]
     return Acceptance(threshold, *fit_logistic(np.array(scores), np.array(right)))
 
 
 def _just_rejected(scores: Sequence[float], accepted: float) -> float:
-    """The highest score that must be rejected for no more than a share to be accepted."""
+    """Return the highest score that must be rejected, so that at most a share of the utterances is accepted."""
     ordered = sorted(scores, reverse=True)
     return ordered[min(int(accepted * len(ordered)), len(ordered) - 1)] if ordered else -np.inf
 
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `total`, with the 95 % interval of Wilson (1927)."""
+    """A share, `count` of `total`, with its 95 % interval by Wilson (1927)."""
 
     count: int
     total: int
 
     @property
     def interval(self) -> tuple[float, float]:
+        """The 95 % interval, both bounds from 0 to 1."""
         if not self.total:
             return 0.0, 1.0
         found = binomtest(self.count, self.total).proportion_ci(method="wilson")
@@ -129,31 +142,34 @@ class Share:
 
 
 def accepted_share(judged: Sequence[Judged], threshold: float) -> Share:
+    """Return the share of utterances whose score reaches the threshold."""
     return Share(sum(one.command.score >= threshold for one in judged), len(judged))
 
 
 def summary(judged: Sequence[Judged], hard: Sequence[Judged], threshold: float) -> dict[str, Share]:
-    """What becomes of the commands, of the other sentences of their split and speech, and of near misses."""
+    """Return the shares of commands, out-of-grammar speech and near misses that are accepted, rejected or mistaken."""
     inside = [one for one in judged if one.meant is not None]
     taken = [one for one in inside if one.command.score >= threshold]
     right = sum(one.right for one in taken)
     return {
-        "commands, understood with all slots": Share(right, len(inside)),
-        "commands, taken for another": Share(len(taken) - right, len(inside)),
+        "commands, accepted and right with all slots": Share(right, len(inside)),
+        "commands, accepted as another command": Share(len(taken) - right, len(inside)),
         "commands, rejected": Share(len(inside) - len(taken), len(inside)),
-        "commands, the likeliest sentence is right": Share(sum(one.right for one in inside), len(inside)),
-        "commands, the greedy text is right": Share(sum(one.greedy == one.meant for one in inside), len(inside)),
-        "outside the grammar, accepted": accepted_share([one for one in judged if one.meant is None], threshold),
+        "commands, most likely sentence is right": Share(sum(one.right for one in inside), len(inside)),
+        "commands, greedy transcript is right": Share(sum(one.greedy == one.meant for one in inside), len(inside)),
+        "out-of-grammar speech, accepted": accepted_share([one for one in judged if one.meant is None], threshold),
         "near misses, accepted": accepted_share(hard, threshold),
     }
 
 
 class TradeOff(NamedTuple):
     """
+    The false accepts and lost commands at every threshold.
+
     Args:
-        accepted, lost: (N,) shares of out-of-grammar speech that is accepted, and of the commands that are rejected or
+        accepted, lost: (N,) the accepted share of out-of-grammar speech, and the share of commands that are rejected or
             mistaken, by threshold, the strictest first.
-        chosen: both at the threshold that was taken.
+        chosen: both shares at the chosen threshold.
     """
 
     accepted: np.ndarray
@@ -162,6 +178,7 @@ class TradeOff(NamedTuple):
 
 
 def trade_off(inside: Sequence[Judged], outside: Sequence[Judged], threshold: float) -> TradeOff:
+    """Return the trade-off between lost commands (`inside`) and accepted out-of-grammar speech (`outside`)."""
     understood = np.array([one.command.score if one.right else -np.inf for one in inside])
     wrongly = np.array([one.command.score for one in outside])
     scores = np.unique([*understood, *wrongly])[::-1]
@@ -172,21 +189,21 @@ def trade_off(inside: Sequence[Judged], outside: Sequence[Judged], threshold: fl
 
 
 def warning(judged: Sequence[Judged], false_accepts: float) -> str:
-    """Says where there is too little out-of-grammar speech to measure the share that is accepted; else empty."""
+    """Return a warning if there is too little out-of-grammar speech to measure the accepted share, or ''."""
     total = sum(one.meant is None for one in judged)
     needed = round(3 / false_accepts) if false_accepts else 0
     if not needed or total >= needed:
         return ""
     if not total:
-        return "no utterance outside the grammar was looked at, only near misses; give other speech by --outside"
+        return "there is no out-of-grammar speech, only near misses; name a split of other speech with --outside"
     return (
-        f"{total:,} utterances outside the grammar cannot show a share of {100 * false_accepts:g} %: none accepted of "
-        f"{total:,} would still allow up to {300 / total:.1f} % (95 %); give {needed:,} or more by --outside"
+        f"{total:,} out-of-grammar utterances cannot show {100 * false_accepts:g} % of false accepts: even if "
+        f"none is accepted, the share can be {300 / total:.1f} % (95 %). Give {needed:,} or more with --outside"
     )
 
 
 def write_judged(path: Path, judged: Mapping[str, Sequence[Judged]], acceptance: Acceptance) -> None:
-    """A line for each utterance of each split: its transcript, the recognised sentence, and whether it is accepted."""
+    """Write a JSON line for each utterance: its transcript, the recognised sentence, and whether it is accepted."""
     lines = []
     for split, some in judged.items():
         for one in some:
