@@ -32,7 +32,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kokoro", type=Path, metavar="FOLDER", help="more natural, slower: Kokoro's voices, *.bin")
     parser.add_argument("--seed", type=int, default=0, help="of voices, order and rooms (default: %(default)s)")
-    parser.add_argument("--num_workers", type=int, default=0, help="processes; 0: one a core (default: 0)")
+    parser.add_argument_group("compute").add_argument(
+        "--num_workers", type=int, default=0, help="processes; 0: one a core (default: 0)"
+    )
     options.add_output_option(parser, "outputs/synthesize", "new folder for the corpus")
     return parser
 

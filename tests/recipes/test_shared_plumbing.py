@@ -59,6 +59,14 @@ def test_an_option_has_the_same_default_everywhere_and_the_folder_comes_last(nam
         assert options[option] == DEFAULTS[option], option
     assert [option for option in options if "output" in option] == [list(options)[-1]]
     assert parser.prog == f"recipes/{name}.py"
+    titles = {
+        action.option_strings[-1]: group.title
+        for group in parser._action_groups
+        for action in group._group_actions
+        if action.option_strings
+    }
+    for option in ("--device", "--cpu_threads", "--batch_seconds", "--num_workers"):
+        assert titles.get(option, "compute") == "compute", option
 
 
 @pytest.fixture(scope="module")
