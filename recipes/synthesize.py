@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed of voices, order and rooms (default: %(default)s)"
     )
-    parser.add_argument(
+    parser.add_argument_group("compute").add_argument(
         "--num_workers", type=int, default=0, help="number of processes; 0: one for each core (default: 0)"
     )
     options.add_output_option(parser, "outputs/synthesize", "new folder to write the corpus into")

@@ -164,6 +164,21 @@ def test_ctrl_c_during_an_import_ends_it_with_the_same_message(tmp_path: Path) -
     assert done.stderr == "deepspeech2: stopped by Ctrl-C\n" and done.returncode == 1
 
 
+@pytest.mark.parametrize("flush", [True, False])
+def test_a_reader_that_has_gone_is_no_fault(flush: bool) -> None:
+    """As after `| head -1`: exit status 1 and not a word, whether it is found while printing or at the end."""
+    program = (
+        "import sys; sys.argv = ['deepspeech2']; from deepspeech2.system.command_line import run; "
+        f"sys.stdin.read(); run(lambda words: print('a line', flush={flush}))"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == "" and process.wait() == 1
+
+
 def test_ctrl_c_ends_it_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(args: object) -> None:
         raise KeyboardInterrupt

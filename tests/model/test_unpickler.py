@@ -92,6 +92,17 @@ def test_a_planted_call_is_refused_by_its_name(tmp_path, monkeypatch, planted, n
     assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
 
 
+def test_a_call_in_the_last_pickle_of_an_old_file_is_refused_too(tmp_path):
+    """Behind the content of the old format the keys of the storages follow, in a pickle of their own."""
+    path = checkpoint(tmp_path / "a.pth", {"epoch": 3}, legacy=True)
+    keys = pickle.dumps([], protocol=2)
+    content = path.read_bytes()
+    assert content.endswith(keys)
+    path.write_bytes(content[: -len(keys)] + pickle.dumps([Planted(os.system, f"touch {MARKER}")], protocol=2))
+    with pytest.raises(RefusedError, match=r"asks for posix\.system"):
+        read_checkpoint(path)
+
+
 def test_inert_names_run_nothing(tmp_path, monkeypatch):
     """numpy has functions that load and run; of numpy nothing is resolved."""
     monkeypatch.chdir(tmp_path)

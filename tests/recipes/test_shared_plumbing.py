@@ -61,6 +61,14 @@ def test_an_option_has_the_same_default_everywhere_and_the_folder_comes_last(nam
     assert parser.prog == f"recipes/{name}.py"
     shown = parser.format_help().partition("\noutput:\n")[2].split()
     assert [word for word in shown if word.startswith("--output")] == [word for word in shown if word[:2] == "--"][:1]
+    titles = {
+        action.option_strings[-1]: group.title
+        for group in parser._action_groups
+        for action in group._group_actions
+        if action.option_strings
+    }
+    for option in ("--device", "--cpu_threads", "--batch_seconds", "--num_workers"):
+        assert titles.get(option, "compute") == "compute", option
 
 
 @pytest.fixture(scope="module")

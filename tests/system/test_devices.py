@@ -67,3 +67,17 @@ def test_several_processes_that_cannot_share_are_refused(monkeypatch):
     monkeypatch.setattr(devices, "choose_device", torch.device)
     with pytest.raises(ValueError, match="--device cuda:1 puts all 2 processes on one GPU"):
         set_up_process(Namespace(device="cuda:1", cpu_threads=0), shared=True)
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    """Of three on this machine, the one with the number that the launcher gave it; a number beyond them is refused."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert devices.choose_device("auto") == torch.device("cuda:2")
+    assert [devices.choose_device(name).index for name in ("cuda", "cuda:2")] == [None, 2]
+    with pytest.raises(ValueError, match="--device is 'cuda:3', but this machine has 3 GPUs"):
+        devices.choose_device("cuda:3")
+    for name in ("mps", "meta", "gpu"):
+        with pytest.raises(ValueError, match=f"--device is '{name}'; expected auto, cpu, cuda or cuda:N"):
+            devices.choose_device(name)

@@ -297,7 +297,8 @@ def _inside(path: str, root: str) -> str:
     if "://" not in file and not file.startswith("/"):
         file = f"{root}/{file}"
     archived = all(one.startswith(ARCHIVES) for one in inner)
-    if not archived or not file.startswith(f"{root}/") or ".." in PurePosixPath(file).parts:
+    below = file.removeprefix(f"{root}/")
+    if not archived or below == file or ".." in PurePosixPath(below).parts:
         return OUTSIDE + path
     return "::".join([*inner, file])
 

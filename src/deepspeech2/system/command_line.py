@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import re
 import sys
 import traceback
@@ -59,7 +60,12 @@ def run(main: Callable[[list[str]], int | None], stopped: str = "stopped by Ctrl
     """
     program = Path(sys.argv[0]).name
     try:
-        sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
+        sys.exit(status)
+    except BrokenPipeError:  # `| head` has what it wanted; what is still to be printed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(f"{program}: {stopped}")
     except (ValueError, OSError, ImportError) as error:
