@@ -188,3 +188,14 @@ def test_ctrl_c_ends_it_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as ended:
         console()
     assert ended.value.code == "deepspeech2: stopped by Ctrl-C"
+
+
+def test_an_unknown_option_of_a_command_is_answered_by_it_with_the_nearest(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["transcribe", "MODEL", "a.wav", "--output_dirr", "x"])
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and printed.startswith("usage: deepspeech2 transcribe ")
+    assert "unknown option --output_dirr; did you mean '--output_dir'?" in printed
+    with pytest.raises(SystemExit):
+        main(["convert", "a.pth", "b"])
+    assert "unexpected word 'b'" in capsys.readouterr().err

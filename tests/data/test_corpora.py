@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import types
 from pathlib import Path
@@ -260,6 +261,19 @@ def test_an_audio_folder_names_only_files_of_its_own(wavs, tmp_path):
     assert sorted(refused) == ["four", "three", "two"]
     metadata.write_text("\n".join(lines[:4]))
     assert sorted(texts(rows_of(metadata))) == ["one", "three", "two"]
+
+
+def test_an_audio_folder_may_lie_beside_the_current_one(wavs, tmp_path, monkeypatch):
+    """Only what is below the folder counts: `..` on the way to it is the user's own."""
+    (wavs / "wavs" / "metadata.csv").write_text("file_name,text\na.wav,one\n../wavs/b.wav,two\n")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = os.path.relpath(wavs / "wavs")
+    assert folder.startswith("..")
+    (first, second) = load_corpus(folder)[0].stream
+    assert len(fetch_audio(first["audio"])[0]) and first["text"] == "one"
+    with pytest.raises(AudioError, match="lies outside its corpus"):
+        fetch_audio(second["audio"])
 
 
 def test_a_folder_of_test_recordings_is_not_trained_on(wavs):

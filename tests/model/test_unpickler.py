@@ -92,6 +92,32 @@ def test_a_planted_call_is_refused_by_its_name(tmp_path, monkeypatch, planted, n
     assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
 
 
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pickle.dumps(Planted(os.system, f"touch {MARKER}"), protocol=4),
+        pickle.dumps(Planted(os.system, f"touch {MARKER}"), protocol=5),
+        f"(S'touch {MARKER}'\niposix\nsystem\n.".encode(),
+    ],
+    ids=["protocol 4", "protocol 5", "INST"],
+)
+def test_a_call_that_torch_would_not_write_so_is_refused_by_its_name(tmp_path, monkeypatch, pickled):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile(tmp_path / "bad.pth", "w") as archive:
+        archive.writestr("bad/data.pkl", pickled)
+    with pytest.raises(RefusedError, match=r"asks for posix\.system"):
+        read_checkpoint(tmp_path / "bad.pth")
+    assert [file.name for file in tmp_path.iterdir()] == ["bad.pth"]
+
+
+def test_a_small_file_that_unfolds_to_gigabytes_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", bytes(65 * 1024 * 1024))
+    assert (tmp_path / "bomb.pth").stat().st_size < 1e6
+    with pytest.raises(ValueError, match=r"68,157,440 bytes of structure .* 67,108,864 at most"):
+        read_checkpoint(tmp_path / "bomb.pth")
+
+
 def test_a_call_in_the_last_pickle_of_an_old_file_is_refused_too(tmp_path):
     """Behind the content of the old format the keys of the storages follow, in a pickle of their own."""
     path = checkpoint(tmp_path / "a.pth", {"epoch": 3}, legacy=True)

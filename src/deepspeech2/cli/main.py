@@ -39,7 +39,7 @@ def make_parser() -> ArgumentParser:
         dest="command", metavar="COMMAND", help="one of the commands above, followed by its options"
     )
     for name, (module, _) in COMMANDS.items():
-        module.configure(commands.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class))
+        module.configure(commands.add_parser(name, description=module.__doc__))
     return parser
 
 

@@ -1,16 +1,40 @@
 """Command-line options that several commands share, each with one name, one default and one place in the help."""
 
+import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from .arguments import DataArguments
 
 
+class CommandParser(ArgumentParser):
+    """A parser that takes no shortened options and names the nearest one of an unknown option."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter, **options)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return the options, or end the process with what is wrong about them."""
+        given, unknown = self.parse_known_args(sys.argv[1:] if args is None else args, namespace)
+        if not unknown:
+            return given
+        commands = [action.choices for action in self._actions if isinstance(action.choices, dict)]
+        parser = commands[0][given.command] if commands else self  # the unknown words are a command's own
+        option = unknown[0].partition("=")[0]
+        if option.startswith("-"):
+            known = [name for name in parser._option_string_actions if name.startswith("--")]
+            parser.error(f"unknown option {option}{did_you_mean(option, known)}")
+        parser.error(f"unexpected word {option!r}")
+
+
 def new_parser(prog: str, description: str | None) -> ArgumentParser:
     """Return a parser whose help shows `description` with its own line breaks."""
-    return ArgumentParser(prog=prog, description=description, formatter_class=RawDescriptionHelpFormatter)
+    return CommandParser(prog=prog, description=description)
 
 
 def add_model_argument(parser: ArgumentParser, name: str = "model", what: str = "folder of a model") -> None:

@@ -60,6 +60,8 @@ def build_search(
         from ctc_beam_decoder import build_ctcdecoder
     except ImportError as error:
         raise ImportError(f"{error}; beam search needs ctc-beam-decoder: {INSTALL}") from None
+    if language_model and not language_model.is_file():
+        raise ValueError(f"the language model {str(language_model)!r} does not exist; recipes/train_lm.py makes one")
     labels = ["" if index == blank else token for index, token in enumerate(tokens)]
     spelled = [word for phrase in hotwords for word in phrase.split()]  # so that their prefixes are not unknown words
     words = [*arpa_words(language_model), *spelled, END] if language_model else None

@@ -58,6 +58,7 @@ BROKEN = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError, ValueError),
     *(zipfile.BadZipFile, zlib.error),
 )
+LARGEST_PICKLE = 64 * 1024 * 1024  # bytes: the structure of a released checkpoint has some 10,000
 LEGACY_PICKLES = 5  # before torch 1.6: magic number, version, system, content, storage keys
 
 
@@ -120,6 +121,12 @@ def _inert_names(path: Path) -> list[str]:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+                size = archive.getinfo(pickled).file_size
+                if size > LARGEST_PICKLE:
+                    raise ValueError(
+                        f"{str(path)!r} has {size:,} bytes of structure beside its tensors; a checkpoint of "
+                        f"deepspeech.pytorch has {LARGEST_PICKLE:,} at most"
+                    )
                 named = _names(io.BytesIO(archive.read(pickled)))
         else:
             file.seek(0)
@@ -136,6 +143,13 @@ def _inert_names(path: Path) -> list[str]:
 
 def _names(file: BinaryIO) -> list[str]:
     """Return the functions and classes that the next pickle in a file names, by their names in Python 3."""
-    words = [str(word) for operation, word, _ in pickletools.genops(file) if operation.name == "GLOBAL"]
+    words, texts = [], [""]
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name in ("GLOBAL", "INST"):
+            words.append(str(argument))
+        elif operation.name == "STACK_GLOBAL":  # torch.save does not write it
+            words.append(" ".join(texts[-2:]))
+        elif isinstance(argument, str):
+            texts.append(argument)
     words = ["builtins int" if word == "__builtin__ long" else word for word in words]
     return [word.replace("__builtin__ ", "builtins ").replace(" ", ".") for word in words]
