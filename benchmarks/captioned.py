@@ -24,7 +24,7 @@ import soundfile
 import torch
 from word_times import load_speech, make_parser
 
-from deepspeech2.inference.captioned_corpus import Rules, Utterance, find_cue, write_corpus
+from deepspeech2.inference.captioned_corpus import CaptionedClip, Rules, find_cue, write_corpus
 from deepspeech2.inference.captions import Cue, Limits, Word, make_cues, to_srt
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.transcription import align_words, script_words
@@ -52,7 +52,7 @@ def swapped(cues: list[Cue], place: int) -> str:
 def scores(cues: list[Cue], log_probs: np.ndarray, listener: Listener) -> list[float]:
     """Return the scores of the cues that can be aligned."""
     found = [find_cue(cue, log_probs, listener, Rules()) for cue in cues]
-    return [one.score for one in found if isinstance(one, Utterance) or one.score is not None]
+    return [one.score for one in found if isinstance(one, CaptionedClip) or one.score is not None]
 
 
 def compare(corpus: Path, truth: dict[str, list[Word]]) -> dict[str, int]:
