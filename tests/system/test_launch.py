@@ -36,4 +36,4 @@ def test_one_process_where_two_were_asked_for_is_refused():
     command = [accelerate, "launch", "--cpu", "--num_processes", "2", str(ROOT / "recipes" / "finetune.py")]
     done = subprocess.run([*command, "--use_cpu", "true"], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode != 0
-    assert "finetune.py: num_processes is 2, but 1 run" in done.stderr
+    assert "finetune.py: num_processes is 2, but 1 process(es) run" in done.stderr

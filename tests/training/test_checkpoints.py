@@ -91,7 +91,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, ema_decay):
     trainer.add_callback(NoRoomAfter())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(ValueError, match=r"checkpoint-2 could not be written.*the same command then") as full:
+        with pytest.raises(ValueError, match=r"checkpoint-2 could not be written.*The same command then") as full:
             trainer.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -292,7 +292,7 @@ def test_epochs_are_counted_by_the_corpus(folder, tmp_path):
         (["--lerning_rate", "1"], ["unknown key 'lerning_rate'", "learning_rate"]),
         (["--model_config", '{"hiden_size": 8}'], ["model_config: unknown key 'hiden_size'", "hidden_size"]),
         (["--model_config", '{"hidden_size": 0}'], ["hidden_size is 0"]),
-        (["--num_processes", "2"], ["num_processes is 2, but 1 run"]),
+        (["--num_processes", "2"], ["num_processes is 2, but 1 process(es) run"]),
         (["--characters", "xyz"], ["fatal problems", "nothing_usable", "unknown_characters"]),
     ],
 )
@@ -423,7 +423,7 @@ def test_a_training_that_brought_nothing_is_said(caplog):
 
     say_what_it_brought({"x": heard("a c"), "y": heard("a c")}, {"x": heard("c c"), "y": heard("a b"), "z": heard("c")})
     assert [record.message.partition(":")[0] for record in caplog.records] == ["x"]
-    assert "50.00 % before and 100.00 % after" in caplog.text
+    assert "50.00 % before, 100.00 % after" in caplog.text
 
 
 @pytest.mark.parametrize(

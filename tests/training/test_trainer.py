@@ -370,7 +370,7 @@ def test_steps_stay_as_they_are():
 
 @pytest.mark.parametrize("given", [{"eval_strategy": "no", "save_strategy": "no"}, {"max_steps": 9}])
 def test_epochs_of_unknown_length_are_refused(given):
-    with pytest.raises(ValueError, match="give max_steps"):
+    with pytest.raises(ValueError, match="Set max_steps"):
         resolve_epochs(epoch_arguments(**given), None)
 
 

@@ -35,7 +35,7 @@ def test_between_two_models():
         "running_var": torch.tensor([2.0]),
     }
     assert interpolated(start, end, 0.25) == {"w": torch.tensor([2.0]), "n": torch.tensor(8)}
-    with pytest.raises(ValueError, match="w has 1 in one model and 2 in the other"):
+    with pytest.raises(ValueError, match="the shape of w is 1 in one model and 2 in the other"):
         interpolated(start, {"w": torch.zeros(2), "n": torch.tensor(1)}, 0.5)
 
 

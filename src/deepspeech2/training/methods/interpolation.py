@@ -29,7 +29,7 @@ def interpolated(start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tens
     for name in start:
         if start[name].shape != end[name].shape:
             shapes = (" x ".join(map(str, one[name].shape)) for one in (start, end))
-            raise ValueError(f"{name} has the shape {next(shapes)} in one model and {next(shapes)} in the other")
+            raise ValueError(f"the shape of {name} is {next(shapes)} in one model and {next(shapes)} in the other")
     return {
         name: torch.lerp(one, end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()
     }
