@@ -63,7 +63,7 @@ def test_speech_is_repeatable_and_unsayable_text_is_refused() -> None:
     assert np.array_equal(speak(SENTENCE), speak(SENTENCE))
     two = speak(f"{SENTENCE} {SENTENCE}")
     assert two.size == pytest.approx(2 * speak(SENTENCE).size, rel=0.1)
-    with pytest.raises(ValueError, match="the text .* has nothing to speak"):
+    with pytest.raises(ValueError, match=r"the text .* has nothing to speak"):
         speak("  ")
 
 
