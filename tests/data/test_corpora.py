@@ -255,7 +255,7 @@ def test_an_audio_folder_names_only_files_of_its_own(wavs, tmp_path):
         try:
             fetch_audio(row["audio"])
         except AudioError as error:
-            assert "is outside its corpus" in str(error)
+            assert "lies outside its corpus" in str(error)
             refused.append(row["text"])
     assert sorted(refused) == ["four", "three", "two"]
     metadata.write_text("\n".join(lines[:4]))
