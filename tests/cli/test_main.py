@@ -137,7 +137,10 @@ def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_pa
             ["recognise", "nowhere", "g.yaml", "a.wav", "--cpu_threads", "-1"],
             "deepspeech2: cpu_threads is -1; expected",
         ),
-        (["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"], "deepspeech2: --chunk_ms is 0.0; expected more"),
+        (
+            ["listen", "nowhere", "g.yaml", "a.wav", "--chunk_ms", "0"],
+            "deepspeech2: --chunk_ms is 0.0; expected a duration above 0",
+        ),
         (["demo", "nowhere", "--acceptance", "c.json"], "deepspeech2: --acceptance was given without --grammar; give"),
         (["convert", "nowhere.pth", "--output_dir", "."], "deepspeech2: '.' already exists; name a new folder"),
     ],

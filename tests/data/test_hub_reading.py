@@ -251,7 +251,7 @@ def test_a_dataset_names_only_files_of_its_own(hub, path):
     (corpus,) = load_corpus("me/outside")
     (example,) = corpus.stream
     assert example["text"] == "said"
-    with pytest.raises(AudioError, match="is outside its corpus"):
+    with pytest.raises(AudioError, match="lies outside its corpus"):
         fetch_audio(example["audio"])
 
 

@@ -91,7 +91,7 @@ def test_a_busy_server_is_asked_again(server, caplog):
 
 def test_a_server_that_stays_away_is_no_fault_of_the_recording(server):
     server.answers = [500]
-    with pytest.raises(ConnectionError, match=r"could not be fetched, in 6 attempts.*run the same command to resume"):
+    with pytest.raises(ConnectionError, match=r"could not be fetched in 6 attempts.*run the same command to resume"):
         fetch_audio({"bytes": None, "path": server.url})
 
 

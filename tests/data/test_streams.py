@@ -442,7 +442,7 @@ def test_evaluation_sees_each_once(tmp_path, processor, world_size, num_workers,
     assert by_name["empty"] == ("", [])
     assert {"undecodable", "missing_text"} <= stream.drop_counts().keys()
     if not num_workers:
-        assert "characters that the vocabulary lacks ('é' x2, 'ü' x1; unknown)" in caplog.text
+        assert "characters that are not in the vocabulary ('é' x2, 'ü' x1; unknown)" in caplog.text
 
 
 def test_evaluation_knows_no_augmentation_and_no_filter(tmp_path, processor):

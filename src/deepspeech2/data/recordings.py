@@ -62,7 +62,7 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     path = audio["path"]
     if path.startswith(OUTSIDE):
         raise AudioError(
-            f"the recording {path.removeprefix(OUTSIDE)!r} is outside its corpus: a dataset or an audio folder can "
+            f"the recording {path.removeprefix(OUTSIDE)!r} lies outside its corpus: a dataset or an audio folder can "
             "only name its own files. Use a manifest, which can name any file",
             "outside_corpus",
         )
