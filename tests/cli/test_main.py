@@ -61,7 +61,7 @@ def test_the_help_of_a_command_has_an_example_and_groups(name: str, capsys: pyte
         (["transcibe", "MODEL"], "unknown command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
         (["recognize"], "did you mean 'recognise'\\?"),
         (["xyz"], "unknown command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
-        (["--verbose"], "unrecognized arguments: --verbose"),
+        (["--verbose"], r"unknown option --verbose; did you mean '--version'\?"),
         (["listen", "MODEL", "home.yaml"], "one of the arguments FILE --microphone is required"),
     ],
 )

@@ -256,7 +256,7 @@ def test_an_audio_folder_names_only_files_of_its_own(wavs, tmp_path):
         try:
             fetch_audio(row["audio"])
         except AudioError as error:
-            assert "is outside its corpus" in str(error)
+            assert "lies outside its corpus" in str(error)
             refused.append(row["text"])
     assert sorted(refused) == ["four", "three", "two"]
     metadata.write_text("\n".join(lines[:4]))
@@ -272,7 +272,7 @@ def test_an_audio_folder_may_lie_beside_the_current_one(wavs, tmp_path, monkeypa
     assert folder.startswith("..")
     (first, second) = load_corpus(folder)[0].stream
     assert fetch_audio(first["audio"]) == first["audio"] and first["text"] == "one"
-    with pytest.raises(AudioError, match="is outside its corpus"):
+    with pytest.raises(AudioError, match="lies outside its corpus"):
         fetch_audio(second["audio"])
 
 

@@ -246,7 +246,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path, processor):
     (tmp_path / "cut.arpa").write_text(ARPA[:120])
     for options, message in (
         ({"language_model": str(tmp_path / "lm.arpa")}, "is not an ARPA file"),
-        ({"language_model": str(tmp_path / "none.arpa")}, "cannot be read"),
+        ({"language_model": str(tmp_path / "none.arpa")}, "none.arpa' does not exist; recipes/train_lm.py makes one"),
         ({"language_model": str(tmp_path / "cut.arpa")}, "cut.arpa' cannot be read"),
         ({"hotwords": ("xyz",)}, "outside the vocabulary"),
     ):

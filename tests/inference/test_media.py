@@ -112,7 +112,7 @@ def test_what_is_no_media_is_refused(name: str, content: bytes, reason: str, tmp
 
 def test_a_missing_file_an_address_and_a_picture_are_refused(tmp_path: Path) -> None:
     for name in (tmp_path / "none.wav", Path("http://127.0.0.1/a.wav"), Path("/dev/zero")):
-        with pytest.raises(AudioError, match="is not a file"):
+        with pytest.raises(AudioError, match=r"does not exist|is not a regular file"):
             read(name)
     with av.open(str(tmp_path / "silent.mp4"), "w") as container:
         video = container.add_stream("mpeg4", rate=10)

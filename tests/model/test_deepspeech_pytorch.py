@@ -133,12 +133,12 @@ def test_the_folder_is_a_model_of_its_own(tmp_path: Path) -> None:
     line = convert(save(tmp_path / "best.pth"), tmp_path / "out")
     assert "deepspeech.pytorch v2.0, 2 x 8 LSTM, bidirectional" in line and "29 labels" in line
     card = ModelCard.load(tmp_path / "out" / "README.md")
-    assert "Converted from `best.pth`" in card.text and "Not scored" in card.text and card.data.eval_results is None
+    assert "Converted from `best.pth`" in card.text and "was not scored" in card.text and card.data.eval_results is None
     direct, _ = from_deepspeech_pytorch(tmp_path / "best.pth")
     model, processor = (auto.from_pretrained(tmp_path / "out") for auto in (AutoModelForCTC, AutoProcessor))
     inputs = processor(np.sin(np.arange(16000)).astype(np.float32), sampling_rate=16000, return_tensors="pt")
     assert torch.equal(model.eval()(**inputs).logits, direct(**inputs).logits)
-    with pytest.raises(ValueError, match="already there"):
+    with pytest.raises(ValueError, match="already exists"):
         convert(tmp_path / "best.pth", tmp_path / "out")
 
 

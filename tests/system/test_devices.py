@@ -76,7 +76,7 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert devices.choose_device("auto") == torch.device("cuda:2")
     assert [devices.choose_device(name).index for name in ("cuda", "cuda:2")] == [None, 2]
-    with pytest.raises(ValueError, match="--device is 'cuda:3', but this machine has 3 GPUs"):
+    with pytest.raises(ValueError, match="--device is 'cuda:3', but torch finds 3 GPUs"):
         devices.choose_device("cuda:3")
     for name in ("mps", "meta", "gpu"):
         with pytest.raises(ValueError, match=f"--device is '{name}'; expected auto, cpu, cuda or cuda:N"):

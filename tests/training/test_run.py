@@ -432,7 +432,7 @@ def test_a_training_that_brought_nothing_is_said(caplog):
      OSError("2320 requested and 0 written"), PermissionError(13, "Permission denied", "out/x")],
 )  # fmt: skip
 def test_a_folder_that_takes_nothing_is_a_message(error):
-    with pytest.raises(SystemExit, match=r"score.py: .*: expected a writable folder with free space"):
+    with pytest.raises(SystemExit, match=r"score.py: .*; expected a writable folder with free space"):
         end_run("score.py", error)
 
 

@@ -24,7 +24,9 @@ class CommandParser(ArgumentParser):
         if not unknown:
             return given
         commands = [action.choices for action in self._actions if isinstance(action.choices, dict)]
-        parser = commands[0][given.command] if commands else self  # the unknown words are a command's own
+        parser = (
+            commands[0][given.command] if commands and given.command else self
+        )  # the unknown words are a command's own
         option = unknown[0].partition("=")[0]
         if option.startswith("-"):
             known = [name for name in parser._option_string_actions if name.startswith("--")]

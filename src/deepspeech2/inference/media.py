@@ -55,7 +55,8 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
             not installed.
     """
     if not os.path.isfile(path):  # FFmpeg itself would open devices and network addresses
-        what = f"is a folder; expected recordings, such as {path}/*.wav" if os.path.isdir(path) else "does not exist"
+        what = "is not a regular file; expected a recording" if path.exists() else "does not exist"
+        what = f"is a folder; expected recordings, such as {path}/*.wav" if path.is_dir() else what
         raise AudioError(f"{str(path)!r} {what}", "missing_file")
     size = round(BLOCK_S * sampling_rate)
     waiting: list[np.ndarray] = []

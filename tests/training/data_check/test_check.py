@@ -454,4 +454,4 @@ def test_the_short_check_is_short(librispeech_root, tmp_path, caplog, monkeypatc
     options = {"dataset_config": ["clean"], "train_split": ["train.100"], "max_duration_s": 20.0}
     run = run_of(librispeech_root, None, built, training, **options)
     check(run)
-    assert f"{preflight.ROWS_AT_ONCE} of training" in caplog.text
+    assert f"training: {preflight.ROWS_AT_ONCE}" in caplog.text

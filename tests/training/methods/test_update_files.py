@@ -267,5 +267,5 @@ def test_adapters_start_as_nothing_and_learn_alone(tmp_path, batches):
     torch.testing.assert_close(outputs.logits[:1, : alone.shape[1]], alone, rtol=0, atol=1e-5)
     for row, length in zip(outputs.logits, outputs.output_lengths, strict=True):
         assert not row[length:].any()
-    with pytest.raises(ValueError, match="has adapters of size 3, not 4"):
+    with pytest.raises(ValueError, match="has adapters of size 3, but adapter_size is 4"):
         load_model(str(tmp_path / "saved"), adapter_size=4)
