@@ -139,7 +139,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     _, command = declare(tmp_path)
     os.utime(tmp_path / "model" / "model.safetensors", (0, 0))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "4 of them done already" in done.stdout, done.stderr
+    assert done.returncode == 0 and "4 of them finished" in done.stdout, done.stderr
     assert results.stat().st_mtime_ns == written and (tmp_path / "out" / "index.html").is_file()
     experiment = read_experiment(config)
     outcomes = collect(experiment, plan_runs(experiment, tmp_path / "out"))
@@ -173,14 +173,14 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode != 0 and "the same command goes on" in errors
+    assert process.returncode != 0 and "run the same command to resume" in errors
     (checkpoint,) = second.glob("checkpoint-*")
     assert checkpoint.name != "checkpoint-400" and not (second / "results.json").exists()
 
     first = tmp_path / "out" / "low" / "seed-1" / "results.json"
     written = first.stat().st_mtime_ns
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "1 of them done already" in done.stdout, done.stderr
+    assert done.returncode == 0 and "1 of them finished" in done.stdout, done.stderr
     assert first.stat().st_mtime_ns == written
     steps = [line["step"] for line in json.loads((second / "trainer_state.json").read_text())["log_history"]]
     assert max(steps) == 400 and checkpoint.name in (second / "log.txt").read_text()
