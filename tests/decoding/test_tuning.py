@@ -112,7 +112,7 @@ def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys
     out = ["--output_dir", str(tmp_path / "decoder")]
     grid = ["--alphas", "0.2", "0.6", "--betas", "0", "2", "--beam_size", "10", "--num_workers", "1"]
     assert mains["tune_decoder"]([str(folder / "model"), str(folder / "lm.arpa"), *data, *grid, *out]) == 0
-    assert "widen --" in capsys.readouterr().out
+    assert "extend --" in capsys.readouterr().out
     assert len((tmp_path / "decoder" / "trials.md").read_text().splitlines()) == 2 + 1 + 4
     assert (tmp_path / "decoder" / "heat_map.png").stat().st_size > 5000
     assert not list((tmp_path / "decoder").glob("tmp*"))
