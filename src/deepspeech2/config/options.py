@@ -1,8 +1,6 @@
 """Command-line options that several commands share, each with one name, one default and one place in the help."""
 
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +16,16 @@ class CommandParser(ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter, **options)
 
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Return the options, or end the process with what is wrong about them."""
-        given, unknown = self.parse_known_args(sys.argv[1:] if args is None else args, namespace)
-        if not unknown:
-            return given
-        commands = [action.choices for action in self._actions if isinstance(action.choices, dict)]
-        parser = (
-            commands[0][given.command] if commands and given.command else self
-        )  # the unknown words are a command's own
-        option = unknown[0].partition("=")[0]
-        if option.startswith("-"):
-            known = [name for name in parser._option_string_actions if name.startswith("--")]
-            parser.error(f"unknown option {option}{did_you_mean(option, known)}")
-        parser.error(f"unexpected word {option!r}")
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what is known, as argparse expects, or end the process with the first unknown word."""
+        given, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            if not option.startswith("-"):
+                self.error(f"unexpected word {option!r}")
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            self.error(f"unknown option {option}{did_you_mean(option, known)}")
+        return given, unknown
 
 
 def new_parser(prog: str, description: str | None) -> ArgumentParser:
