@@ -15,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from statistics import median
 
-from ..config.options import add_compute_options, add_model_argument
+from ..config.options import add_compute_options, add_model_argument, add_recording_argument
 from .recognise import add_acceptance_option
 
 
@@ -23,13 +23,7 @@ def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "file",
-        nargs="?",
-        type=Path,
-        metavar="FILE",
-        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
-    )
+    add_recording_argument(source, "file", "?")
     source.add_argument("--microphone", action="store_true", help="listen to the default microphone until Ctrl-C")
     add_acceptance_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object for each command")

@@ -15,19 +15,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from statistics import median
 
-from ..config.options import add_compute_options, add_model_argument
+from ..config.options import add_compute_options, add_model_argument, add_recording_argument
 
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
     parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
-    parser.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
-    )
+    add_recording_argument(parser, "files", "+")
     add_acceptance_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object for each file")
     add_compute_options(parser, batches=False)

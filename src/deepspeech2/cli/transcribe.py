@@ -17,20 +17,20 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..config.options import add_compute_options, add_decoder_option, add_model_argument, add_output_option
+from ..config.options import (
+    add_compute_options,
+    add_decoder_option,
+    add_model_argument,
+    add_output_option,
+    add_recording_argument,
+)
 from ..inference.captions import FORMATS, Limits
 
 
 def configure(parser: ArgumentParser) -> None:
     limits = Limits()
     add_model_argument(parser)
-    parser.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
-    )
+    add_recording_argument(parser, "files", "+")
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="formats to write (default: all)"
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from .suggestions import did_you_mean
 
 if TYPE_CHECKING:
+    from argparse import _ActionsContainer
+
     from .arguments import DataArguments
 
 
@@ -36,6 +38,17 @@ def new_parser(prog: str, description: str | None) -> ArgumentParser:
 def add_model_argument(parser: ArgumentParser, name: str = "model", what: str = "folder of a model") -> None:
     """Add a positional argument for a model, as `load_model` takes it."""
     parser.add_argument(name, metavar=name.upper(), help=f"{what}, or its id on the Hub")
+
+
+def add_recording_argument(parser: "_ActionsContainer", name: str, nargs: str) -> None:
+    """Add a positional argument for recordings, as `read_blocks` reads them."""
+    parser.add_argument(
+        name,
+        nargs=nargs,
+        type=Path,
+        metavar="FILE",
+        help="recording: WAV, FLAC, Ogg or MP3; with PyAV, any format of FFmpeg",
+    )
 
 
 def add_split_options(parser: ArgumentParser, split: str = "test", transcribed: bool = True) -> None:

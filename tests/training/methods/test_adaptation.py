@@ -1,9 +1,6 @@
 """What of a model learns, and how fast."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.training.methods.adaptation import Adaptation, parameter_groups, place_of, reestimate_norms
 from deepspeech2.training.methods.alphabet import change_alphabet
 from deepspeech2.training.trainer import CTCTrainer
-from trainers import Repeated
+from trainers import Repeated, run_on_two_ranks
 
 SGD = {"optim": "sgd", "learning_rate": 0.1, "lr_scheduler_type": "constant", "max_grad_norm": 0, "weight_decay": 0}
 
@@ -188,17 +185,11 @@ state.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_statistics_are_those_of_all_processes(tmp_path, batches, repository):
+def test_statistics_are_those_of_all_processes(tmp_path, batches):
     """One batch on the first process, two on the second: each batch weighs the same, and both find the same."""
     torch.save([{name: batch[name] for name in ("input_features", "attention_mask")} for batch in batches[:3]],
                tmp_path / "batches.pt")  # fmt: skip
-    (tmp_path / "script.py").write_text(RANK_SCRIPT)
-    config = repository / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join(
-        [str(repository / "tests"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
     model, _ = adapted()
     reestimate_norms(model, iter(batches[:3]))
     for rank in (0, 1):

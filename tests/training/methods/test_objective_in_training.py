@@ -1,8 +1,6 @@
 """What the model learns from, through the Trainer: the second stream, the heads, resumes, several processes."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from deepspeech2.config.method_arguments import ObjectiveArguments
 from deepspeech2.data.streams import INPUTS, PairedStream
 from deepspeech2.training.methods.objective import HEADS_NAME, Objective
 from deepspeech2.training.trainer import CTCTrainer
-from trainers import ONE_STEP, Repeated, StopAfterSave, Stopped, logged, weights
+from trainers import ONE_STEP, Repeated, StopAfterSave, Stopped, logged, run_on_two_ranks, weights
 
 ALL = ObjectiveArguments(
     label_smoothing=0.1,
@@ -149,7 +147,7 @@ def one_step(folder: Path, places: list[int]) -> list[dict[str, torch.Tensor]]:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_step_of_one(tmp_path, manifest, repository):
+def test_two_processes_take_the_step_of_one(tmp_path, manifest):
     """Two batches on each of two processes, or four on one: the same weights, the classifier's too."""
     model, processor = tiny.new_model()
     batches = tiny.batches(manifest, model, processor, 8, 3, tmp_path)
@@ -158,13 +156,7 @@ def test_two_processes_take_the_step_of_one(tmp_path, manifest, repository):
         for batch, other in zip(batches[:4], batches[4:], strict=True)
     ]
     torch.save(pairs, tmp_path / "batches.pt")
-    (tmp_path / "script.py").write_text(RANK_SCRIPT)
-    config = repository / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join(
-        [str(repository / "tests"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
 
     first, second = (torch.load(tmp_path / f"step-{rank}.pt") for rank in (0, 1))
     alone = one_step(tmp_path, [0, 1, 2, 3])

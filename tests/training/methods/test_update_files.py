@@ -1,9 +1,6 @@
 """Low-rank updates and adapters: what they start as, what learns, and the small file of what has changed."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +16,7 @@ from deepspeech2.training.methods.alphabet import change_alphabet
 from deepspeech2.training.methods.low_rank import LowRankUpdates
 from deepspeech2.training.methods.update_files import apply_updates
 from deepspeech2.training.trainer import CTCTrainer
-from trainers import Repeated, StopAfterSave, Stopped
+from trainers import Repeated, StopAfterSave, Stopped, run_on_two_ranks
 
 
 @pytest.fixture(scope="module")
@@ -208,16 +205,10 @@ def four_steps(folder, places: list[int]) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_two_processes_take_the_steps_of_one(tmp_path, batches, repository):
+def test_two_processes_take_the_steps_of_one(tmp_path, batches):
     """A batch on each of two processes, or two on one: the same weights, of parts that unfreeze one after another."""
     torch.save(batches[:2], tmp_path / "batches.pt")
-    (tmp_path / "script.py").write_text(RANK_SCRIPT)
-    config = repository / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join(
-        [str(repository / "tests"), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    subprocess.run([*command, str(tmp_path)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
     first, second = (torch.load(tmp_path / f"steps-{rank}.pt") for rank in (0, 1))
     alone = four_steps(tmp_path, [0, 1])
     assert [name for name in alone[0] if "layers" in name and not alone[0][name].equal(alone[1][name])]
