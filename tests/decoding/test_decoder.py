@@ -295,5 +295,5 @@ def test_scoring_decodes_in_processes(processor, arpa):
     assert [utterance.hypothesis for utterance in found] == wanted
     assert found[0] == Utterance("0a", "s", 1.0, "a b", wanted[0])
     assert [utterance.hypothesis for utterance in scores.utterances] == wanted
-    with pytest.raises(ValueError, match="0 decoder workers"):
+    with pytest.raises(ValueError, match="num_workers is 0"):
         DecoderWorkers(decoder, 0)

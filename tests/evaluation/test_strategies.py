@@ -129,7 +129,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     strategies = {"low": {}, "high": {"learning_rate": 1e-2}, "bad": {"dataset_name": "{seed}.csv"}}
     config, command = declare(tmp_path, strategies=strategies)
     (tmp_path / "1.csv").write_text("audio,text\nnothing.wav,a\n")
-    done = subprocess.run([*command, "--processes", "2"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--num_workers", "2"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "bad with seed 1; bad with seed 2" in done.stderr, done.stderr
     assert "nothing.wav" in done.stderr and "2.csv" in done.stderr  # the end of each log
     assert "| high |" in done.stdout and "| bad |" not in done.stdout and "Take " in done.stdout
