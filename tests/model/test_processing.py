@@ -1,13 +1,15 @@
 """The processor: one normalisation, any alphabet, the blank at id 0, text that comes back as it went in."""
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deepspeech2.config import validation
 from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
-from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
+from deepspeech2.model.processing_deepspeech2 import TEXT_CASES, DeepSpeech2Processor
 
 ENGLISH = "'abcdefghijklmnopqrstuvwxyz "
 
@@ -34,6 +36,11 @@ def with_blanks(ids: list[int]) -> list[int]:
         ("ПРИВЕТ", "привет"),
         ("", ""),
         ("...", ""),
+        ("\ufeffzero\u200bwidth\u2060", "zerowidth"),
+        ("co\u00adop\u200e \u202babc\u202c ♥\ufe0f", "coop abc ♥"),
+        ("a\u200b\u0301", "á"),  # nothing stands between a letter and its accent any more
+        ("İstanbul, İ\u0307", "istanbul i"),
+        ("Auf\u200clage", "auflage"),
     ],
 )
 def test_normalisation(text: str, expected: str) -> None:
@@ -47,12 +54,63 @@ def test_text_case(text_case: str, expected: str) -> None:
     assert processor(text_case=text_case).normalize_text("Abc, dEf.") == expected
 
 
+@pytest.mark.parametrize(
+    "text, lower, upper",
+    [
+        ("İstanbul Işık", "istanbul ışık", "İSTANBUL IŞIK"),
+        ("ILIK su iyi", "ılık su iyi", "ILIK SU İYİ"),
+        ("I\u0307zmir", "izmir", "İZMİR"),  # NFD
+    ],
+)
+def test_turkish_has_two_letters_i(text: str, lower: str, upper: str) -> None:
+    for case, expected in (("lower_turkish", lower), ("upper_turkish", upper)):
+        assert processor(text_case=case).normalize_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("می\u200cخواهم", "می\u200cخواهم"),  # Persian: between two letters
+        ("می\u200c\u200b\u200cخواهم", "می\u200cخواهم"),
+        ("خانه\u200c .", "خانه"),  # nothing follows
+        ("\u200cمن", "من"),
+        ("क्\u200dष क्\u200c", "क्\u200dष क्\u200c"),  # Hindi: behind a virama, also at the end of a word
+        ("ന്\u200d", "ന്\u200d"),  # Malayalam: an old chillu
+        ("র\u200d্য", "র\u200d্য"),  # Bengali: before the virama
+        ("क\u200b\ufeff", "क"),
+        ("a\u200db", "ab"),
+    ],
+)
+def test_joiners_stay_where_a_script_needs_them(text: str, expected: str) -> None:
+    assert processor().normalize_text(text) == expected
+
+
+def test_an_invisible_character_may_be_one_that_is_replaced_by_a_space() -> None:
+    assert processor(removed_characters="\u200b").normalize_text("ខ្ញុំ\u200bទៅ") == "ខ្ញុំ ទៅ"
+
+
+@pytest.mark.parametrize("text_case", TEXT_CASES)
+def test_a_normalised_text_stays_as_it_is(text_case: str) -> None:
+    """Of random strings of what is special to a case, a script or a normal form."""
+    one, rng = processor(text_case=text_case), random.Random(0)
+    special = (
+        "aAiIıİ\u0307\u0301\u0323ŉßẞΣσςǰΐʼ'’`.-<> \u00a0\u200b\u200c\u200d\ufeff\u00ad\u0345αΩÅ한ﬁक्षی\u0654म\u180e㎏"
+    )
+    for _ in range(3000):
+        text = one.normalize_text("".join(rng.choices(special, k=rng.randint(1, 7))))
+        assert one.normalize_text(text) == text, ascii(text)
+
+
+def test_the_recipe_knows_the_same_cases() -> None:
+    assert validation.TEXT_CASES == TEXT_CASES
+
+
 def test_removed_characters_are_configurable() -> None:
     assert processor(removed_characters="#").normalize_text("a#b, c") == "a b, c"
 
 
 def test_an_unknown_text_case_is_refused() -> None:
-    with pytest.raises(ValueError, match="text_case is 'title'; expected 'lower', 'upper' or 'keep'"):
+    with pytest.raises(ValueError, match="text_case is 'title'; expected one of lower, upper, keep"):
         processor(text_case="title")
 
 
@@ -62,8 +120,10 @@ def test_unknown_characters_are_counted() -> None:
 
 
 def test_unknown_characters_are_refused_with_their_names() -> None:
-    with pytest.raises(ValueError, match=r"'4 ever' has characters outside the vocabulary: \{'4': 1\}"):
+    with pytest.raises(ValueError, match=r"'4 ever' has characters outside the vocabulary: '4' \(U\+0034\)"):
         processor().encode("4 ever")
+    with pytest.raises(ValueError, match=r"'\\u200b' \(U\+200B\), 'а' \(U\+0430\)"):
+        processor().encode("\u200bа")
 
 
 def test_the_blank_is_padding_is_zero() -> None:
