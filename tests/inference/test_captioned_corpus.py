@@ -54,6 +54,12 @@ def heard(text: str) -> tuple:
         ("THERE ARE THREE: ONE, TWO", "THERE ARE THREE: ONE, TWO"),
         (">> Thank you.", "Thank you."),
         ("I said: no", "I said: no"),
+        (">> I said: no", "I said: no"),
+        ("MÜLLER: Halt!", "Halt!"),
+        ("[MAN]: Hello", "Hello"),
+        ("– Yes.\n– No.", "Yes. No."),
+        ("（笑）はい【音楽】", "はい"),
+        ("at 12:30", "at 12:30"),
     ],
 )
 def test_what_is_written_but_not_said_is_taken_out(written: str, said: str) -> None:
@@ -228,7 +234,7 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
     (tmp_path / "talk.en.srt").touch()
     assert find_captions(media) == tmp_path / "talk.en.srt"
     (tmp_path / "talk.de.vtt").touch()
-    with pytest.raises(ValueError, match=r"found talk.en.srt, talk.de.vtt"):
+    with pytest.raises(ValueError, match=r"found talk.de.vtt, talk.en.srt"):
         find_captions(media)
     (tmp_path / "talk.vtt").touch()
     assert find_captions(media) == tmp_path / "talk.vtt"

@@ -15,7 +15,7 @@ import soundfile
 import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
-from deepspeech2.inference.captions import Limits, make_cues, read_cues, to_srt
+from deepspeech2.inference.captions import Limits, make_cues, parse_captions, to_srt
 from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 
@@ -66,7 +66,7 @@ def test_words_that_cannot_be_written_share_their_place() -> None:
         cues = make_cues(words, LIMITS)
         assert " ".join(cue.text for cue in cues).split() == script.split()
         assert all(one.end_s <= other.start_s + 1e-9 for one, other in pairwise(words))
-        read = read_cues(to_srt(cues))
+        read = parse_captions(to_srt(cues)).cues
         assert len(read) == len(cues) and all(cue.end_s > cue.start_s for cue in read)
 
 
@@ -85,8 +85,8 @@ def test_files_hold_the_words_that_are_said(tmp_path: Path) -> None:
     assert failures == [] and outputs(jobs) == ["talk.json", "talk.srt", "talk.txt", "talk.vtt"]
     read = {name: path.read_text(encoding="utf-8") for name, path in jobs[0].outputs.items()}
     assert read["txt"].split() == text.split()
-    cues = read_cues(read["srt"])
-    assert [cue.text for cue in read_cues(read["vtt"])] == [cue.text for cue in cues]
+    cues = parse_captions(read["srt"]).cues
+    assert [cue.text for cue in parse_captions(read["vtt"]).cues] == [cue.text for cue in cues]
     assert " ".join(cue.text.replace("\n", " ") for cue in cues) == text
     content = json.loads(read["json"])
     assert content["model"] == "tones" and content["source"] == "talk.flac"
@@ -163,7 +163,7 @@ def test_the_command_ends_with_1_where_a_recording_was_skipped(
     (tmp_path / "script.txt").write_text(random_text(20).upper(), encoding="utf-8")
     options = ["--output_dir", str(tmp_path / "out"), "--formats", "srt", "--line_length", "20", "--max_lines", "1"]
     assert main(["transcribe", "tones", recording, *options, "--align", str(tmp_path / "script.txt")]) == 0
-    cues = read_cues((tmp_path / "out" / "talk.srt").read_text())
+    cues = parse_captions((tmp_path / "out" / "talk.srt").read_text()).cues
     assert " ".join(cue.text for cue in cues) == random_text(20).upper()
     assert max(len(cue.text) for cue in cues) <= 20
     assert main(["transcribe", "tones", recording, str(tmp_path / "none.mp4"), *options]) == 1

@@ -1,0 +1,24 @@
+"""Captions: words with times to cues, cues to SRT, WebVTT, plain text and JSON, and the captions of others to cues."""
+
+from .cues import Cue, Limits, break_lines, make_cues, too_fast
+from .formats import FORMATS, caption_files, to_json, to_srt, to_txt, to_vtt
+from .reading import Captions, LeftOut, find_captions, parse_captions, read_captions
+
+__all__ = [
+    "FORMATS",
+    "Captions",
+    "Cue",
+    "LeftOut",
+    "Limits",
+    "break_lines",
+    "caption_files",
+    "find_captions",
+    "make_cues",
+    "parse_captions",
+    "read_captions",
+    "to_json",
+    "to_srt",
+    "to_txt",
+    "to_vtt",
+    "too_fast",
+]
