@@ -96,6 +96,56 @@ def test_files_hold_the_words_that_are_said(tmp_path: Path) -> None:
     assert "120 words" in said[0] and str(jobs[0].outputs["srt"]) in said[0]
 
 
+def test_noise_is_left_out_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Faint tones between letters make a model less sure than the limit; with 0 they are kept."""
+    text = random_text(30)
+    recording = write_tones(tmp_path / "talk.wav", text)
+    for limit, kept in ((0.0, True), (0.9999, False)):
+        folder = tmp_path / str(limit)
+        jobs, failures, said = run([recording], folder, min_confidence=limit)
+        content = json.loads(jobs[0].outputs["json"].read_text(encoding="utf-8"))
+        assert failures == [] and content["min_confidence"] == limit
+        listed = [entry["text"] for entry in content["left_out_low_confidence"]]
+        assert all(entry["confidence"] < limit for entry in content["left_out_low_confidence"])
+        shown = [cue["text"] for cue in content["cues"]]
+        assert sorted(" ".join([*listed, *shown]).split()) == sorted(text.split())
+        assert (not listed) == kept and ("cues left out (no speech)" in said[0]) != kept
+        assert [cue.text for cue in parse_captions(jobs[0].outputs["srt"].read_text()).cues] == shown if shown else True
+    assert "--min_confidence 0 keeps them" in caplog.text and listed[0].split()[0] in caplog.text
+
+
+def test_a_script_is_never_left_out(tmp_path: Path) -> None:
+    recording = write_tones(tmp_path / "a.wav", random_text(20))
+    jobs, _, _ = run([recording], tmp_path / "out", script=random_text(20, seed=5), min_confidence=0.9)
+    assert jobs[0].outputs["txt"].read_text().split() == random_text(20, seed=5).split()
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    r"""The outputs have the recording's own name; JSON and messages show caf\xe9; the file after it is done."""
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    write_tones(tmp_path / "plain.wav", "ab ca").rename(strange)
+    bad = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xff.wav"))
+    bad.write_text("no sound")
+    after = write_tones(tmp_path / "after.wav", "ab ca")
+    jobs, failures, said = run([strange, bad, after], tmp_path / "out")
+    names = sorted(os.listdir(os.fsencode(tmp_path / "out")))
+    assert names == sorted(
+        stem + kind for stem in (b"after", b"caf\xe9") for kind in (b".json", b".srt", b".txt", b".vtt")
+    )
+    assert json.loads(jobs[0].outputs["json"].read_text(encoding="utf-8"))["source"] == r"caf\xe9.wav"
+    assert len(failures) == 1
+    "\n".join([*said, *failures]).encode()  # can be printed
+    assert r"caf\xe9.wav" in said[0] and r"no\xff.wav" in failures[0]
+
+
+def test_what_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
+    long = write_tones(tmp_path / ("x" * 249 + ".wav"), "ab ca")  # with .json.part its name has 259 characters
+    after = write_tones(tmp_path / "after.wav", "ab ca")
+    jobs, failures, _ = run([long, after], tmp_path / "out", formats=["json"])
+    assert outputs(jobs) == ["after.json"] and os.listdir(tmp_path / "out") == ["after.json"]
+    assert len(failures) == 1 and "File name too long" in failures[0]
+
+
 def test_what_is_damaged_is_named_and_the_rest_done(tmp_path: Path) -> None:
     good = [write_tones(tmp_path / f"{name}.wav", "ab ca") for name in ("one", "two")]
     (tmp_path / "bad.mp3").write_text("no sound")

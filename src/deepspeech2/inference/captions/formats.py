@@ -54,9 +54,14 @@ def to_json(words: Sequence[Word], cues: Sequence[Cue], facts: dict[str, object]
             }
             for w in words
         ],
-        "cues": [{"start_s": round(c.start_s, 3), "end_s": round(c.end_s, 3), "text": c.text} for c in cues],
+        "cues": [cue_entry(cue) for cue in cues],
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def cue_entry(cue: Cue) -> dict[str, object]:
+    """Return a cue for JSON."""
+    return {"start_s": round(cue.start_s, 3), "end_s": round(cue.end_s, 3), "text": cue.text}
 
 
 def _clock(time_s: float, point: str) -> str:
