@@ -1,6 +1,8 @@
 """The processor: one normalisation, any alphabet, the blank at id 0, text that comes back as it went in."""
 
+import copy
 import json
+import pickle
 import random
 from pathlib import Path
 
@@ -213,3 +215,64 @@ def test_save_and_load_keep_everything(tmp_path: Path) -> None:
     assert loaded.encode("IT'S") == one.encode("IT'S")
     assert loaded.batch_decode([with_blanks(loaded.encode("TOO GOOD"))]) == ["TOO GOOD"]
     assert json.loads((tmp_path / "vocab.json").read_text())["<pad>"] == 0
+
+
+def test_of_a_text_alone_come_the_ids_that_a_tokenizer_gives() -> None:
+    one = processor()
+    assert one(text="Ab!").input_ids == one.tokenizer("ab").input_ids == [2, 3]
+    assert one(text=["Ab", "c"]).input_ids == [[2, 3], [4]]
+    padded = one(text=["Ab", "c"], padding=True, return_tensors="pt")
+    assert padded.input_ids.tolist() == [[2, 3], [4, 0]] and padded.attention_mask.tolist() == [[1, 1], [1, 0]]
+    assert padded.labels.tolist() == [[2, 3], [4, -100]]
+
+
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_pad_as_the_usual_collators_call_it(as_lists: bool) -> None:
+    """Of 3 and 11 frames; as arrays, and as lists, which datasets make of them."""
+    one = processor()
+    clips = [np.zeros(320, np.float32), np.random.default_rng(0).standard_normal(1600).astype(np.float32) / 10]
+    features = [one(clip, sampling_rate=16_000).input_features[0] for clip in clips]
+    rows = [{"input_features": one.tolist() if as_lists else one} for one in features]
+    padded = one.pad(rows, padding=True, return_tensors="pt")
+    whole = one(clips, sampling_rate=16_000, return_tensors="pt")
+    np.testing.assert_array_equal(padded.input_features, whole.input_features)
+    assert padded.attention_mask.tolist() == whole.attention_mask.tolist()
+    assert one.pad(input_features=rows, padding="longest", return_tensors="np").input_features.shape == (2, 11, 161)
+
+    ids = [{"input_ids": [2, 3]}, {"input_ids": [4]}]
+    labels = one.pad(labels=ids, padding=True, return_tensors="pt")
+    assert labels["input_ids"].tolist() == [[2, 3], [4, 0]] and labels.attention_mask.tolist() == [[1, 1], [1, 0]]
+    both = one.pad(rows, labels=ids, padding=True, return_tensors="pt")
+    assert both.labels.tolist() == [[2, 3], [4, -100]] and both.input_features.shape == (2, 11, 161)
+    assert one.pad(rows, labels=ids)["labels"] == [[2, 3], [4, -100]]
+
+
+def test_what_cannot_be_padded_is_refused() -> None:
+    one = processor()
+    features = one(np.zeros(320, np.float32), sampling_rate=16_000).input_features
+    with pytest.raises(ValueError, match="both missing"):
+        one.pad()
+    with pytest.raises(ValueError, match=r"have shape \(1, 3, 161\); expected \(frames, 161\)"):
+        one.pad([{"input_features": features}])
+    with pytest.raises(ValueError, match="includes input_features"):
+        one.pad([{"input_values": features[0]}])
+
+
+def test_the_tokenizer_names_what_it_cannot_write() -> None:
+    """It returns None as an id otherwise, which fails later in a tensor."""
+    for one in (processor(), pickle.loads(pickle.dumps(processor())), copy.deepcopy(processor())):
+        with pytest.raises(ValueError, match=r"',' \(U\+002C\), 'H' \(U\+0048\); give the tokenizer a text that proc"):
+            one.tokenizer("Hello, h")
+        assert one.tokenizer("h e").input_ids == one.encode("h e")
+        assert one.tokenizer.convert_tokens_to_ids("<pad>") == 0
+        assert one.tokenizer.batch_decode([[2, 2, 0, 3]]) == ["ab"]
+        assert one.tokenizer.batch_decode([[2, 2, 0, 3]], group_tokens=False) == ["aab"]
+
+
+def test_what_is_saved_has_the_plain_tokenizer(tmp_path: Path) -> None:
+    """So it loads without trust_remote_code."""
+    processor().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "Wav2Vec2CTCTokenizer"
+    loaded = DeepSpeech2Processor.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        loaded.tokenizer("Hello")
