@@ -433,7 +433,7 @@ def test_freeze_feature_encoder_freezes_the_convolutions() -> None:
 def test_the_head_is_not_resized_without_characters() -> None:
     model = tiny.new_model()[0]
     assert model.resize_token_embeddings(model.config.vocab_size) is model.ctc_head
-    with pytest.raises(ValueError, match=r"has 5 characters, not 7, .* new_characters, .*change_alphabet"):
+    with pytest.raises(ValueError, match=r"has 5 characters, not 7, .* --new_characters, .*change_alphabet"):
         model.resize_token_embeddings(7)
 
 
