@@ -92,7 +92,10 @@ def main(args: Namespace) -> int:
     listener = Listener(model.eval().to(device), processor, args.batch_windows)
     state = PartialState()
     own = jobs[state.process_index :: state.num_processes]
-    facts = {"model": printable(args.model), "decoder": printable(args.decoder) if args.decoder else "greedy"}
+    facts: dict[str, object] = {
+        "model": printable(args.model),
+        "decoder": printable(args.decoder) if args.decoder else "greedy",
+    }
     failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, args.min_confidence))
     state.destroy_process_group()
     if failures and state.is_main_process:

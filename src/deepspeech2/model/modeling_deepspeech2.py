@@ -321,7 +321,9 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
             self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
         super().save_pretrained(*args, **kwargs)
 
-    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args, **kwargs) -> nn.Module:
+    def resize_token_embeddings(  # type: ignore[override]
+        self, new_num_tokens: int | None = None, *args, **kwargs
+    ) -> nn.Module:
         """
         Return the head if it has the wanted size.
 

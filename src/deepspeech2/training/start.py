@@ -95,7 +95,7 @@ def _warn_of_dotless_i(processor: DeepSpeech2Processor, language: str) -> None:
     case = processor.text_case
     if case in ("lower", "upper") and (language in DOTLESS_I or set("ıİ") & set(processor.tokenizer.get_vocab())):
         logger.warning(
-            "text_case is %s: I and i are one letter. In Turkish and Azeri, I belongs to ı and İ to i: set text_case "
+            "text_case %s takes I for the capital of i. In Turkish and Azeri it is the capital of ı: set text_case "
             "%s_turkish",
             case,
             case,

@@ -68,7 +68,7 @@ class SpeechErrorRates(evaluate.Metric):
             reference_urls=["https://github.com/jitsi/jiwer"],
         )
 
-    def add(self, *, prediction: str | None = None, reference: str | None = None, **more: Any) -> None:
+    def add(self, *, prediction: Any = None, reference: Any = None, **more: Any) -> None:
         """Add one prediction and its reference."""
         self.add_batch(predictions=[prediction], references=[reference], **{name: [one] for name, one in more.items()})
 
