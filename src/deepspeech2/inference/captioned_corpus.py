@@ -313,7 +313,7 @@ def write_corpus(
     for number, path in enumerate(media, 1):
         try:
             count = writer.add(path, find_captions(path))
-        except (AudioError, ValueError) as error:
+        except (AudioError, OSError, ValueError) as error:
             failures.append(f"{path}: {error}")
             logger.warning("[%d/%d] skipped: %s: %s", number, len(media), path, error)
             continue

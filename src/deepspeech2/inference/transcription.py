@@ -189,8 +189,9 @@ def transcribe_jobs(
         try:
             report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, min_confidence)}")
         except (AudioError, Infeasible, OSError, UnicodeError) as error:
-            failures.append(f"{printable(job.source)}: {error}")
-            report(f"{where}: SKIPPED, {error}")
+            why = printable(str(error))  # it may hold the name
+            failures.append(f"{printable(job.source)}: {why}")
+            report(f"{where}: SKIPPED, {why}")
     return failures
 
 

@@ -1,5 +1,6 @@
 """Captions as other programs and people write them: every cue is read or listed, and texts come out as they went in."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def cues(text: str) -> list[Cue]:
         SRT.replace("00:00:", "0:"),  # no hours
         SRT.replace("00:00:", "00: 00: ").replace("-->", "->"),  # after a machine translation
         SRT.replace(",", ":"),
+        SRT.replace(",", "，").replace("00:0", "00：0").replace("-->", "–>"),
+        SRT.replace(" --> ", "-->"),
         SRT.replace("00\n", "00 X1:40 X2:600 Y1:20 Y2:50\n"),
         SRT.replace("Hello there", "Hello\n\n there").replace("Hello\n\n there", "{\\an8}<i>Hello there</i>"),
         SRT.replace("Hello there", '<font color="#ffff00">Hello&nbsp;there</font>').replace("&nbsp;", "&#32;"),
@@ -144,6 +147,14 @@ def test_automatic_captions_of_youtube_are_unrolled(lines: list[str]) -> None:
     assert [(cue.start_s, cue.text) for cue in read.cues] == [(2.0 * index, line) for index, line in enumerate(lines)]
     assert read.left_out == []
     assert read.notes == [f"rolling captions: {2 * len(lines) - 1} repeated line(s) removed"]
+
+
+def test_automatic_captions_of_youtube_as_srt() -> None:
+    """As a downloader converts them: the times by words are gone."""
+    lines = ["a b", "c d e", "f", "g h"]
+    text = re.sub(r"<[^>]*>| align.*|^WEBVTT\n.*\n.*\n", "", youtube(lines)).replace(".", ",")
+    read = parse_captions(text)
+    assert [(cue.start_s, cue.text) for cue in read.cues] == [(2.0 * index, line) for index, line in enumerate(lines)]
 
 
 def test_rolling_captions_without_word_times_are_unrolled() -> None:

@@ -27,10 +27,10 @@ FOREIGN = {
     "EBU STL": ((".stl",), r"\d{3}STL"),
     "a web page": ((), r"<!doctype html|<html"),
 }
-_TIME = r"-?\s?\d+(?:\s?[:：]\s?\d+){1,3}(?:\s?[.,]\s?\d+)?"
-TIMES = re.compile(rf"\s*({_TIME})\s*-\s?-?\s?>\s*({_TIME})(?:\s.*)?$")
+_TIME = r"-?\s?\d+(?:\s?[:：]\s?\d+){1,3}(?:\s?[.,，]\s?\d+)?"
+TIMES = re.compile(rf"\s*({_TIME})\s*(?:[-–—]\s?){{1,3}}>\s*({_TIME})(?:\s.*)?$")
 SBV_TIMES = re.compile(r"\s*(\d+:\d\d:\d\d\.\d+),(\d+:\d\d:\d\d\.\d+)\s*$")
-BAD_TIMES = re.compile(r"(?=.*\d\s?[:：]\s?\d).*-->")  # meant to be times, but not readable
+BAD_TIMES = re.compile(r"(?=.*\d\s?[:：]\s?\d).*(?:-->|[–—]>)")  # meant to be times, but not readable
 NOT_CUES = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)(?:\s|$)")  # blocks of a WebVTT file
 WORD_TIME = re.compile(r"<\d+:[\d:.]*>")  # YouTube's automatic captions have them inside their lines
 READINGS = re.compile(r"<rt>.*?</rt>", re.DOTALL)  # how the characters before are pronounced
@@ -177,8 +177,8 @@ def _shown(lines: Sequence[str]) -> str:
 
 def _seconds(text: str) -> float | None:
     """Return a time in seconds, with or without hours, or None if it is none. A colon may stand before milliseconds."""
-    parts = re.split(r"[:：.,]", text.replace("-", "").replace(" ", ""))
-    fraction = parts.pop() if "." in text or "," in text or (len(parts) == 4 and len(parts[-1]) == 3) else "0"
+    parts = re.split(r"[:：.,，]", text.replace("-", "").replace(" ", ""))
+    fraction = parts.pop() if re.search("[.,，]", text) or (len(parts) == 4 and len(parts[-1]) == 3) else "0"
     if len(parts) > 3 or int(parts[-1]) >= 60:
         return None
     value = sum(int(one) * 60**power for power, one in enumerate(reversed(parts))) + int(fraction) / 10 ** len(fraction)
