@@ -238,10 +238,8 @@ class CorpusWriter:
         log_probs = self._listener.whole(read_blocks(media, rate)).numpy()
         utterances, dropped = find_utterances(read.cues, log_probs, self._listener, self._rules)
         clips = cut_clips(read_blocks(media, rate), utterances, rate)
-        name, stem = (
-            printable(media.name),
-            printable(media.stem),
-        )  # the lists are in UTF-8, a name may be in another code
+        # The lists are in UTF-8, a name may be in another code. A backslash would be a folder on Windows.
+        name, stem = printable(media.name), printable(media.stem).replace("\\", "_")
         (self._aside / stem).mkdir()
         for number, (one, samples) in enumerate(zip(utterances, clips, strict=True)):
             clip = f"{stem}/{number:05}.flac"
