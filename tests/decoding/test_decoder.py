@@ -1,9 +1,13 @@
 """Greedy and beam search on lattices small enough to work out by hand, or by going through every path."""
 
+import bz2
+import gzip
 import itertools
 import json
+import lzma
 import math
 import os
+import re
 import sys
 from collections import defaultdict
 from types import SimpleNamespace
@@ -13,7 +17,7 @@ import pytest
 import torch
 
 import tiny
-from deepspeech2.decoding.beam_search import arpa_words, build_search
+from deepspeech2.decoding.beam_search import arpa_words, build_search, check_words
 from deepspeech2.decoding.calibration import Calibration
 from deepspeech2.decoding.decoder import Decoder, DecoderWorkers, frame_times, load_decoder
 from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
@@ -248,10 +252,101 @@ def test_files_that_cannot_be_used_are_named(tmp_path, processor):
         ({"language_model": str(tmp_path / "lm.arpa")}, "is not an ARPA file"),
         ({"language_model": str(tmp_path / "none.arpa")}, "none.arpa' does not exist; recipes/train_lm.py makes one"),
         ({"language_model": str(tmp_path / "cut.arpa")}, "cut.arpa' cannot be read"),
-        ({"hotwords": ("xyz",)}, "outside the vocabulary"),
+        (
+            {"hotwords": ("A-b", "Xyz", "7 a", "…")},
+            r"hotwords: the model cannot write 'Xyz' \('x', 'y', 'z'\), '7 a' \('7'\), '…' \(nothing to say\)\. Spell",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             decoder_of(processor, beam_size=5, **options)
+
+
+def test_a_fault_names_the_file_of_the_decoder(tmp_path, processor):
+    model = tiny.new_model()[0]
+    for content, message in {
+        '{"beam_size": 5, "hotwords": ["a1", "a2"]}': r"json: hotwords: the model cannot write 'a1' \('1'\), 'a2'",
+        '{"beam_size": 5, "language_model": "no.arpa"}': r"decoder.json: language_model '.*no.arpa' does not exist",
+        '{"beam_size": 5, "hotwords": "ab"}': r"decoder.json: hotwords is 'ab'; expected a value such as \[",
+        '{"beam_size": 5, "hotwords": ["ab", 7, null]}': r"decoder.json: hotwords has 7, None; expected texts",
+    }.items():
+        (tmp_path / "decoder.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            load_decoder(model, processor, tmp_path / "decoder.json")
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("lm.binary", b"mmap lm http://kheafield.com/code format version 5\n\0\x80", "is a KenLM binary, .* ARPA file"),
+        ("lm.arpa.bz2", bz2.compress(ARPA.encode()), "is compressed by bzip2; decompress it"),
+        ("lm.arpa.xz", lzma.compress(ARPA.encode()), "is compressed by xz; decompress it"),
+        ("lm.zip", b"PK\x03\x04rest", "is a ZIP archive"),
+        ("cut.gz", gzip.compress(ARPA.encode())[:-20], "cannot be read"),
+        ("bad.gz", b"\x1f\x8bnonsense", "cannot be read"),
+        ("latin.arpa", ARPA.replace("\ta\t", "\t\xe9\t").encode("latin-1"), "cannot be read: it is not in UTF-8"),
+        ("text.gz", gzip.compress(b"the cat"), "is not an ARPA file"),
+    ],
+)
+def test_other_kinds_of_language_models_are_recognised(name, content, message, tmp_path, processor):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(name)}' {message}"):
+        decoder_of(processor, beam_size=5, language_model=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        gzip.compress(ARPA.encode()),
+        b"\n" + ARPA.encode(),  # as SRILM writes it
+        ARPA.replace("<unk>", "<UNK>").encode(),
+        ARPA.replace("\n", "\r\n").encode(),
+    ],
+)
+def test_every_spelling_of_an_arpa_file_decodes_alike(written, arpa, processor, tmp_path):
+    (tmp_path / "lm").write_bytes(written)
+    assert arpa_words(tmp_path / "lm") == ["a", "b"]
+    logits = torch.from_numpy(np.stack([lattice(np.random.default_rng(seed), 12) for seed in range(6)]))
+    texts = [
+        decoder_of(processor, beam_size=20, language_model=str(path), alpha=1.0).texts(logits, torch.full((6,), 12))
+        for path in (arpa, tmp_path / "lm")
+    ]
+    assert texts[0] == texts[1] and any(texts[0])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["a", "b", "xyz", "9"], None),
+        (["a", "x", "y", "9"], "can write 1 of its 4 words, and not 'x', 'y', '9'. Train it with"),
+        (
+            ["A", "BA", "b", "C"],
+            "can write 1 of its 4 words, .*the language model is in capitals, and the model writes lower",
+        ),
+        (["日", "9"], "error: the model can write 0 of its 2 words, and not '日', '9'"),
+        (["A", "AB"], "error: .*0 of its 2 words, and not 'A', 'AB': the language model is in capitals"),
+        ([], "error: .*0 of its 0 words, and not no words at all"),
+    ],
+)
+def test_the_words_of_a_language_model_are_counted(words, message, caplog):
+    if message and message.startswith("error: "):
+        with pytest.raises(ValueError, match=message.removeprefix("error: ")):
+            check_words(words, {"", *" abc"}, "lm.arpa")
+        return
+    check_words(words, {"", *" abc"}, "lm.arpa")
+    assert re.search(message, caplog.text) if message else not caplog.text
+
+
+def test_a_language_model_in_capitals_is_named(arpa, tmp_path, processor):
+    text = (
+        ARPA.replace("a\t", "A\t")
+        .replace("b\t", "B\t")
+        .replace("s> a", "s> A")
+        .replace("a b", "A B")
+        .replace("b <", "B <")
+    )
+    (tmp_path / "upper.arpa").write_text(text)
+    with pytest.raises(ValueError, match=r"upper.arpa': .* in capitals, and the model writes lower case"):
+        decoder_of(processor, beam_size=5, language_model=str(tmp_path / "upper.arpa"))
 
 
 def test_a_missing_package_is_named_with_its_command(processor, monkeypatch):

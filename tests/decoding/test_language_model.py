@@ -114,6 +114,22 @@ def test_other_orders_and_no_sentences_are_refused(processor, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_text_that_cannot_be_written_is_refused(processor, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"4 of 4 words .* \('1' x2, '2' x1, '日' x1, .*, such as '12', '日', 'x', '31': give"
+    ):
+        train_language_model(["12 日", "x 31"], processor, 2, tmp_path / "lm.arpa")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_share_of_unknown_words_is_said(processor, tmp_path, caplog):
+    """1 of 10 words is not above the limit, 2 of 10 are."""
+    train_language_model(["a a a a a", "b b b b 7"], processor, 2, tmp_path / "few.arpa")
+    assert not caplog.text
+    train_language_model(["a a a a a", "b b b 7\u200b 7\u200b"], processor, 2, tmp_path / "many.arpa")
+    assert "2 of 10 words" in caplog.text and "'7' x2, U+200B ZERO WIDTH SPACE x2" in caplog.text
+
+
 def test_the_recipe_reads_texts_and_transcripts(repository, tmp_path, capsys):
     """The transcripts of twelve recordings, one of which is in the text too and is to be scored."""
     manifest = tiny.write_corpus(tmp_path / "speech", "u", 12)

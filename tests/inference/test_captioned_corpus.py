@@ -1,6 +1,7 @@
 """Captioned recordings into utterances: each is what is said there, what is doubtful is named, training reads them."""
 
 import csv
+import os
 import runpy
 from pathlib import Path
 
@@ -54,6 +55,12 @@ def heard(text: str) -> tuple:
         ("THERE ARE THREE: ONE, TWO", "THERE ARE THREE: ONE, TWO"),
         (">> Thank you.", "Thank you."),
         ("I said: no", "I said: no"),
+        (">> I said: no", "I said: no"),
+        ("MÜLLER: Halt!", "Halt!"),
+        ("[MAN]: Hello", "Hello"),
+        ("– Yes.\n– No.", "Yes. No."),
+        ("（笑）はい【音楽】", "はい"),
+        ("at 12:30", "at 12:30"),
     ],
 )
 def test_what_is_written_but_not_said_is_taken_out(written: str, said: str) -> None:
@@ -228,7 +235,7 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
     (tmp_path / "talk.en.srt").touch()
     assert find_captions(media) == tmp_path / "talk.en.srt"
     (tmp_path / "talk.de.vtt").touch()
-    with pytest.raises(ValueError, match=r"found talk.en.srt, talk.de.vtt"):
+    with pytest.raises(ValueError, match=r"found talk.de.vtt, talk.en.srt"):
         find_captions(media)
     (tmp_path / "talk.vtt").touch()
     assert find_captions(media) == tmp_path / "talk.vtt"
@@ -244,3 +251,25 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
 def test_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="several recordings are called a"):
         write_corpus(tmp_path / "out", [Path("x/a.wav"), Path("y/a.mp3")], tone_listener(), Rules())
+
+
+def test_a_name_that_is_not_utf8_and_captions_with_faults(tmp_path: Path) -> None:
+    r"""The corpus has the name as caf_xe9; two parts of the captions are listed, and the rest is used."""
+    text = random_text(30)
+    media = write_tones(tmp_path / "plain.wav", text).rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")))
+    cues = cues_of(text)
+    written = to_srt([*cues, Cue(90.0, 80.0, "backwards")]) + "\n9\n00:0x:00,000 --> 00:00:01,000\nunreadable\n"
+    media.with_suffix(".srt").write_text(written, encoding="utf-8")
+    writer, failures = write_corpus(tmp_path / "corpus", [media], tone_listener(), Rules())
+    assert failures == [] and writer.reasons == {"ends_before_it_begins": 1, "bad_times": 1}
+    with (tmp_path / "corpus" / "metadata.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert " ".join(row["text"] for row in rows) == text
+    assert all((tmp_path / "corpus" / row["file_name"]).is_file() for row in rows)
+    assert {row["speaker_id"] for row in rows} == {"caf_xe9"}
+    with (tmp_path / "corpus" / "dropped.csv").open(encoding="utf-8", newline="") as file:
+        dropped = list(csv.DictReader(file))
+    assert [(row["media"], row["start_s"], row["reason"], row["text"]) for row in dropped] == [
+        (r"caf\xe9.wav", "90.000", "ends_before_it_begins", "backwards"),
+        (r"caf\xe9.wav", "", "bad_times", "00:0x:00,000 --> 00:00:01,000 unreadable"),
+    ]

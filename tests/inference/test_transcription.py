@@ -15,7 +15,7 @@ import soundfile
 import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
-from deepspeech2.inference.captions import Limits, make_cues, read_cues, to_srt
+from deepspeech2.inference.captions import Limits, make_cues, parse_captions, to_srt
 from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 
@@ -66,7 +66,7 @@ def test_words_that_cannot_be_written_share_their_place() -> None:
         cues = make_cues(words, LIMITS)
         assert " ".join(cue.text for cue in cues).split() == script.split()
         assert all(one.end_s <= other.start_s + 1e-9 for one, other in pairwise(words))
-        read = read_cues(to_srt(cues))
+        read = parse_captions(to_srt(cues)).cues
         assert len(read) == len(cues) and all(cue.end_s > cue.start_s for cue in read)
 
 
@@ -85,8 +85,8 @@ def test_files_hold_the_words_that_are_said(tmp_path: Path) -> None:
     assert failures == [] and outputs(jobs) == ["talk.json", "talk.srt", "talk.txt", "talk.vtt"]
     read = {name: path.read_text(encoding="utf-8") for name, path in jobs[0].outputs.items()}
     assert read["txt"].split() == text.split()
-    cues = read_cues(read["srt"])
-    assert [cue.text for cue in read_cues(read["vtt"])] == [cue.text for cue in cues]
+    cues = parse_captions(read["srt"]).cues
+    assert [cue.text for cue in parse_captions(read["vtt"]).cues] == [cue.text for cue in cues]
     assert " ".join(cue.text.replace("\n", " ") for cue in cues) == text
     content = json.loads(read["json"])
     assert content["model"] == "tones" and content["source"] == "talk.flac"
@@ -94,6 +94,56 @@ def test_files_hold_the_words_that_are_said(tmp_path: Path) -> None:
     places = [match.start() * tiny.LETTER_S for match in re.finditer(r"\w+", text)]
     assert [word["start_s"] for word in content["words"]] == pytest.approx(places, abs=0.03)
     assert "120 words" in said[0] and str(jobs[0].outputs["srt"]) in said[0]
+
+
+def test_noise_is_left_out_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Faint tones between letters make a model less sure than the limit; with 0 they are kept."""
+    text = random_text(30)
+    recording = write_tones(tmp_path / "talk.wav", text)
+    for limit, kept in ((0.0, True), (0.9999, False)):
+        folder = tmp_path / str(limit)
+        jobs, failures, said = run([recording], folder, min_confidence=limit)
+        content = json.loads(jobs[0].outputs["json"].read_text(encoding="utf-8"))
+        assert failures == [] and content["min_confidence"] == limit
+        listed = [entry["text"] for entry in content["left_out_low_confidence"]]
+        assert all(entry["confidence"] < limit for entry in content["left_out_low_confidence"])
+        shown = [cue["text"] for cue in content["cues"]]
+        assert sorted(" ".join([*listed, *shown]).split()) == sorted(text.split())
+        assert (not listed) == kept and ("cues left out (no speech)" in said[0]) != kept
+        assert [cue.text for cue in parse_captions(jobs[0].outputs["srt"].read_text()).cues] == shown if shown else True
+    assert "--min_confidence 0 keeps them" in caplog.text and listed[0].split()[0] in caplog.text
+
+
+def test_a_script_is_never_left_out(tmp_path: Path) -> None:
+    recording = write_tones(tmp_path / "a.wav", random_text(20))
+    jobs, _, _ = run([recording], tmp_path / "out", script=random_text(20, seed=5), min_confidence=0.9)
+    assert jobs[0].outputs["txt"].read_text().split() == random_text(20, seed=5).split()
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    r"""The outputs have the recording's own name; JSON and messages show caf\xe9; the file after it is done."""
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    write_tones(tmp_path / "plain.wav", "ab ca").rename(strange)
+    bad = Path(os.fsdecode(os.fsencode(tmp_path) + b"/no\xff.wav"))
+    bad.write_text("no sound")
+    after = write_tones(tmp_path / "after.wav", "ab ca")
+    jobs, failures, said = run([strange, bad, after], tmp_path / "out")
+    names = sorted(os.listdir(os.fsencode(tmp_path / "out")))
+    assert names == sorted(
+        stem + kind for stem in (b"after", b"caf\xe9") for kind in (b".json", b".srt", b".txt", b".vtt")
+    )
+    assert json.loads(jobs[0].outputs["json"].read_text(encoding="utf-8"))["source"] == r"caf\xe9.wav"
+    assert len(failures) == 1
+    "\n".join([*said, *failures]).encode()  # can be printed
+    assert r"caf\xe9.wav" in said[0] and r"no\xff.wav" in failures[0]
+
+
+def test_what_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
+    long = write_tones(tmp_path / ("x" * 249 + ".wav"), "ab ca")  # with .json.part its name has 259 characters
+    after = write_tones(tmp_path / "after.wav", "ab ca")
+    jobs, failures, _ = run([long, after], tmp_path / "out", formats=["json"])
+    assert outputs(jobs) == ["after.json"] and os.listdir(tmp_path / "out") == ["after.json"]
+    assert len(failures) == 1 and "File name too long" in failures[0]
 
 
 def test_what_is_damaged_is_named_and_the_rest_done(tmp_path: Path) -> None:
@@ -163,7 +213,7 @@ def test_the_command_ends_with_1_where_a_recording_was_skipped(
     (tmp_path / "script.txt").write_text(random_text(20).upper(), encoding="utf-8")
     options = ["--output_dir", str(tmp_path / "out"), "--formats", "srt", "--line_length", "20", "--max_lines", "1"]
     assert main(["transcribe", "tones", recording, *options, "--align", str(tmp_path / "script.txt")]) == 0
-    cues = read_cues((tmp_path / "out" / "talk.srt").read_text())
+    cues = parse_captions((tmp_path / "out" / "talk.srt").read_text()).cues
     assert " ".join(cue.text for cue in cues) == random_text(20).upper()
     assert max(len(cue.text) for cue in cues) <= 20
     assert main(["transcribe", "tones", recording, str(tmp_path / "none.mp4"), *options]) == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import tiny
 from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
 from deepspeech2.model.modeling_deepspeech2 import (
     DeepSpeech2ForCTC,
@@ -419,3 +420,22 @@ def test_batch_norm_far_from_zero():
     ours = _masked_batch_norm(norm, x, torch.full((4,), 50))
     torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(norm.running_mean, 0.1 * x.mean((0, 2)), rtol=1e-5, atol=0)
+
+
+def test_freeze_feature_encoder_freezes_the_convolutions() -> None:
+    """Of the model with a head, and of the encoder alone."""
+    for model in (tiny.new_model()[0], tiny.new_model()[0].model):
+        model.freeze_feature_encoder()
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad != name.removeprefix("model.").startswith("convs."), name
+
+
+def test_the_head_is_not_resized_without_characters() -> None:
+    model = tiny.new_model()[0]
+    assert model.resize_token_embeddings(model.config.vocab_size) is model.ctc_head
+    with pytest.raises(ValueError, match=r"has 5 characters, not 7, .* --new_characters, .*change_alphabet"):
+        model.resize_token_embeddings(7)
+
+
+def test_trainer_gets_the_logits_alone() -> None:
+    assert set(tiny.new_model()[0].config.keys_to_ignore_at_inference) == {"output_lengths", "hidden_states"}

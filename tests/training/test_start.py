@@ -5,6 +5,7 @@ import logging
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from transformers import AutoFeatureExtractor, AutoProcessor
@@ -12,6 +13,7 @@ from transformers import AutoFeatureExtractor, AutoProcessor
 import tiny
 from deepspeech2 import DeepSpeech2FeatureExtractor
 from deepspeech2.config.arguments import ModelArguments, Recipe
+from deepspeech2.config.method_arguments import AdaptationArguments
 from deepspeech2.data.recordings import open_audio
 from deepspeech2.data.splits import Speech, load_train_corpora
 from deepspeech2.training.start import build_model, fix_statistics, load_or_build, measure_statistics, take_weights
@@ -161,3 +163,60 @@ def test_nothing_that_fits_is_refused() -> None:
     wide = tiny.new_model(conv_channels=[3, 3], hidden_size=8)[0]
     with pytest.raises(ValueError, match="no weight of the checkpoint has the same name and shape"):
         take_weights(wide, tiny.new_model()[0])
+
+
+TURKISH = ["İstanbul", "Işık", "ILIK su", "I\u0307zmir\u200b"]
+
+
+def turkish(folder) -> list:
+    """The corpus of a manifest of Turkish transcripts, one of them with a dot of its own and an invisible space."""
+    folder.mkdir()
+    for index in range(len(TURKISH)):
+        soundfile.write(folder / f"{index}.wav", np.zeros(400), tiny.RATE)
+    rows = [f"{index}.wav,{text}\n" for index, text in enumerate(TURKISH)]
+    (folder / "list.csv").write_text("".join(["audio,text\n", *rows]), encoding="utf-8")
+    return Speech(load_train_corpora(tiny.data_arguments(folder / "list.csv"))).trained_on
+
+
+def start(folder, corpora, **options):
+    """The processor of a run from random weights, or with the new characters of the transcripts."""
+    if "model_name_or_path" in options:
+        return load_or_build(
+            Recipe(model=ModelArguments(**options), adaptation=AdaptationArguments(new_characters="transcripts")),
+            corpora,
+        )[1]
+    sizes = {"model_config": tiny.MODEL, "feature_config": tiny.FEATURES, "characters": ""}
+    return load_or_build(Recipe(model=ModelArguments(**sizes, **options)), corpora)[1]
+
+
+@pytest.mark.parametrize("from_checkpoint", [False, True])
+def test_turkish_gets_its_letters(from_checkpoint: bool, tmp_path, caplog) -> None:
+    options = {}
+    if from_checkpoint:
+        for made in tiny.new_model():
+            made.save_pretrained(tmp_path / "checkpoint")
+        options["model_name_or_path"] = str(tmp_path / "checkpoint")
+    corpora = turkish(tmp_path / "data")
+    processor = start(tmp_path, corpora, text_case="lower_turkish", **options)
+    assert "takes I for the capital of i" not in caplog.text
+    assert "".join(sorted(processor.tokenizer.get_vocab().keys() - {"<pad>"})) == " abiklmnrstuzışş".replace("şş", "ş")
+    processor.save_pretrained(tmp_path / "saved")
+    loaded = AutoProcessor.from_pretrained(tmp_path / "saved")
+    assert loaded.text_case == "lower_turkish" and loaded.normalize_text("ILIK İz") == "ılık iz"
+
+    processor = start(tmp_path, corpora, **options)  # the case of other languages
+    assert (
+        "text_case lower takes I for the capital of i" in caplog.text and "set text_case lower_turkish" in caplog.text
+    )
+    assert not {"\u0307", "\u200b"} & processor.tokenizer.get_vocab().keys()
+    assert processor.text_case == "lower"
+
+
+def test_characters_that_no_text_should_have_are_said(tmp_path, caplog) -> None:
+    (tmp_path / "data").mkdir()
+    soundfile.write(tmp_path / "data" / "a.wav", np.zeros(400), tiny.RATE)
+    (tmp_path / "data" / "list.csv").write_text("audio,text\na.wav,a\x07b\ufffd می\u200cخ\n", encoding="utf-8")
+    corpora = Speech(load_train_corpora(tiny.data_arguments(tmp_path / "data" / "list.csv"))).trained_on
+    processor = start(tmp_path, corpora)
+    assert "should have: U+0007 control character x1, '\ufffd' x1. Correct" in caplog.text
+    assert "\u200c" in processor.tokenizer.get_vocab()  # a joiner that Persian needs

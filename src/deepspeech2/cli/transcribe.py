@@ -24,7 +24,7 @@ from ..config.options import (
     add_output_option,
     add_recording_argument,
 )
-from ..inference.captions import FORMATS, Limits
+from ..inference.captions import FORMATS, MIN_CONFIDENCE, Limits
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -54,6 +54,13 @@ def configure(parser: ArgumentParser) -> None:
     }.items():
         default = getattr(limits, name)
         group.add_argument(f"--{name}", type=type(default), default=default, help=f"{what} (default: {default:.3g})")
+    parser.add_argument(
+        "--min_confidence",
+        type=float,
+        default=MIN_CONFIDENCE,
+        help="minimum mean confidence of a cue: music and noise are below it, and are listed in the JSON; 0 keeps all "
+        "cues (default: %(default)s)",
+    )
     add_decoder_option(parser)
     add_compute_options(parser, batches=False)
     add_output_option(parser, None, "folder to write into (default: beside each recording)")
@@ -68,7 +75,12 @@ def main(args: Namespace) -> int:
     from ..inference.transcription import plan_jobs, read_script, transcribe_jobs
     from ..model.loading import load_model
     from ..system.devices import set_up_process
+    from ..system.files import printable
 
+    if not 0 <= args.min_confidence < 1:
+        raise ValueError(
+            f"--min_confidence is {args.min_confidence}; expected 0 (keep all cues) or more, but less than 1"
+        )
     if args.align and len(args.files) > 1:
         raise ValueError(f"--align takes the script of one recording, but {len(args.files)} recordings were given")
     device = set_up_process(args, num_workers=0, shared=True)
@@ -80,8 +92,11 @@ def main(args: Namespace) -> int:
     listener = Listener(model.eval().to(device), processor, args.batch_windows)
     state = PartialState()
     own = jobs[state.process_index :: state.num_processes]
-    facts = {"model": args.model, "decoder": str(args.decoder) if args.decoder else "greedy"}
-    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script))
+    facts: dict[str, object] = {
+        "model": printable(args.model),
+        "decoder": printable(args.decoder) if args.decoder else "greedy",
+    }
+    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, args.min_confidence))
     state.destroy_process_group()
     if failures and state.is_main_process:
         print(f"{len(failures)} of {len(jobs)} recordings were skipped:", *failures, sep="\n  ", file=sys.stderr)

@@ -36,12 +36,19 @@ class ModelArguments:
             "transcripts."
         },
     )
-    text_case: str = field(
-        default="lower", metadata={"help": "Letter case of the normalised transcripts: lower, upper or keep."}
+    text_case: str | None = field(
+        default=None,
+        metadata={
+            "help": "Letter case of the normalised transcripts: lower, upper, keep, lower_turkish or upper_turkish. "
+            "Not given: lower. With a checkpoint it needs new_characters; not given: that of the checkpoint."
+        },
     )
     removed_characters: str | None = field(
         default=None,
-        metadata={"help": "Characters that text normalisation replaces with a space. Not given: common punctuation."},
+        metadata={
+            "help": "Characters that text normalisation replaces with a space. Not given: common punctuation. With a "
+            "checkpoint it needs new_characters; not given: those of the checkpoint."
+        },
     )
     language: str = field(default="en", metadata={"help": "ISO 639 code of the language, for the model card."})
     license: str = field(

@@ -22,6 +22,7 @@ ANSWERED_ELSEWHERE = {
     "dataloader_prefetch_factor": "each worker prefetches two batches",
     "dataloader_persistent_workers": "the data workers of training always persist",
 }
+TEXT_CASES = ("lower", "upper", "keep", "lower_turkish", "upper_turkish")  # those of the processor
 # Options of a method, by the key that switches the method on.
 SWITCHED_BY = {
     "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
@@ -36,7 +37,9 @@ def without_effect(settings: dict[str, Any]) -> list[str]:
     """Return a fault for each setting that would be ignored."""
     faults = [f"{name} has no effect: {why}" for name, why in ANSWERED_ELSEWHERE.items() if name in settings]
     if "model_name_or_path" in settings:
-        brought = ("feature_config", "characters", "text_case", "removed_characters", "warm_start")
+        brought = ["feature_config", "characters", "warm_start"]
+        # A new alphabet is learned anew, so it may come with another normalisation.
+        brought += [] if settings.get("new_characters") else ["text_case", "removed_characters"]
         faults += [
             f"{name} has no effect with model_name_or_path: the checkpoint brings its own. Remove the key"
             for name in brought
@@ -78,8 +81,8 @@ def contradictions(recipe: Recipe) -> list[str]:
         faults.append(
             "distillation_weight with new_characters is not supported: the starting model does not know that alphabet"
         )
-    if model.text_case not in ("lower", "upper", "keep"):
-        faults.append(f"text_case is {model.text_case!r}; expected lower, upper or keep")
+    if model.text_case not in (None, *TEXT_CASES):
+        faults.append(f"text_case is {model.text_case!r}; expected one of {', '.join(TEXT_CASES)}")
     if not re.fullmatch(r"[a-z]{2,3}", model.language):
         faults.append(
             f"language is {model.language!r}; expected an ISO 639 code, such as en or gsw, which the Hub requires"

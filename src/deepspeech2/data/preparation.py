@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..system.characters import describe_counts
 from ..system.files import write_whole
 from .augmentation import draw_silences_s, surround, trim
 from .batching import Row
@@ -142,8 +143,7 @@ def summarize_drops(folder: Path | None, logs: Iterable[DropLog], corpora: Colle
     for reason, drops in sorted(by_reason.items(), key=lambda entry: -len(entry[1])):
         examples = ", ".join(drop["id"] for drop in drops[:NUM_SHOWN])
         if reason == "unknown_characters":
-            shown = ", ".join(f"{character!r} x{count}" for character, count in characters.most_common(10))
-            examples = f"{shown}; {examples}"
+            examples = f"{describe_counts(characters, 10)}; {examples}"
         parts.append(f"{len(drops)} {reason} ({examples}{', ...' if len(drops) > NUM_SHOWN else ''})")
     where = f"; listed in {folder}" if folder is not None else ""
     return f"dropped {sum(map(len, by_reason.values()))} utterances: {'; '.join(parts)}{where}"
@@ -203,7 +203,7 @@ class Filters:
         if not text:
             raise DroppedError("empty_text", "there is no text, or none is left after normalisation")
         if unknown:
-            raise DroppedError("unknown_characters", text[:MAX_SHOWN], unknown)
+            raise DroppedError("unknown_characters", f"{describe_counts(unknown)} in {text[:MAX_SHOWN]!r}", unknown)
 
     def check_sound(self, samples: np.ndarray) -> None:
         """Drop silent clips: their transcripts would teach the model to predict words in silence."""
@@ -254,7 +254,7 @@ class Examples:
                 "%d references have characters that are not in the vocabulary (%s; %s): the model cannot predict them, "
                 "and each such word counts as an error",
                 len(ids),
-                ", ".join(f"{character!r} x{count}" for character, count in unknown.most_common(10)),
+                describe_counts(unknown, 10),
                 ", ".join(ids[:NUM_SHOWN]) + (", ..." if len(ids) > NUM_SHOWN else ""),
             )
             unknown.clear()

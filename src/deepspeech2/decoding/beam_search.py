@@ -6,13 +6,18 @@ be written. The hotword bonus is paid letter by letter. ctc-beam-decoder repeats
 pyctcdecode itself needs a numpy below 2.
 """
 
+import gzip
+import logging
 import os
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
 
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
@@ -21,6 +26,17 @@ TOKEN_MIN_LOG_PROB = -5.0  # less likely symbols are skipped, except a frame's l
 BEAM_MIN_LOG_PROB = -10.0  # how far a beam's score may be below the best one
 IMPOSSIBLE_LOG_PROB = -30.0  # the library clips log-probabilities at -34.5
 END = "</s>"
+FEW = 0.5  # a smaller share of words that can be written is suspicious
+NUM_SHOWN = 5
+GZIP = b"\x1f\x8b"
+# How files begin that are no ARPA files, and what to do with them.
+NOT_ARPA = {
+    b"mmap lm http://kheafield.com": "is a KenLM binary, whose words cannot be listed; give the ARPA file that it was "
+    "made from, .arpa or .arpa.gz",
+    b"BZh": "is compressed by bzip2; decompress it, or compress it by gzip",
+    b"\xfd7zXZ": "is compressed by xz; decompress it, or compress it by gzip",
+    b"PK\x03\x04": "is a ZIP archive; unpack it",
+}
 _MINUS_INF = -1e9
 
 
@@ -43,7 +59,7 @@ def build_search(
     Args:
         tokens: the character of each id. One of them is the space.
         blank: the id of the blank.
-        language_model: an ARPA file of words. None searches without a language model.
+        language_model: an ARPA file of words, also compressed by gzip. None searches without a language model.
         alpha: language model weight.
         beta: word insertion bonus, in nats per word.
         unknown_score: added to the log10 probability of a word that is not in the language model.
@@ -54,17 +70,21 @@ def build_search(
 
     Raises:
         ImportError: ctc-beam-decoder is not installed.
-        ValueError: the language model cannot be read.
+        ValueError: the language model cannot be read, or the model can write none of its words.
     """
     try:
         from ctc_beam_decoder import build_ctcdecoder
     except ImportError as error:
         raise ImportError(f"{error}; beam search needs ctc-beam-decoder: {INSTALL}") from None
     if language_model and not language_model.is_file():
-        raise ValueError(f"the language model {str(language_model)!r} does not exist; recipes/train_lm.py makes one")
+        raise ValueError(f"language_model {str(language_model)!r} does not exist; recipes/train_lm.py makes one")
     labels = ["" if index == blank else token for index, token in enumerate(tokens)]
     spelled = [word for phrase in hotwords for word in phrase.split()]  # so that their prefixes are not unknown words
-    words = [*arpa_words(language_model), *spelled, END] if language_model else None
+    words = None
+    if language_model:
+        known = arpa_words(language_model)
+        check_words(known, set(labels), str(language_model))
+        words = [*known, *spelled, END]
     with _loading(language_model):
         decoder = build_ctcdecoder(
             [*labels, END], language_model, words, alpha=alpha, beta=beta, unk_score_offset=unknown_score
@@ -107,33 +127,74 @@ def _loading(language_model: Path | None) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"the language model {str(language_model)!r} cannot be read: {error}") from error
+        raise ValueError(f"language_model {str(language_model)!r} cannot be read: {error}") from error
     finally:
         os.dup2(kept, 2)
         os.close(nowhere)
         os.close(kept)
 
 
+def check_words(words: Sequence[str], alphabet: set[str], name: str) -> None:
+    """
+    Check that a model can write the words of a language model. If it can write few of them, log a warning.
+
+    Args:
+        words: the words of the language model.
+        alphabet: the characters that the model can write.
+        name: the language model, for messages.
+
+    Raises:
+        ValueError: it can write none of them.
+    """
+    strange = [word for word in words if not alphabet.issuperset(word)]
+    if len(words) - len(strange) >= FEW * len(words) and words:
+        return
+    shown = ", ".join(map(repr, strange[:NUM_SHOWN])) or "no words at all"
+    what = f"language_model {name!r}: the model can write {len(words) - len(strange):,} of its {len(words):,} words"
+    missing = f"{what}, and not {shown}"
+    other_case = sum(alphabet.issuperset(word.swapcase()) for word in strange)
+    if other_case > len(strange) / 2:
+        case = (
+            ("capitals", "lower case")
+            if sum(map(str.isupper, strange)) > len(strange) / 2
+            else ("lower case", "capitals")
+        )
+        missing += f": the language model is in {case[0]}, and the model writes {case[1]}"
+    missing += ". Train it with recipes/train_lm.py --model, which spells the text as the model does"
+    if len(strange) == len(words):
+        raise ValueError(missing)
+    logger.warning("%s", missing)
+
+
 def arpa_words(path: Path) -> list[str]:
     """
-    Return the words of an ARPA file, without <s>, </s> and <unk>.
+    Return the words of an ARPA file, which may be compressed by gzip, without <s>, </s> and <unk>.
 
     Raises:
         ValueError: the file does not exist, or is not an ARPA file.
     """
+    words: list[str] = []
     try:
-        with path.open(encoding="utf-8") as file:
-            if next(file, "").strip() != "\\data\\":
+        with path.open("rb") as raw:
+            start = raw.read(32)
+        for magic, what in NOT_ARPA.items():
+            if start.startswith(magic):
+                raise ValueError(f"language_model {str(path)!r} {what}")
+        with gzip.open(path, "rt", encoding="utf-8") if start.startswith(GZIP) else path.open(encoding="utf-8") as file:
+            first = next((line.strip() for line in file if line.strip()), "")
+            if first.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") != "\\data\\":
                 raise ValueError(
-                    f"{path} is not an ARPA file: its first line is not \\data\\. recipes/train_lm.py writes one"
+                    f"language_model {str(path)!r} is not an ARPA file: its first line is not \\data\\. "
+                    "recipes/train_lm.py writes one"
                 )
-            words = []
             for line in file:
-                if line.startswith("\\2-grams:") or line.startswith("\\end\\"):
+                if line.startswith(("\\2-grams:", "\\end\\")):
                     break
                 fields = line.split("\t")
                 if len(fields) > 1:
                     words.append(fields[1].strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the language model {str(path)!r} cannot be read: {error}") from error
-    return [word for word in words if word not in ("<s>", "</s>", "<unk>")]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"language_model {str(path)!r} cannot be read: it is not in UTF-8: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"language_model {str(path)!r} cannot be read: {error}") from error
+    return [word for word in words if word.lower() not in ("<s>", "</s>", "<unk>")]

@@ -17,6 +17,7 @@ import torch
 
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.characters import describe_character
 from .beam_search import Search, build_search
 from .forced_alignment import align
 from .options import DecoderOptions, read_options
@@ -126,8 +127,17 @@ def _build_search(
     processor: DeepSpeech2Processor, tokens: Sequence[str], blank: int, options: DecoderOptions
 ) -> Search:
     hotwords = [processor.normalize_text(word) for word in options.hotwords]
-    for word in hotwords:
-        processor.encode(word)
+    faults = {
+        given: [describe_character(one) for one in processor.unknown_characters(word)] or ["nothing to say"]
+        for given, word in zip(options.hotwords, hotwords, strict=True)
+        if not word or processor.unknown_characters(word)
+    }
+    if faults:
+        listed = ", ".join(f"{word!r} ({', '.join(why)})" for word, why in faults.items())
+        raise ValueError(
+            f"hotwords: the model cannot write {listed}. Spell them as they are spoken, with the letters of the model, "
+            "or leave them out"
+        )
     return build_search(
         tokens,
         blank,
@@ -142,8 +152,18 @@ def _build_search(
 
 
 def load_decoder(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, path: Path | None = None) -> Decoder:
-    """Return a decoder with the options of a decoder.json, or a greedy one without it."""
-    return Decoder(processor, *frame_times(model, processor), read_options(path) if path else GREEDY)
+    """
+    Return a decoder with the options of a decoder.json, or a greedy one without it.
+
+    Raises:
+        ImportError: beam search is chosen, but the packages of the extra `decoding` are not installed.
+        ValueError: the file or what it names cannot be used. The message names the file and the key.
+    """
+    options = read_options(path) if path else GREEDY
+    try:
+        return Decoder(processor, *frame_times(model, processor), options)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """Train a word n-gram language model for beam search on plain text, normalised like the model's transcripts."""
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -8,14 +10,19 @@ from pathlib import Path
 
 from ..data.splits import load_other_split
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..system.characters import describe_counts
 from ..system.files import write_whole
 from ..system.network import reading
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN = "<unk>"
 MARKERS = ("<s>", "</s>", UNKNOWN)
 ORDERS = (2, 3, 4, 5)
 OVERLAP_WORDS = 8  # sentences that share so many words in a row have the same source
 INSTALL = "pip install kaldingram==0.1.2"
+LARGE_SHARE = 0.1  # of the words of a text
+NUM_SHOWN = 10
 _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
 
 
@@ -126,7 +133,7 @@ def train_language_model(
 
     Raises:
         ImportError: kaldingram is not installed.
-        ValueError: the order is out of range, or there are no sentences.
+        ValueError: the order is out of range, there are no sentences, or the model can write none of their words.
     """
     try:
         from kaldingram.train import NgramCounts
@@ -136,14 +143,31 @@ def train_language_model(
         raise ValueError(f"order is {order}; expected {ORDERS[0]} to {ORDERS[-1]}")
     counts = NgramCounts(order)
     num_sentences = num_words = 0
+    strange: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
     for sentence in sentences:
-        words = [UNKNOWN if processor.unknown_characters(word) else word for word in sentence.split()]
+        words = []
+        for word in sentence.split():
+            unknown = processor.unknown_characters(word)
+            words.append(UNKNOWN if unknown else word)
+            if unknown:
+                strange[word] += 1
+                characters.update(unknown)
         counts.add_raw_counts_from_line(" ".join(words))
         num_sentences, num_words = num_sentences + 1, num_words + len(words)
     if not num_sentences:
         raise ValueError(
             "there are no sentences to train a language model on: none were given, or all are held out; give more text"
         )
+    if strange.total() > LARGE_SHARE * num_words:
+        examples = ", ".join(repr(word) for word, _ in strange.most_common(NUM_SHOWN))
+        what = (
+            f"{strange.total():,} of {num_words:,} words have characters that the model cannot write "
+            f"({describe_counts(characters, NUM_SHOWN)}), such as {examples}"
+        )
+        if strange.total() == num_words:
+            raise ValueError(f"{what}: give a text in the alphabet of --model, with numbers in words")
+        logger.warning("%s. They count as %s", what, UNKNOWN)
     unigrams = counts.counts[0][()]
     once = sum(count == 1 for word, count in unigrams.word_to_count.items() if word not in MARKERS)
     new = max(once, 1) / (num_words + num_sentences)

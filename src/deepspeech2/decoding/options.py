@@ -19,7 +19,7 @@ class DecoderOptions:
 
     Args:
         beam_size: number of beams kept at each frame. 0 means greedy decoding: the likeliest symbol of each frame.
-        language_model: an ARPA file of words, as recipes/train_lm.py writes it.
+        language_model: an ARPA file of words, as recipes/train_lm.py writes it, also compressed by gzip.
         alpha: language model weight: the factor of its log-probability.
         beta: word insertion bonus in nats per word. It offsets the language model's preference for few words.
         unknown_score: added to the log10 probability of a word that is not in the language model.
@@ -79,7 +79,11 @@ def read_options(path: Path) -> DecoderOptions:
             type(known[name]), type(known[name])
         )
         if not isinstance(value, wanted) or isinstance(value, bool):  # type: ignore[arg-type]
-            raise ValueError(f"{path}: {name} is {value!r}; expected a value such as {known[name]!r}")
+            example = '["word", "two words"]' if name == "hotwords" else repr(known[name])
+            raise ValueError(f"{path}: {name} is {value!r}; expected a value such as {example}")
+    wrong = [word for word in given.get("hotwords", ()) if not isinstance(word, str)]
+    if wrong:
+        raise ValueError(f"{path}: hotwords has {', '.join(map(repr, wrong))}; expected texts")
     if given.get("language_model"):
         given["language_model"] = str((path.parent / given["language_model"]).resolve())
     if given.get("calibration"):

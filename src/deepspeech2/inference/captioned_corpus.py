@@ -14,6 +14,7 @@ import soundfile
 
 from ..data.recordings import AudioError
 from ..decoding.forced_alignment import Infeasible, align
+from ..system.files import printable
 from .captions import Cue, find_captions, read_captions
 from .long_form import Listener
 from .media import read_blocks
@@ -22,10 +23,11 @@ logger = logging.getLogger(__name__)
 
 MAX_GAP_S = 0.5  # cues closer than this may be joined to one utterance
 PAD_S = 0.2  # silence kept around the words
-# Parts of captions that nobody says: [music], (laughs), songs, and speakers: ">> ", "MAN: ", "- ".
-NOT_SAID = re.compile(
-    r"\[[^\]]*\]|\([^)]*\)|[♪♫][^♪♫\n]*[♪♫]?|^\s*(?:>>+|-)\s*|^\s*[A-Z][A-Z0-9.']*(?: [A-Z0-9.']+)?:\s", re.MULTILINE
-)
+# Parts of captions that nobody says: [music], (laughs), songs.
+NOT_SAID = re.compile(r"\[[^\]]*\]|\([^)]*\)|【[^】]*】|（[^）]*）|[♪♫][^♪♫\n]*[♪♫]?")
+# What marks a speaker at the start of a line: ">> ", "- ", and a name in capitals of at most two words, "MAN 2: ".
+TURN = re.compile(r"^\s*(?:>>+|[-–—])\s*", re.MULTILINE)
+NAME = re.compile(r"^\s*([^\s:]+(?: [^\s:]+)?)?:(?=\s|$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,11 @@ class Dropped:
 
 def spoken_text(cue: Cue) -> str:
     """Return a cue's text without the parts that nobody says."""
-    return " ".join(NOT_SAID.sub(" ", cue.text).split())
+
+    def unnamed(found: re.Match[str]) -> str:
+        return " " if found[1] is None or found[1].isupper() else found[0]
+
+    return " ".join(NAME.sub(unnamed, TURN.sub(" ", NOT_SAID.sub(" ", cue.text))).split())
 
 
 def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) -> CaptionedClip | Dropped:
@@ -226,25 +232,32 @@ class CorpusWriter:
             ValueError: the captions cannot be read.
         """
         rate = self._listener.sampling_rate
-        cues = read_captions(captions)
+        read = read_captions(captions)
+        for note in read.notes:
+            logger.info("%s: %s", captions, note)
         log_probs = self._listener.whole(read_blocks(media, rate)).numpy()
-        utterances, dropped = find_utterances(cues, log_probs, self._listener, self._rules)
+        utterances, dropped = find_utterances(read.cues, log_probs, self._listener, self._rules)
         clips = cut_clips(read_blocks(media, rate), utterances, rate)
-        (self._aside / media.stem).mkdir()
+        # The lists are in UTF-8, a name may be in another code. A backslash would be a folder on Windows.
+        name, stem = printable(media.name), printable(media.stem).replace("\\", "_")
+        (self._aside / stem).mkdir()
         for number, (one, samples) in enumerate(zip(utterances, clips, strict=True)):
-            name = f"{media.stem}/{number:05}.flac"
-            soundfile.write(self._aside / name, samples, rate)
+            clip = f"{stem}/{number:05}.flac"
+            soundfile.write(self._aside / clip, samples, rate)
             times = [f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.score:.3f}"]
-            self._rows.append([name, one.text, f"{media.stem}-{number:05}", media.stem, *times])
+            self._rows.append([clip, one.text, f"{stem}-{number:05}", stem, *times])
             self.duration_s += len(samples) / rate
+        for part in read.left_out:
+            self._leave_out(name, part.reason, part.text, part.start_s, part.end_s)
         for drop in dropped:
-            self.reasons[drop.reason] += 1
-            score = "" if drop.score is None else f"{drop.score:.3f}"
-            text = " ".join(drop.cue.text.split())
-            self._dropped.append(
-                [media.name, f"{drop.cue.start_s:.3f}", f"{drop.cue.end_s:.3f}", drop.reason, score, text]
-            )
+            self._leave_out(name, drop.reason, drop.cue.text, drop.cue.start_s, drop.cue.end_s, drop.score)
         return len(utterances)
+
+    def _leave_out(self, name: str, reason: str, text: str, *numbers: float | None) -> None:
+        """Record a part of the captions; `numbers` are start and end in seconds, and the score."""
+        self.reasons[reason] += 1
+        written = ["" if one is None else f"{one:.3f}" for one in (*numbers, None)[:3]]
+        self._dropped.append([name, *written[:2], reason, written[2], " ".join(text.split())])
 
     def summary(self) -> str:
         """Describe the utterances in the folder and the cues that were left out."""
@@ -298,7 +311,7 @@ def write_corpus(
     for number, path in enumerate(media, 1):
         try:
             count = writer.add(path, find_captions(path))
-        except (AudioError, ValueError) as error:
+        except (AudioError, OSError, ValueError) as error:
             failures.append(f"{path}: {error}")
             logger.warning("[%d/%d] skipped: %s: %s", number, len(media), path, error)
             continue

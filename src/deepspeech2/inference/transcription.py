@@ -17,8 +17,8 @@ from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
-from ..system.files import write_whole
-from .captions import Limits, caption_files, make_cues, too_fast
+from ..system.files import printable, write_whole
+from .captions import MIN_CONFIDENCE, Limits, Unsure, caption_files, cue_entry, leave_out_unsure, make_cues, too_fast
 from .long_form import Listener
 from .media import read_blocks
 
@@ -30,11 +30,13 @@ POOR_CONFIDENCE = 0.2  # if half of a script's words are below it, the script ma
 def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
     """Yield the words of a recording, phrase by phrase, while the model processes it."""
     for first, log_probs in listener.phrases(blocks):
-        (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
-        start_s = first * listener.frame_s
-        yield [
-            Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words
-        ]
+        yield _decoded(first * listener.frame_s, log_probs, decoder)
+
+
+def _decoded(start_s: float, log_probs: torch.Tensor, decoder: Decoder) -> list[Word]:
+    """Return the words of log-probabilities (frames, V) that begin at a time."""
+    (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
+    return [Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words]
 
 
 def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
@@ -159,6 +161,7 @@ def transcribe_jobs(
     limits: Limits,
     facts: dict[str, object],
     script: str | None = None,
+    min_confidence: float = MIN_CONFIDENCE,
     report: Callable[[str], None] = print,
 ) -> list[str]:
     """
@@ -171,6 +174,7 @@ def transcribe_jobs(
         limits: the limits of a cue.
         facts: additional entries for the JSON.
         script: the known text of the recording, to be aligned. None transcribes.
+        min_confidence: see `leave_out_unsure`. A script is never left out.
         report: is called with a line about each recording.
 
     Returns:
@@ -178,56 +182,82 @@ def transcribe_jobs(
     """
     failures = []
     for number, job in enumerate(jobs, 1):
-        where = f"[{number}/{len(jobs)}] {job.source}"
+        where = f"[{number}/{len(jobs)}] {printable(job.source)}"
         if job.is_done():
             report(f"{where}: already done, {_named(job)}; remove one of these files to transcribe it again")
             continue
         try:
-            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script)}")
-        except (AudioError, Infeasible) as error:
-            failures.append(f"{job.source}: {error}")
-            report(f"{where}: SKIPPED, {error}")
+            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, min_confidence)}")
+        except (AudioError, Infeasible, OSError, UnicodeError) as error:
+            why = printable(str(error))  # it may hold the name
+            failures.append(f"{printable(job.source)}: {why}")
+            report(f"{where}: SKIPPED, {why}")
     return failures
 
 
 def _named(job: Job) -> str:
-    return ", ".join(str(path) for path in job.outputs.values())
+    return ", ".join(printable(path) for path in job.outputs.values())
 
 
 def _transcribe(
-    job: Job, listener: Listener, decoder: Decoder, limits: Limits, facts: dict[str, object], script: str | None
+    job: Job,
+    listener: Listener,
+    decoder: Decoder,
+    limits: Limits,
+    facts: dict[str, object],
+    script: str | None,
+    min_confidence: float,
 ) -> str:
     start = time.perf_counter()
-    blocks = _counted(read_blocks(job.source, listener.sampling_rate), job.source.name, listener.sampling_rate)
+    name = printable(job.source.name)
+    blocks = _counted(read_blocks(job.source, listener.sampling_rate), name, listener.sampling_rate)
+    left_out: list[Unsure] = []
     if script is None:
-        words = hear_words(listener, decoder, blocks)
+        greedy = Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
+        words, raw_words = list[Word](), list[Word]()
+        for first, log_probs in listener.phrases(blocks):
+            words += _decoded(first * listener.frame_s, log_probs, decoder)
+            raw_words += _decoded(first * listener.frame_s, log_probs, greedy)
+        cues, words, left_out = leave_out_unsure(make_cues(words, limits), words, raw_words, min_confidence)
     else:
         words = align_words(script_words(script, listener.processor), listener.whole(blocks).numpy(), listener)
+        cues = make_cues(words, limits)
         poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
         if poor > len(words) / 2:
             logger.warning(
                 "%s: %d of the script's %d words have a confidence below %s: check that the script belongs to this "
                 "recording",
-                job.source,
+                printable(job.source),
                 poor,
                 len(words),
                 POOR_CONFIDENCE,
             )
-    cues = make_cues(words, limits)
     about = {
-        "source": job.source.name,
+        "source": name,
         "duration_s": round(listener.duration_s, 3),
         "left_out_silence_s": round(listener.left_out_s, 3),
+        "min_confidence": min_confidence if script is None else 0.0,
+        "left_out_low_confidence": [cue_entry(one.cue) | {"confidence": round(one.confidence, 4)} for one in left_out],
         **facts,
     }
     written = caption_files(words, cues, about)
-    for name, path in job.outputs.items():
+    for kind, path in job.outputs.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, written[name])
+        write_whole(path, written[kind])
+    if left_out:
+        logger.warning(
+            "%s: %d cues are left out, because their confidence is below %s, as in music and noise; "
+            "--min_confidence 0 keeps them: %s",
+            name,
+            len(left_out),
+            min_confidence,
+            "; ".join(f"{one.cue.start_s:.1f} s {' '.join(one.cue.text.split())!r}" for one in left_out),
+        )
     duration = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
     hurried = f", {fast} of them too fast to read" if (fast := too_fast(cues, limits)) else ""
+    noise = f", {len(left_out):,} cues left out (no speech)" if left_out else ""
     rtfx = listener.duration_s / (time.perf_counter() - start)
-    return f"{duration}, {len(words):,} words, {len(cues):,} cues{hurried}, RTFx {rtfx:.0f} -> {_named(job)}"
+    return f"{duration}, {len(words):,} words, {len(cues):,} cues{hurried}{noise}, RTFx {rtfx:.0f} -> {_named(job)}"
 
 
 def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:

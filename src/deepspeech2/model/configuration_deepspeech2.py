@@ -37,6 +37,8 @@ class DeepSpeech2Config(PreTrainedConfig):
     """
 
     model_type = "deepspeech2"
+    # Trainer then gives compute_metrics the logits alone as `predictions`.
+    keys_to_ignore_at_inference = ["output_lengths", "hidden_states"]
 
     vocab_size: int = 29
     num_features: int = 161

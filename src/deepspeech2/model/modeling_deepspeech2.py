@@ -222,6 +222,10 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
+    def freeze_feature_encoder(self) -> None:
+        """Freeze the convolutions with their batch norms, so that only the layers behind them learn."""
+        self.base_model.convs.requires_grad_(False)
+
     def get_output_lengths(self, input_lengths: torch.Tensor | int) -> torch.Tensor | int:
         """Return the frames after the convolutions for clips of `input_lengths` frames (int or integer tensor)."""
         return self.config.lengths_after_each_conv(input_lengths)[-1]
@@ -316,6 +320,23 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
             encoder = {"AutoModel": f"{__name__.split('.')[-1]}.{DeepSpeech2Model.__name__}"}
             self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
         super().save_pretrained(*args, **kwargs)
+
+    def resize_token_embeddings(  # type: ignore[override]
+        self, new_num_tokens: int | None = None, *args, **kwargs
+    ) -> nn.Module:
+        """
+        Return the head if it has the wanted size.
+
+        Raises:
+            ValueError: it has another size. A row of the head is a character, and a new one has to start from another.
+        """
+        if new_num_tokens not in (None, self.config.vocab_size):
+            raise ValueError(
+                f"the vocabulary has {self.config.vocab_size} characters, not {new_num_tokens}, and a CTC model has no "
+                "token embeddings to resize. Change the alphabet with recipes/finetune.py --new_characters, or in code "
+                "with deepspeech2.training.methods.alphabet.change_alphabet(model, processor, characters)"
+            )
+        return self.ctc_head
 
     @can_return_tuple
     def forward(

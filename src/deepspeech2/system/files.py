@@ -28,11 +28,21 @@ def hold_folder(output_dir: Path) -> None:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a small file atomically. Text is encoded as UTF-8."""
+    """Write a small file atomically. Text is encoded as UTF-8. If it cannot be written, nothing is left of it."""
+    raw = content.encode() if isinstance(content, str) else content
     aside = path.with_name(f"{path.name}.part")
-    aside.write_bytes(content.encode() if isinstance(content, str) else content)
-    sync(aside)
-    aside.replace(path)
+    try:
+        aside.write_bytes(raw)
+        sync(aside)
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def printable(name: str | Path) -> str:
+    r"""Return the name of a file for a message or a list: bytes that are not UTF-8 become escapes, caf\xe9.wav."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def sync(path: Path) -> None:

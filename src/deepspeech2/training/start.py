@@ -1,6 +1,7 @@
 """The start of a run: its speech, a checkpoint or random weights, and the statistics that normalise its features."""
 
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -20,7 +21,8 @@ from ..model.configuration_deepspeech2 import DeepSpeech2Config
 from ..model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from ..model.loading import load_model
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
+from ..model.processing_deepspeech2 import JOINERS, DeepSpeech2Processor
+from ..system.characters import describe_counts
 from ..system.network import reading
 from .checkpoints import last_whole_checkpoint
 from .methods.alphabet import change_alphabet
@@ -32,6 +34,7 @@ BATCH_S = 60.0
 WINDOW = 2048  # utterances shuffled together, so that a batch has many speakers even if the files are sorted
 DIGITS = 5
 VOCABULARY_UTTERANCES = 20_000
+DOTLESS_I = ("tr", "az")  # ISO 639 codes of languages with ı and i
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,30 @@ def load_or_build(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[DeepSpeech
     options = {"adapter_size": recipe.adaptation.adapter_size, **arguments.model_config}
     model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **options)
     if new_characters:
+        processor = _with_text_rules(arguments, processor)
         found = collect_characters(corpora, processor) if new_characters == "transcripts" else new_characters
         processor = change_alphabet(model, processor, found)
+        _warn_of_dotless_i(processor, arguments.language)
     return model, processor
+
+
+def _with_text_rules(arguments: ModelArguments, processor: DeepSpeech2Processor) -> DeepSpeech2Processor:
+    """Return a processor with the rules of normalisation that a recipe gives, and else with its own."""
+    given = {"text_case": arguments.text_case, "removed_characters": arguments.removed_characters}
+    options = {name: getattr(processor, name) if one is None else one for name, one in given.items()}
+    return DeepSpeech2Processor(processor.feature_extractor, processor.tokenizer, **options)
+
+
+def _warn_of_dotless_i(processor: DeepSpeech2Processor, language: str) -> None:
+    """Warn if the alphabet or the language has the dotless ı, but `text_case` is that of other languages."""
+    case = processor.text_case
+    if case in ("lower", "upper") and (language in DOTLESS_I or set("ıİ") & set(processor.tokenizer.get_vocab())):
+        logger.warning(
+            "text_case %s takes I for the capital of i. In Turkish and Azeri it is the capital of ı: set text_case "
+            "%s_turkish",
+            case,
+            case,
+        )
 
 
 @torch.no_grad()
@@ -115,15 +139,14 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
     extractor = DeepSpeech2FeatureExtractor()
     _refuse_unknown("feature_config", arguments.feature_config, set(extractor.to_dict()))
     extractor = DeepSpeech2FeatureExtractor(**arguments.feature_config)
-    text_options = {"text_case": arguments.text_case}
-    if arguments.removed_characters is not None:
-        text_options["removed_characters"] = arguments.removed_characters
     characters: Sequence[str] = arguments.characters
     if not characters:
         # Any processor normalises text. Its own vocabulary does not matter here.
-        plain = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(" "), **text_options)
-        characters = collect_characters(corpora, plain)
-    processor = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(characters), **text_options)
+        plain = DeepSpeech2Processor(extractor, DeepSpeech2Processor.build_tokenizer(" "))
+        characters = collect_characters(corpora, _with_text_rules(arguments, plain))
+    tokenizer = DeepSpeech2Processor.build_tokenizer(characters)
+    processor = _with_text_rules(arguments, DeepSpeech2Processor(extractor, tokenizer))
+    _warn_of_dotless_i(processor, arguments.language)
     sizes = {
         "vocab_size": len(processor.tokenizer),
         "num_features": extractor.feature_size,
@@ -150,6 +173,12 @@ def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processo
                 counts.update(processor.normalize_text(example["text"] or ""))
     if not counts:
         raise ValueError("all transcripts are empty, so no vocabulary can be built: check text_column")
+    damaged = {one: count for one, count in counts.items() if one == "\ufffd" or unicodedata.category(one)[0] == "C"}
+    if damaged := {one: count for one, count in damaged.items() if one not in JOINERS}:
+        logger.warning(
+            "the vocabulary of the transcripts has characters that no text should have: %s. Correct the transcripts",
+            describe_counts(damaged),
+        )
     return [" ", *sorted(set(counts) - {" "})]
 
 

@@ -6,8 +6,10 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import datasets
 import evaluate
 import numpy as np
+import pandas as pd
 import pytest
 
 import deepspeech2.evaluation.metrics
@@ -270,6 +272,68 @@ def test_metric_refuses_by_name():
         load_metric("rooms")
     with pytest.raises(ValueError, match=r"Unknown options \['sampels'\]"):
         load_metric().compute(predictions=["a"], references=["a"], sampels=3)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list,
+        tuple,
+        np.array,
+        iter,
+        lambda texts: (text for text in texts),
+        lambda texts: pd.Series(texts, index=[5, 9]),  # as after a filter
+        lambda texts: pd.Series(texts, dtype="string"),
+        lambda texts: datasets.Dataset.from_dict({"text": texts})["text"],
+        lambda texts: dict.fromkeys(texts).keys(),
+    ],
+)
+def test_texts_come_from_any_iterable(kind):
+    metric = load_metric()
+    assert metric.compute(predictions=kind(PREDICTIONS), references=kind(REFERENCES))["wer"] == 1 / 5
+    metric.add_batch(predictions=kind(PREDICTIONS), references=kind(REFERENCES))
+    metric.add_batch(predictions=kind(PREDICTIONS), references=kind(REFERENCES))
+    figures = metric.compute()
+    assert (figures["wer"], figures["num_utterances"]) == (2 / 10, 4)
+
+
+def test_other_columns_come_from_pandas():
+    table = pd.DataFrame({"speaker": ["anna", "ben"], "room": ["hall", "lab"], "s": [1.5, 2.0]}, index=[5, 9])
+    figures = load_metric().compute(
+        predictions=PREDICTIONS,
+        references=REFERENCES,
+        speakers=table["speaker"],
+        durations=table["s"],
+        groups=table[["room"]],
+    )
+    assert figures["num_speakers"] == 2 and figures["audio_s"] == 3.5
+    assert figures["groups"]["room"]["hall"]["wer"] == 1 / 4
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, 3, ["a", "b"]])
+def test_what_is_no_text_is_refused_by_its_place(missing):
+    metric = load_metric()
+    for texts in (["a", missing], pd.Series(["a", missing], index=[5, 9], dtype=object)):
+        for given in (
+            {"predictions": texts, "references": ["a", "b"]},
+            {"predictions": ["a", "b"], "references": texts},
+        ):
+            (name,) = (name for name, values in given.items() if values is texts)
+            for call in (metric.compute, metric.add_batch):
+                with pytest.raises(ValueError, match=rf"{name}\[1\] is .*; expected a text"):
+                    call(**given)
+    with pytest.raises(ValueError, match=r"predictions\[0\] is .*; expected a text"):
+        metric.add(prediction=missing, reference="a")
+    assert metric.compute(predictions=["a"], references=["a"])["num_utterances"] == 1  # nothing was kept of the rest
+
+
+def test_a_single_text_is_no_list_of_letters():
+    with pytest.raises(ValueError, match="predictions is the single text 'a b'; expected a list"):
+        load_metric().compute(predictions="a b", references="a c")
+    with pytest.raises(ValueError, match="references is missing"):
+        load_metric().compute(predictions=["a"])
+    with pytest.raises(ValueError, match=r"durations\[1\] is None"):
+        load_metric().compute(predictions=PREDICTIONS, references=REFERENCES, durations=[1.0, None])
 
 
 def test_metric_combines_with_others():

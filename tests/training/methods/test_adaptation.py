@@ -10,6 +10,7 @@ import tiny
 from deepspeech2.config.method_arguments import AdaptationArguments
 from deepspeech2.config.validation import adaptation_faults
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
+from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
 from deepspeech2.training.methods.adaptation import Adaptation, parameter_groups, place_of, reestimate_norms
 from deepspeech2.training.methods.alphabet import change_alphabet
 from deepspeech2.training.trainer import CTCTrainer
@@ -216,8 +217,19 @@ def test_rows_of_the_head_go_with_their_characters(batches, caplog):
         torch.testing.assert_close(after[..., new[token]], before[..., old[token]])
     torch.testing.assert_close(after[..., new["å"]], before[..., old["a"]])
     torch.testing.assert_close(after[..., new["x"]], before[..., [old[one] for one in "abc"]].mean(-1))
-    assert "4 kept, 1 copied from the base letter (å), 1 new (x)" in caplog.text
+    assert "4 kept, 1 copied from the base letter ('å'), 1 new ('x')" in caplog.text
     assert changed.encode("båx c") == [new[one] for one in "båx c"]
+
+
+def test_a_letter_in_another_case_has_the_row_of_the_letter():
+    model, processor = tiny.new_model()
+    rows = model.ctc_head.weight.clone()
+    upper = DeepSpeech2Processor(processor.feature_extractor, processor.tokenizer, text_case="upper")
+    changed = change_alphabet(model, upper, "ABÇ\u200c")
+    old, new = processor.tokenizer.get_vocab(), changed.tokenizer.get_vocab()
+    for token, letter in {"A": "a", "B": "b", "Ç": "c"}.items():
+        torch.testing.assert_close(model.ctc_head.weight[new[token]], rows[old[letter]])
+    assert changed.text_case == "upper" and changed.encode("ÇA") == [new["Ç"], new["A"]]
 
 
 def test_characters_that_no_text_has_are_refused():

@@ -4,6 +4,7 @@
 imported here too. Do not write comments on those lines: `evaluate` takes such a comment for a web address.
 """
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
@@ -20,7 +21,7 @@ speaker. Errors are summed over the corpus before the division. The result is no
 
 _INPUTS = """
 Args:
-    predictions (list of str): normalised hypotheses.
+    predictions (list of str): normalised hypotheses, also as an array, a Series or a generator.
     references (list of str): transcripts, normalised with the same function.
     speakers (list of str, optional): one speaker id per prediction, used to resample the intervals. With the config
         "speakers" it is an input like the other two, so it may come in batches and from several processes.
@@ -67,14 +68,25 @@ class SpeechErrorRates(evaluate.Metric):
             reference_urls=["https://github.com/jitsi/jiwer"],
         )
 
+    def add(self, *, prediction: Any = None, reference: Any = None, **more: Any) -> None:
+        """Add one prediction and its reference."""
+        self.add_batch(predictions=[prediction], references=[reference], **{name: [one] for name, one in more.items()})
+
+    def add_batch(
+        self, *, predictions: Iterable[str] | None = None, references: Iterable[str] | None = None, **more: Any
+    ) -> None:
+        """Add texts from any iterable. `evaluate` itself takes a column by index, and writes a missing text as nan."""
+        given = {"predictions": predictions, "references": references, **more}
+        super().add_batch(**{name: _texts(name, values) for name, values in given.items()})
+
     def _compute(
         self,
         *,
         predictions: list[str] | None = None,
         references: list[str] | None = None,
         speakers: list[str] | None = None,
-        durations: list[float] | None = None,
-        groups: dict[str, list[str]] | None = None,
+        durations: Iterable[float] | None = None,
+        groups: Mapping[str, Iterable[str]] | None = None,
         bootstrap_samples: int = BOOTSTRAP_SAMPLES,
         seed: int = 0,
         **unknown: Any,
@@ -84,7 +96,11 @@ class SpeechErrorRates(evaluate.Metric):
             raise ValueError(f"Unknown options {sorted(unknown)}; expected any of {known}.")
         predicted, said = predictions or [], references or []
         speakers = [""] * len(predicted) if speakers is None else [str(speaker or "") for speaker in speakers]
-        durations = [0.0] * len(predicted) if durations is None else durations
+        durations = [0.0] * len(predicted) if durations is None else list(durations)
+        for index, duration in enumerate(durations):
+            if not isinstance(duration, (int, float)) or duration != duration:
+                raise ValueError(f"durations[{index}] is {duration!r}; expected seconds.")
+        columns = None if groups is None else {name: list(values) for name, values in groups.items()}
         for name, values in (("speakers", speakers), ("durations", durations)):
             if len(values) != len(predicted):
                 raise ValueError(
@@ -95,4 +111,21 @@ class SpeechErrorRates(evaluate.Metric):
             Utterance(str(index), *row)
             for index, row in enumerate(zip(speakers, durations, said, predicted, strict=True))
         ]
-        return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=groups).to_dict()
+        return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=columns).to_dict()
+
+
+def _texts(name: str, values: Iterable[str] | None) -> list[str]:
+    """
+    Return a column of texts as a list.
+
+    Raises:
+        ValueError: it is missing, is a single text, or has an entry that is no text. The message names its place.
+    """
+    if values is None or isinstance(values, str):
+        what = "missing" if values is None else f"the single text {values!r}"
+        raise ValueError(f"{name} is {what}; expected a list of texts, one per utterance.")
+    texts = list(values)
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"{name}[{place}] is {text!r}; expected a text. Leave out utterances that have none.")
+    return texts

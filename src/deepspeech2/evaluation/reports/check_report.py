@@ -1,5 +1,6 @@
 """Report the problems of a corpus: a table for the terminal, and one HTML file."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from ...system.characters import describe_character
 from .page import write_page
 from .plots import MUTED, SERIES, Draw, draw_figure, to_svg
 
@@ -98,7 +100,7 @@ def write_check_report(
             for split, lengths in durations_s.items()
             if len(lengths)
         ],
-        unknown=sorted(unknown.items(), key=lambda item: -item[1]),
+        unknown=[(describe_character(one), count) for one, count in Counter(unknown).most_common()],
         problems=[(problem, _percent(problem), problem.entries[:_NUM_LISTED]) for problem in problems],
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from ...system.characters import describe_character
 from .grammar import Grammar, Part, Row, Slot, Token
 
 BEGIN, FINISH = -1, -2
@@ -235,7 +236,9 @@ class _Builder:
         normalized = self.processor.normalize_text(text)
         unknown = self.processor.unknown_characters(normalized)
         if unknown or not normalized:
-            self.faults[f"{text!r} ({', '.join(map(repr, unknown)) or 'empty after normalisation'})"] = None
+            self.faults[f"{text!r} ({', '.join(map(describe_character, unknown)) or 'empty after normalisation'})"] = (
+                None
+            )
             return []
         return self.processor.encode(normalized)
 

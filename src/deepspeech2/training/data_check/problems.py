@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data.preparation import ASKED_FOR, MIN_DROPS
 from ...evaluation.reports import Problem
+from ...system.characters import describe_character, describe_counts
 
 TRAINING, UNLABELLED = "training", "unlabelled"
 CLIPPED_SHARE = 1e-3
@@ -136,7 +137,7 @@ def _of_split(
         facts = {
             one.reason: one.detail,
             "silent": (one.silent or one.reason == "silent") and (one.detail or "no sound"),
-            "unknown_characters": one.unknown and _counts(one.unknown),
+            "unknown_characters": one.unknown and describe_counts(one.unknown),
             "low_rate": 0 < one.sampling_rate < sampling_rate and f"{one.sampling_rate} Hz",
             "several_channels": one.channels > 1 and f"{one.channels} channels",
             "clipped": one.clipped and f"{CLIPPED_SHARE:.1%} of the samples or more",
@@ -147,7 +148,7 @@ def _of_split(
     faults = [one for one in utterances if one.reason and one.reason not in ASKED_FOR]
     useless = [one for one in utterances if _is_useless(one, sampled)]
     if len(useless) == len(utterances):
-        found["nothing_usable"] = [(one.id, one.reason or _counts(one.unknown or {})) for one in useless] or [
+        found["nothing_usable"] = [(one.id, one.reason or describe_counts(one.unknown or {})) for one in useless] or [
             (split, "")
         ]
     elif len(faults) > max_share * len(utterances) and len(faults) >= MIN_DROPS:
@@ -209,7 +210,7 @@ def _odd_rates(utterances: Sequence[Checked]) -> Entries:
 
 def _unused(utterances: Sequence[Checked], vocabulary: Iterable[str]) -> Entries:
     used = set().union(*(one.text for one in utterances))
-    return [(repr(character), "in no transcript") for character in vocabulary if character not in used]
+    return [(describe_character(character), "in no transcript") for character in vocabulary if character not in used]
 
 
 def count_unknown(utterances: Iterable[Checked]) -> Counter[str]:
@@ -218,7 +219,3 @@ def count_unknown(utterances: Iterable[Checked]) -> Counter[str]:
     for one in utterances:
         counts.update(one.unknown or {})
     return counts
-
-
-def _counts(characters: Mapping[str, int]) -> str:
-    return ", ".join(f"{character!r} x{count}" for character, count in characters.items())

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from ...model.processing_deepspeech2 import JOINERS, DeepSpeech2Processor
+from ...system.characters import describe_character
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,9 @@ def change_alphabet(
     Give a model a head for other characters, in place.
 
     Blank, space and all characters of both alphabets keep their rows, and so their logits. A letter with a diacritic,
-    such as é, gets the row of its base letter if the old alphabet has it. Every other character gets the mean of the
-    rows of all letters, so it starts with an average probability. The log lists the three kinds.
+    such as é, gets the row of its base letter if the old alphabet has it, and a letter in another case that of the
+    letter. Every other character gets the mean of the rows of all letters, so it starts with an average probability.
+    The log lists the three kinds.
 
     Args:
         model: its `ctc_head` and configuration are changed.
@@ -36,11 +38,11 @@ def change_alphabet(
         ValueError: the normalisation of the processor removes or changes some of the characters.
     """
     characters = list(dict.fromkeys(characters))
-    lost = [one for one in characters if one != " " and processor.normalize_text(one) != one]
+    lost = [one for one in characters if one not in f" {JOINERS}" and processor.normalize_text(one) != one]
     if lost:
         raise ValueError(
-            f"new_characters has {', '.join(map(repr, lost))}, but normalisation never leaves them in a text "
-            f"(text_case is {processor.text_case!r}); use the case and spelling of the checkpoint"
+            f"new_characters has {', '.join(map(describe_character, lost))}, but normalisation never leaves them in a "
+            f"text (text_case is {processor.text_case!r}); use that case and spelling, or set text_case"
         )
     tokenizer = DeepSpeech2Processor.build_tokenizer(characters)
     old, new = processor.tokenizer.get_vocab(), tokenizer.get_vocab()
@@ -51,13 +53,14 @@ def change_alphabet(
     head.weight.copy_(rows[letters].mean(0).expand(len(new), -1))
     kept, from_letters, fresh = [], [], []
     for token, index in new.items():
-        letter = unicodedata.normalize("NFD", token)[0]
+        base = unicodedata.normalize("NFD", token)[0]
+        near = [one for one in (base, base.upper().lower(), base.upper()) if one in old]
         if token == blank or token in old:
             kept.append(token)
             head.weight[index] = rows[old[old_blank if token == blank else token]]
-        elif letter in old:
+        elif near:
             from_letters.append(token)
-            head.weight[index] = rows[old[letter]]
+            head.weight[index] = rows[old[near[0]]]
         else:
             fresh.append(token)
     model.ctc_head = head
@@ -68,9 +71,9 @@ def change_alphabet(
         len(new),
         len(kept),
         len(from_letters),
-        "".join(from_letters) or "none",
+        ", ".join(map(describe_character, from_letters)) or "none",
         len(fresh),
-        "".join(fresh) or "none",
+        ", ".join(map(describe_character, fresh)) or "none",
     )
     extractor = processor.feature_extractor
     options = {"text_case": processor.text_case, "removed_characters": processor.removed_characters}

@@ -14,7 +14,7 @@ from deepspeech2.inference.captions import (
     Limits,
     break_lines,
     make_cues,
-    read_cues,
+    parse_captions,
     to_json,
     to_srt,
     to_txt,
@@ -133,7 +133,7 @@ def test_json_has_words_cues_and_facts() -> None:
 @pytest.mark.parametrize("write", [to_srt, to_vtt])
 def test_what_is_written_is_read_back(write) -> None:
     cues = [Cue(0.04, 1.5, "R&D"), Cue(1.6, 4.0, "two\nlines, 3 > 2"), Cue(360000.0, 360001.0, "late")]
-    assert read_cues(write(cues)) == cues
+    assert parse_captions(write(cues)).cues == cues
 
 
 @pytest.mark.parametrize("kind, write", [("srt", to_srt), ("vtt", to_vtt)])
@@ -153,23 +153,23 @@ def test_captions_of_others_are_read() -> None:
         "\ufeff1\r\n00:00:05,500 --> 00:00:07,000 X1:40\r\n{\\an8}<i>Second</i> &amp;\r\n\r\n\r\n"
         "2\r\n0:00:01,5 --> 0:00:03,000\r\n- First\r\n"
     )
-    assert read_cues(srt) == [Cue(1.5, 3.0, "- First"), Cue(5.5, 7.0, "Second &amp;")]
+    assert parse_captions(srt).cues == [Cue(1.5, 3.0, "- First"), Cue(5.5, 7.0, "Second &")]
     vtt = (
         "WEBVTT - a title\nKind: captions\n\nNOTE 00:00:00.000 --> 00:00:09.000\nno cue\n\n"
         "STYLE\n::cue { color: red }\n\n"
         "NOTEBOOK 1\n00:00.000 --> 00:01.000\n3 < 4 and 5 &gt; 2<00:00:00.500>\n\n"
         "intro\n00:01.000 --> 00:02.000 align:start position:10%\n<v Ann>Hello &lt;there&gt;</v>\n"
     )
-    assert read_cues(vtt) == [Cue(0.0, 1.0, "3 < 4 and 5 > 2"), Cue(1.0, 2.0, "Hello <there>")]
+    assert parse_captions(vtt).cues == [Cue(0.0, 1.0, "3 < 4 and 5 > 2"), Cue(1.0, 2.0, "Hello <there>")]
 
 
 @pytest.mark.parametrize(
     "text, message",
-    [("", "no cues"), ("hello\n\nworld", "no cues"), ("1\n00:00:02,0 --> 00:00:01,0\nx", "before it begins")],
+    [("", "no cues"), ("{0}{25}hello", "MicroDVD"), ("<!DOCTYPE html><p>no", "a web page")],
 )
 def test_what_is_no_captions_is_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_cues(text)
+        parse_captions(text)
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,22 @@
 """
-Turn words with times into captions (SRT, WebVTT, plain text, JSON) within the limits of broadcasters, and read them.
+Turn words with times into cues within the limits of broadcasters.
 
 The defaults are those of Netflix's Timed Text Style Guide (general requirements and English: two lines of 42
 characters, 20 characters per second for adults and 17 for children, 5/6 s to 7 s, two frames between cues). The BBC's
 Subtitle Guidelines recommend about 37 characters per line, 160 to 180 words per minute, and at least 0.3 s per word.
 """
 
-import html
-import json
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
-from ..decoding.words import Word
+from ...decoding.words import Word
 
-TIMES = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})\s*-->\s*(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})")
 SENTENCE_ENDS, CLAUSE_ENDS = (".", "?", "!", "…"), (",", ";", ":", "–", "—")
 CLOCK_S = 0.001  # the time resolution of the formats
 LONG_PAUSE_S = 1.0
-FORMATS = ("srt", "vtt", "txt", "json")
-NOT_CUES = re.compile(r"(?:NOTE|STYLE|REGION)(?:\s|$)")  # blocks of a WebVTT file
-TAGS = re.compile(r"</?[A-Za-z][^>]*>|<\d[\d:.]*>|\{\\[^}]*\}")
 
 
 class Cue(NamedTuple):
@@ -170,138 +162,3 @@ def too_fast(cues: Sequence[Cue], limits: Limits) -> int:
     """Count the cues that exceed `max_characters_per_s`, with a tolerance of a tenth of a character for rounding."""
     allowed = [(cue.end_s - cue.start_s) * limits.max_characters_per_s + 0.1 for cue in cues]
     return sum(len(cue.text) > most for cue, most in zip(cues, allowed, strict=True))
-
-
-def to_srt(cues: Sequence[Cue]) -> str:
-    """Return the cues as SubRip, which nearly every player reads: numbered, with decimal commas."""
-    blocks = [
-        f"{number}\n{_clock(cue.start_s, ',')} --> {_clock(cue.end_s, ',')}\n{cue.text.replace('-->', '→')}\n"
-        for number, cue in enumerate(cues, 1)
-    ]
-    return "\n".join(blocks)
-
-
-def to_vtt(cues: Sequence[Cue]) -> str:
-    """Return the cues as WebVTT (W3C), with &, < and > escaped."""
-    blocks = [
-        f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{html.escape(cue.text, quote=False)}\n"
-        for cue in cues
-    ]
-    return "\n".join(["WEBVTT\n", *blocks])
-
-
-def to_txt(words: Sequence[Word]) -> str:
-    """Return the words as plain text, with a new line after each pause of a second or more."""
-    parts = []
-    for word, after in zip(words, [*words[1:], None], strict=False):
-        paused = after is None or after.start_s - word.end_s >= LONG_PAUSE_S
-        parts.append(word.text + ("\n" if paused else " "))
-    return "".join(parts)
-
-
-def to_json(words: Sequence[Word], cues: Sequence[Cue], facts: dict[str, object]) -> str:
-    """
-    Return JSON with `facts`, the text, the words with times and confidences, and the cues. Times are seconds, rounded
-    to milliseconds.
-    """
-    content = {
-        **facts,
-        "text": _text(words),
-        "words": [
-            {
-                "text": w.text,
-                "start_s": round(w.start_s, 3),
-                "end_s": round(w.end_s, 3),
-                "confidence": round(w.confidence, 4),
-            }
-            for w in words
-        ],
-        "cues": [{"start_s": round(c.start_s, 3), "end_s": round(c.end_s, 3), "text": c.text} for c in cues],
-    }
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-
-
-def _clock(time_s: float, point: str) -> str:
-    """Format a time as HH:MM:SS and milliseconds. From 100 hours on the hours have three digits."""
-    minutes, milliseconds = divmod(round(time_s * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
-
-
-def read_cues(text: str) -> list[Cue]:
-    """
-    Read the cues of an SRT or WebVTT file, in the order of their times, without tags, settings, notes and styles.
-
-    Raises:
-        ValueError: there are no cues, or one ends before it begins.
-    """
-    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}").replace("\r\n", "\n").replace("\r", "\n")
-    is_vtt = text.startswith("WEBVTT")
-    cues = []
-    for block in re.split(r"\n[ \t]*\n+", text):
-        lines = block.strip("\n").split("\n")
-        place = next((index for index, line in enumerate(lines) if TIMES.match(line.strip())), None)
-        if place is None or (is_vtt and place and NOT_CUES.match(lines[0])):
-            continue
-        found = TIMES.match(lines[place].strip())
-        assert found is not None
-        start_s, end_s = _seconds(found.groups()[:4]), _seconds(found.groups()[4:])
-        if end_s < start_s:
-            raise ValueError(f"the cue {lines[place].strip()!r} ends before it begins")
-        content = TAGS.sub("", "\n".join(lines[place + 1 :]))
-        cues.append(Cue(start_s, end_s, html.unescape(content).strip() if is_vtt else content.strip()))
-    if not cues:
-        raise ValueError(
-            "there are no cues; expected SRT or WebVTT, with lines such as '00:00:01,000 --> 00:00:03,500'"
-        )
-    return sorted(cues, key=lambda cue: cue.start_s)
-
-
-def read_captions(path: Path) -> list[Cue]:
-    """
-    Read the cues of a file with `read_cues`.
-
-    Raises:
-        ValueError: the file is not in UTF-8, or `read_cues` fails. The message names the file.
-    """
-    try:
-        return read_cues(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the captions {str(path)!r} are not in UTF-8: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"the captions {str(path)!r}: {error}") from error
-
-
-def find_captions(media: Path) -> Path:
-    """
-    Find the captions next to a recording: for talk.mp4 talk.srt, talk.vtt, or one file such as talk.en.srt.
-
-    Raises:
-        ValueError: there are no captions, or several.
-    """
-    exact = [path for path in (media.with_suffix(".srt"), media.with_suffix(".vtt")) if path.is_file()]
-    others = [path for kind in ("srt", "vtt") for path in sorted(media.parent.glob(f"{media.stem}.*.{kind}"))]
-    if len(exact) == 2 and read_captions(exact[0]) == read_captions(exact[1]):  # as `transcribe` writes them
-        exact = exact[:1]
-    found = exact or others
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ValueError(
-            f"{str(media)!r} needs one file of captions next to it, {media.stem}.srt or {media.stem}.vtt; found {names}"
-        )
-    return found[0]
-
-
-def _seconds(groups: Sequence[str | None]) -> float:
-    hours, minutes, seconds, fraction = groups
-    return (
-        int(hours or 0) * 3600
-        + int(minutes or 0) * 60
-        + int(seconds or 0)
-        + int((fraction or "0").ljust(3, "0")) / 1000
-    )
-
-
-def caption_files(words: Sequence[Word], cues: Sequence[Cue], about: dict[str, object]) -> dict[str, str]:
-    """Return the contents of a recording's files, by format of `FORMATS`. `about` goes into the JSON."""
-    return dict(zip(FORMATS, (to_srt(cues), to_vtt(cues), to_txt(words), to_json(words, cues, about)), strict=True))
