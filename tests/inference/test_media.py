@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech2.data.recordings import AudioError, open_audio
+from deepspeech2.data.audio.recordings import AudioError, open_audio
 from deepspeech2.inference.media import read_blocks, read_utterance
 
 RATE = 16_000

@@ -19,7 +19,7 @@ import scipy.fft
 import soundfile
 import soxr
 
-from .recordings import AUDIO_SUFFIXES
+from .audio.recordings import AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from ..config.arguments import AugmentationArguments

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from ..system.files import write_whole
+from .audio.recordings import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 from .augmentation import draw_silences_s, surround, trim
 from .batching import Row
 from .corpora import FEATURES
-from .recordings import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..data.recordings import AudioError
+from ..data.audio.recordings import AudioError
 from ..decoding.forced_alignment import Infeasible, align
 from .captions import Cue, find_captions, read_captions
 from .long_form import Listener

@@ -1,8 +1,8 @@
 """
 Read audio or video of any length in blocks, with bounded memory.
 
-soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the same samples as data/recordings.py. PyAV, whose wheel
-holds the libraries of FFmpeg, decodes all other formats, and continues if soundfile finds damage.
+soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the same samples as data/audio/recordings.py. PyAV, whose
+wheel holds the libraries of FFmpeg, decodes all other formats, and continues if soundfile finds damage.
 """
 
 import logging
@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..data.recordings import LARGEST_SAMPLE, MAX_RATE_HZ, MIN_RATE_HZ, SHORTEST_SHARE, AudioError
+from ..data.audio.recordings import LARGEST_SAMPLE, MAX_RATE_HZ, MIN_RATE_HZ, SHORTEST_SHARE, AudioError
 
 logger = logging.getLogger(__name__)
 

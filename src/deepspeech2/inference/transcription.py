@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..data.recordings import AudioError
+from ..data.audio.recordings import AudioError
 from ..decoding.decoder import Decoder, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word

@@ -14,10 +14,10 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from ...data.audio.recordings import AudioError, is_remote, read_header
 from ...data.batching import Position, Row, RowSource, Shards
 from ...data.corpora import Corpus
 from ...data.preparation import DroppedError, Examples, is_silent
-from ...data.recordings import AudioError, is_remote, read_header
 from ...data.streams import SpeechStream, build_loader
 from ...evaluation.reports import Problem, problems_table, write_check_report
 from ..run import has_started

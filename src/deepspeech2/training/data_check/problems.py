@@ -27,6 +27,7 @@ ADVICE = {
     "truncated": "the file is cut off: download or copy it again",
     "empty_audio": "the recording has no samples: record it again or remove it",
     "absurd_header": "the header is damaged, or the recording is far too long: split it into utterances",
+    "bad_span": "the list names a part of the file that is not there: correct its start, end, offset or duration",
     "not_finite": "the samples contain NaN or infinity: create the file again from its source",
     "silent": "the recording is silent: a wrong channel or a failed recording. Training drops it",
     "missing_text": "there is no transcript: add one, or remove the recording",

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..system.network import PAUSES_S, Patience
+from ...system.network import PAUSES_S, Patience
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".sph", ".aiff")  # formats that soundfile decodes
 OUTSIDE = "outside://"  # prefix of a file outside the corpus, which the corpus must not read
@@ -19,6 +19,7 @@ MAX_DURATION_S = 3600.0
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_VALUES = 400_000_000  # samples times channels: an hour of 48 kHz stereo
 LARGEST_SAMPLE = 1e6  # the power spectrum of larger samples overflows; unscaled 16-bit samples reach 32768
+SPAN_SLACK_S = 0.05  # lists round their times
 SHORTEST_SHARE = 0.99  # minimum share of the header's samples; an MP3 header also counts the delay of the decoder
 
 
@@ -32,11 +33,16 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class Header:
-    """The length, rate and channels that a recording declares."""
+    """
+    The length, rate and channels of a recording.
+
+    `num_samples` are those of its span, which begins at sample `start` of the file.
+    """
 
     num_samples: int
     sampling_rate: int
     channels: int
+    start: int = 0
 
     @property
     def duration_s(self) -> float:
@@ -70,7 +76,7 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     while True:
         try:
             with fsspec.open(path, "rb") as file:
-                return {"bytes": file.read(), "path": path}
+                return audio | {"bytes": file.read()}
         except Exception as error:  # the client of each protocol has its own errors
             place = path.rpartition("::")[2]
             if "://" not in place or place.startswith(("file://", "local://")):
@@ -90,6 +96,8 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
     """
     Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
 
+    `start_s` and `end_s` of the recording, if it has them, choose a part of the file.
+
     Raises:
         AudioError: as `read_header`, or there are fewer samples than the header says, or samples are not finite. A
             truncated WAV or Ogg file cannot be detected: its length is that of the rest.
@@ -97,7 +105,8 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
     with _opened(audio) as file:
         header = _header(file, audio)
         try:
-            samples = file.read(dtype="float32", always_2d=True)
+            file.seek(header.start)
+            samples = file.read(header.num_samples, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
             raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
     if len(samples) < SHORTEST_SHARE * header.num_samples:
@@ -147,9 +156,10 @@ def _opened(audio: dict[str, Any]) -> soundfile.SoundFile:
 
 
 def _header(file: soundfile.SoundFile, audio: dict[str, Any]) -> Header:
-    header = Header(file.frames, file.samplerate, file.channels)
-    if header.num_samples <= 0:
+    if file.frames <= 0:
         raise AudioError(f"{_describe(audio)} has no samples", "empty_audio")
+    start, end = _span(audio, file.frames, file.samplerate)
+    header = Header(end - start, file.samplerate, file.channels, start)
     rate_is_real = MIN_RATE_HZ <= header.sampling_rate <= MAX_RATE_HZ
     if not rate_is_real or header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
         raise AudioError(
@@ -159,6 +169,29 @@ def _header(file: soundfile.SoundFile, audio: dict[str, Any]) -> Header:
             "absurd_header",
         )
     return header
+
+
+def _span(audio: dict[str, Any], num_samples: int, sampling_rate: int) -> tuple[int, int]:
+    """
+    Return the first sample of a recording's span in its file, and the one after the last.
+
+    Raises:
+        AudioError: the span is not in the file. An end that is up to SPAN_SLACK_S too late is cut to the file.
+    """
+    start_s, end_s = audio.get("start_s"), audio.get("end_s")
+    duration_s = num_samples / sampling_rate
+    first_s = 0.0 if start_s is None else start_s
+    last_s = duration_s if end_s is None else min(end_s, duration_s)
+    start, end = 0, 0
+    if 0 <= first_s < last_s and (end_s is None or end_s <= duration_s + SPAN_SLACK_S):  # all False for NaN
+        start, end = round(first_s * sampling_rate), min(round(last_s * sampling_rate), num_samples)
+    if start >= end:
+        raise AudioError(
+            f"{_describe(audio)} lasts {duration_s:.3f} s, but its span is from {start_s} to {end_s} s; expected "
+            "0 <= start < end <= duration",
+            "bad_span",
+        )
+    return start, end
 
 
 def _describe(audio: dict[str, Any]) -> str:

@@ -7,14 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import soundfile
-from test_corpora import encoded, tone
 
 import tiny
-from deepspeech2.data import preparation, recordings
+from deepspeech2.data import preparation
+from deepspeech2.data.audio import recordings
+from deepspeech2.data.audio.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.data.batching import Row
 from deepspeech2.data.preparation import DropLog, Examples
-from deepspeech2.data.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.system import network
+from sounds import encoded, tone
 
 
 def test_open_audio():
@@ -121,3 +122,33 @@ def test_a_recording_that_is_gone_is_left_out(server):
 def test_a_local_recording_is_not_touched():
     local = {"bytes": None, "path": "a.wav"}
     assert fetch_audio(local) is local
+
+
+# Spans --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG"])
+def test_a_span_is_those_samples_of_the_file(kind):
+    """From 0.25 to 0.7 s at 8 kHz: samples 2,000 to 5,600."""
+    recording = {"bytes": encoded(1.0, 8000, kind), "path": "a", "start_s": 0.25, "end_s": 0.7}
+    whole = open_audio({"bytes": recording["bytes"], "path": "a"}, 8000)
+    np.testing.assert_allclose(open_audio(recording, 8000), whole[2000:5600], atol=1e-6)
+    assert audio_duration_s(recording) == 0.45
+    assert open_audio(recording, 16000).size == 7200
+    for start_s, end_s, span in [
+        (None, 0.5, slice(0, 4000)),
+        (0.5, None, slice(4000, 8000)),
+        (0.9, 1.04, slice(7200, 8000)),
+    ]:
+        found = open_audio(recording | {"start_s": start_s, "end_s": end_s}, 8000)
+        np.testing.assert_allclose(found, whole[span], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s"),
+    [(-0.1, 0.5), (0.5, 0.5), (0.6, 0.5), (0.5, 1.06), (1.2, None), (float("nan"), None), (0.0, 1e-5)],
+)
+def test_a_span_that_is_not_in_the_file_is_refused(start_s, end_s):
+    with pytest.raises(AudioError, match=rf"lasts 1.000 s, but its span is from {start_s} to {end_s} s") as caught:
+        audio_duration_s({"bytes": encoded(1.0, 8000, "WAV"), "path": "a", "start_s": start_s, "end_s": end_s})
+    assert caught.value.reason == "bad_span"
