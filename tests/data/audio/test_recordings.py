@@ -29,7 +29,8 @@ def test_open_audio():
 
 @pytest.mark.parametrize("suffix", AUDIO_SUFFIXES)
 def test_every_suffix_is_of_a_file_that_is_decoded(tmp_path, suffix):
-    kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".sph": ("NIST", "PCM_16")}
+    kinds = {".ogg": ("OGG", "VORBIS"), ".opus": ("OGG", "OPUS"), ".sph": ("NIST", "PCM_16"), ".oga": ("OGG", None)}
+    kinds |= {".aif": ("AIFF", None), ".aifc": ("AIFF", "ULAW")}
     kind, subtype = kinds.get(suffix, (suffix[1:].upper(), None))
     path = tmp_path / f"a{suffix}"
     soundfile.write(path, np.zeros(16000), 16000, format=kind, subtype=subtype)

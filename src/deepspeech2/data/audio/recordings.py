@@ -1,18 +1,23 @@
 """Fetch, measure and decode a recording. The audio decoder of `datasets` is not used: it needs FFmpeg."""
 
-import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import fsspec
 import numpy as np
-import soundfile
 import soxr
 
 from ...system.network import PAUSES_S, Patience
+from .channels import Mixer
+from .decoding import AudioFile, NotAudioError
+from .layout import Note
 
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".sph", ".aiff")  # formats that soundfile decodes
+AUDIO_SUFFIXES = (  # formats that soundfile decodes
+    *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64"),
+)
 OUTSIDE = "outside://"  # prefix of a file outside the corpus, which the corpus must not read
 # A header beyond these limits is damaged or malicious. No memory is allocated for it.
 MAX_DURATION_S = 3600.0
@@ -20,7 +25,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_VALUES = 400_000_000  # samples times channels: an hour of 48 kHz stereo
 LARGEST_SAMPLE = 1e6  # the power spectrum of larger samples overflows; unscaled 16-bit samples reach 32768
 SPAN_SLACK_S = 0.05  # lists round their times
-SHORTEST_SHARE = 0.99  # minimum share of the header's samples; an MP3 header also counts the delay of the decoder
+SHORTEST_SHARE = 0.99  # minimum share of the samples that are expected
 
 
 class AudioError(ValueError):
@@ -36,13 +41,15 @@ class Header:
     """
     The length, rate and channels of a recording.
 
-    `num_samples` are those of its span, which begins at sample `start` of the file.
+    `num_samples` are those of its span, which begins at sample `start` of the file. `notes` say what is odd about the
+    file.
     """
 
     num_samples: int
     sampling_rate: int
     channels: int
     start: int = 0
+    notes: tuple[Note, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -94,33 +101,54 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
 
 def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
     """
-    Decode a recording: float32 (samples,), mono (channels averaged), at `sampling_rate` Hz.
+    Decode a recording: float32 (samples,), mono, at `sampling_rate` Hz.
 
-    `start_s` and `end_s` of the recording, if it has them, choose a part of the file.
+    Channels are averaged, or one is taken if they cancel. `start_s` and `end_s` of the recording, if it has them,
+    choose a part of the file.
 
     Raises:
-        AudioError: as `read_header`, or there are fewer samples than the header says, or samples are not finite. A
-            truncated WAV or Ogg file cannot be detected: its length is that of the rest.
+        AudioError: as `read_header`, or the file is damaged, or samples are not finite, or none are left at
+            `sampling_rate`.
     """
     with _opened(audio) as file:
+        return _decoded(file, _header(file, audio), audio, sampling_rate)[0]
+
+
+def channels_cancel(audio: dict[str, Any]) -> bool:
+    """Return whether the channels of a recording cancel each other, so that one was taken. Raises as `open_audio`."""
+    with _opened(audio) as file:
         header = _header(file, audio)
-        try:
-            file.seek(header.start)
-            samples = file.read(header.num_samples, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
-    if len(samples) < SHORTEST_SHARE * header.num_samples:
-        found_s = len(samples) / header.sampling_rate
+        return header.channels > 1 and _decoded(file, header, audio, header.sampling_rate)[1]
+
+
+def _decoded(file: AudioFile, header: Header, audio: dict[str, Any], sampling_rate: int) -> tuple[np.ndarray, bool]:
+    runs: list[tuple[int, list[np.ndarray]]] = []  # of one rate and number of channels
+    for block, rate in file.blocks(header.start, header.num_samples):
+        if not runs or runs[-1][0] != rate or runs[-1][1][0].shape[1] != block.shape[1]:
+            runs.append((rate, []))
+        runs[-1][1].append(block)
+    found_s = sum(len(block) / rate for rate, blocks in runs for block in blocks)
+    if found_s < SHORTEST_SHARE * header.duration_s:
         raise AudioError(
             f"{_describe(audio)} is truncated: {found_s:.2f} s of the {header.duration_s:.2f} s in its header",
             "truncated",
         )
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not max(samples.max(), -samples.min()) < LARGEST_SAMPLE:  # also true for NaN
-        raise AudioError(f"{_describe(audio)} has samples that are not finite or far outside [-1, 1]", "not_finite")
-    if header.sampling_rate != sampling_rate:
-        samples = soxr.resample(samples, header.sampling_rate, sampling_rate)
-    return samples
+    mixed, cancel = [], False
+    for rate, blocks in runs:
+        mixer = Mixer()
+        samples = mixer.mix(np.concatenate(blocks) if len(blocks) > 1 else blocks[0])
+        if not max(samples.max(), -samples.min()) < LARGEST_SAMPLE:  # also true for NaN
+            raise AudioError(f"{_describe(audio)} has samples that are not finite or far outside [-1, 1]", "not_finite")
+        mixed.append(samples if rate == sampling_rate else soxr.resample(samples, rate, sampling_rate))
+        cancel |= mixer.cancel
+    joined = np.concatenate(mixed) if len(mixed) > 1 else mixed[0]
+    if not joined.size:
+        raise AudioError(
+            f"{_describe(audio)} has {header.num_samples} sample(s) at {header.sampling_rate:,} Hz: none are left at "
+            f"{sampling_rate:,} Hz",
+            "empty_audio",
+        )
+    return joined, cancel
 
 
 def read_header(audio: dict[str, Any]) -> Header:
@@ -128,47 +156,61 @@ def read_header(audio: dict[str, Any]) -> Header:
     Read the length, rate and channels of a recording without decoding it.
 
     Raises:
-        AudioError: the file does not exist, is not audio, has no samples, or is longer than an hour.
+        AudioError: the file does not exist, is not audio, has no samples, is cut off, or is longer than an hour, or the
+            recording is a span that is not in the file.
     """
     with _opened(audio) as file:
         return _header(file, audio)
 
 
 def audio_duration_s(audio: dict[str, Any]) -> float:
-    """Return the seconds of a recording, from its header. Raises as `read_header`."""
+    """Return the seconds of a recording. Raises as `read_header`."""
     return read_header(audio).duration_s
 
 
-def _opened(audio: dict[str, Any]) -> soundfile.SoundFile:
+@contextmanager
+def _opened(audio: dict[str, Any]) -> Iterator[AudioFile]:
+    """Open a recording. Whatever a decoder raises while it is open becomes an AudioError."""
     path = audio["path"]
-    if audio["bytes"] is not None:
-        source: Any = io.BytesIO(audio["bytes"])
-    elif path is None:
+    if audio["bytes"] is None and path is None:
         raise AudioError("a row has neither the bytes nor the path of a recording in its corpus", "missing_file")
-    elif not os.path.isfile(path):  # reading a pipe or a device might never end
+    if audio["bytes"] is None and not os.path.isfile(path):  # reading a pipe or a device might never end
         raise AudioError(f"{_describe(audio)} is not a file", "missing_file")
-    else:
-        source = path
     try:
-        return soundfile.SoundFile(source)
-    except (soundfile.SoundFileError, OSError, TypeError) as error:  # TypeError: a name that ends in .raw
+        with AudioFile(path if audio["bytes"] is None else audio["bytes"]) as file:
+            yield file
+    except AudioError:
+        raise
+    except NotAudioError as error:
+        if error.layout.missing:
+            raise AudioError(f"{_describe(audio)} is truncated: {error}", "truncated") from error
         raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
+    except Exception as error:  # each decoder has its own errors, and damage leads to others, such as MemoryError
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {error or type(error).__name__}") from error
 
 
-def _header(file: soundfile.SoundFile, audio: dict[str, Any]) -> Header:
-    if file.frames <= 0:
+def _header(file: AudioFile, audio: dict[str, Any]) -> Header:
+    layout = file.layout
+    if layout.is_truncated and audio.get("end_s") is None:
+        raise AudioError(f"{_describe(audio)} is truncated: {layout.missing}", "truncated")
+    if file.num_samples <= 0:
         raise AudioError(f"{_describe(audio)} has no samples", "empty_audio")
-    start, end = _span(audio, file.frames, file.samplerate)
-    header = Header(end - start, file.samplerate, file.channels, start)
-    rate_is_real = MIN_RATE_HZ <= header.sampling_rate <= MAX_RATE_HZ
-    if not rate_is_real or header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
-        raise AudioError(
-            f"{_describe(audio)} claims in its header to be {header.duration_s:,.0f} s of {header.channels} "
-            f"channel(s) at {header.sampling_rate} Hz; expected at most {MAX_DURATION_S:,.0f} s at {MIN_RATE_HZ} to "
-            f"{MAX_RATE_HZ} Hz, and {MAX_VALUES:,} samples of all channels",
-            "absurd_header",
-        )
+    if not MIN_RATE_HZ <= file.sampling_rate <= MAX_RATE_HZ:
+        raise _absurd(file, audio, file.num_samples / max(file.sampling_rate, 1))
+    start, end = _span(audio, file.num_samples, file.sampling_rate)
+    header = Header(end - start, file.sampling_rate, file.channels, start, layout.notes)
+    if header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
+        raise _absurd(file, audio, header.duration_s)
     return header
+
+
+def _absurd(file: AudioFile, audio: dict[str, Any], duration_s: float) -> AudioError:
+    return AudioError(
+        f"{_describe(audio)} claims in its header to be {duration_s:,.0f} s of {file.channels} channel(s) at "
+        f"{file.sampling_rate} Hz; expected at most {MAX_DURATION_S:,.0f} s at {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz, and "
+        f"{MAX_VALUES:,} samples of all channels",
+        "absurd_header",
+    )
 
 
 def _span(audio: dict[str, Any], num_samples: int, sampling_rate: int) -> tuple[int, int]:
