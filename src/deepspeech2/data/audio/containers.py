@@ -33,11 +33,15 @@ class Chain(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A chunk of a container: its name, the place of its content, and the size that its header gives."""
+    """
+    A chunk of a container: its name, the place of its content, and the size that its header gives. `shifted`: it is
+    not where the sizes of the chunks before it say, because a padding was forgotten.
+    """
 
     name: bytes
     place: int
     size: int
+    shifted: bool = False
 
 
 def scan_riff(file: BinaryIO, start: int, end: int) -> Layout | None:
@@ -48,9 +52,8 @@ def scan_riff(file: BinaryIO, start: int, end: int) -> Layout | None:
         None if it has no format or no data, which libsndfile refuses.
     """
     order: Order = "big" if read_at(file, start, 4) == b"RIFX" else "little"
-    large, form, irregular = None, b"", False
+    large, form = None, b""
     for chunk in _chunks(file, start + 12, end, order):
-        irregular |= chunk.name.startswith(b"\0")
         if chunk.name == b"ds64":
             large = int.from_bytes(read_at(file, chunk.place + 8, 8), "little")
         elif chunk.name == b"fmt ":
@@ -72,8 +75,9 @@ def _wav(
         inside = scan_mp3(file, data.place, data.place + size)
         return replace(inside, notes=(*inside.notes, *notes)) if inside else None
     rate_bytes = max(int.from_bytes(form[8:12], order), 1)
+    is_right = start == 0 and size == data.size and not follows and not data.shifted
     layout = Layout(
-        () if start == 0 and size == data.size and not follows else ((*_header(form, size, order), _span(data, size)),),
+        () if is_right else ((_header(form, size, order), range(data.place, data.place + size)),),
         _bytes_missing(missing),
         missing / rate_bytes,
         (size + missing) / rate_bytes,
@@ -93,15 +97,15 @@ def _wav(
     )
 
 
-def _header(form: bytes, size: int, order: Order) -> tuple[bytes]:
+def _header(form: bytes, size: int, order: Order) -> bytes:
     """Return the header of a WAV file with `size` bytes of data, as RF64 if they need it."""
     form = form + b"\0" * (len(form) % 2)
     body = b"WAVEfmt " + len(form).to_bytes(4, order) + form + b"data"
     if size + len(body) + 8 < UNKNOWN_FROM or order == "big":
         total = (len(body) + 4 + size).to_bytes(4, order)
-        return ((b"RIFX" if order == "big" else b"RIFF") + total + body + size.to_bytes(4, order),)
+        return (b"RIFX" if order == "big" else b"RIFF") + total + body + size.to_bytes(4, order)
     sizes = b"ds64" + (28).to_bytes(4, "little") + bytes(8) + size.to_bytes(8, "little") + bytes(12)
-    return (b"RF64\xff\xff\xff\xffWAVE" + sizes + body[4:] + b"\xff\xff\xff\xff",)
+    return b"RF64\xff\xff\xff\xffWAVE" + sizes + body[4:] + b"\xff\xff\xff\xff"
 
 
 def _as_part(layout: Layout | None, start: int, end: int) -> Layout | None:
@@ -109,10 +113,6 @@ def _as_part(layout: Layout | None, start: int, end: int) -> Layout | None:
     if layout is None or layout.parts:
         return layout
     return replace(layout, parts=((range(start, end),),))
-
-
-def _span(data: Chunk, size: int) -> range:
-    return range(data.place, data.place + size)
 
 
 def _bytes_missing(missing: int) -> str:
@@ -184,16 +184,19 @@ def _has_content(file: BinaryIO, place: int, end: int) -> bool:
 
 def _chunks(file: BinaryIO, place: int, end: int, order: Order) -> Iterator[Chunk]:
     """Yield the chunks of a RIFF or AIFF file. A chunk of odd size whose padding was forgotten is followed as well."""
+    shifted = False
     for _ in range(MAX_CHUNKS):
         head = read_at(file, place, 8)
         if len(head) < 8 or place >= end:
             return
-        chunk = Chunk(head[:4], place + 8, int.from_bytes(head[4:], order))
+        chunk = Chunk(head[:4], place + 8, int.from_bytes(head[4:], order), shifted)
         yield chunk
         place = chunk.place + chunk.size
         if chunk.size % 2:
             unpadded = read_at(file, place, 4)
-            place += not (len(unpadded) == 4 and unpadded.strip(b" ").isalnum())
+            forgotten = len(unpadded) == 4 and unpadded.strip(b" ").isalnum()
+            shifted |= forgotten
+            place += not forgotten
 
 
 def scan_w64(file: BinaryIO, start: int, end: int) -> Layout | None:

@@ -34,6 +34,7 @@ SCANNERS = {
     b"fLaC": scan_flac,
 }
 HEAD_BYTES = 512
+MP3_LEAD = 20 * 1152  # samples
 
 
 class NotAudioError(ValueError):
@@ -98,20 +99,25 @@ class AudioFile:
             self._file = self._close.enter_context(open(source, "rb"))  # noqa: SIM115
             status = os.fstat(self._file.fileno())
             self.layout = _scan_path(source, status.st_size, status.st_mtime_ns)
-        self.parts = []
-        for pieces in self.layout.parts or (None,):
-            self._file.seek(0)
-            whole: Any = self._file if isinstance(source, bytes) else os.fsencode(source)
-            try:
-                part = soundfile.SoundFile(Pieces(self._file, pieces) if pieces else whole)
-            except Exception as error:  # also TypeError, for a name that ends in .raw
-                message = getattr(error, "error_string", str(error))
-                what = name_of(read_at(self._file, 0, HEAD_BYTES)) or self.layout.missing or f"libsndfile: {message}"
-                raise NotAudioError(what, self.layout) from error
-            self.parts.append(self._close.enter_context(part))
-        first = self.parts[0]
+        whole = [self._part(source)] if not self.layout.parts or self.layout.num_samples else []
+        if whole and whole[0].frames >= self.layout.num_samples:
+            self.parts = [(whole[0], self.layout.num_samples or whole[0].frames)]
+        else:
+            found = [self._part(Pieces(self._file, pieces)) for pieces in self.layout.parts]
+            self.parts = [(part, part.frames) for part in found]
+        first = self.parts[0][0]
         self.sampling_rate, self.channels = first.samplerate, first.channels
-        self.num_samples = sum(round(part.frames * first.samplerate / part.samplerate) for part in self.parts)
+        self.num_samples = sum(round(length * first.samplerate / part.samplerate) for part, length in self.parts)
+
+    def _part(self, source: bytes | str | Pieces) -> soundfile.SoundFile:
+        whole: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+        try:  # as bytes, names that are not UTF-8 are opened, too
+            part = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else whole)
+        except Exception as error:  # also TypeError, for a name that ends in .raw
+            message = getattr(error, "error_string", str(error))
+            what = name_of(read_at(self._file, 0, HEAD_BYTES)) or self.layout.missing or f"libsndfile: {message}"
+            raise NotAudioError(what, self.layout) from error
+        return self._close.enter_context(part)
 
     def __enter__(self) -> Self:
         return self
@@ -138,12 +144,12 @@ class AudioFile:
         """
         end = None if count is None else start + count
         place = 0  # at the rate of the file
-        for part in self.parts:
+        for part, length in self.parts:
             ratio = self.sampling_rate / part.samplerate
             first = max(round((start - place) / ratio), 0)
-            last = part.frames if end is None else min(round((end - place) / ratio), part.frames)
-            place += round(part.frames * ratio)
-            if first < last or (not part.frames and end is None):
+            last = length if end is None else min(round((end - place) / ratio), length)
+            place += round(length * ratio)
+            if first < last:
                 yield from ((block, part.samplerate) for block in _read(part, first, last))
 
 
@@ -152,10 +158,10 @@ def _read(part: soundfile.SoundFile, first: int, last: int) -> Iterator[np.ndarr
     size = max(BLOCK_VALUES // part.channels, 1)
     place = 0
     if first and part.seekable():
-        place = part.seek(first)
+        # A frame of an MP3 needs data of the frames before it.
+        place = part.seek(max(first - (MP3_LEAD if part.format == "MP3" else 0), 0))
     while place < last:
-        wanted = min(size, last - place)
-        samples = part.read(wanted, dtype="float32", always_2d=True)
+        samples = part.read(min(size, last - place), dtype="float32", always_2d=True)
         if not len(samples):
             return
         if place + len(samples) > first:

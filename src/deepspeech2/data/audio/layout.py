@@ -30,6 +30,7 @@ class Layout:
         missing_s: seconds of audio that are missing. Infinity if they cannot be known.
         promised_s: seconds of audio that the file promises.
         notes: what is odd about the file.
+        num_samples: samples per channel, if the parts are needed only where libsndfile finds fewer in the whole file.
     """
 
     parts: tuple[tuple[Piece, ...], ...] = ()
@@ -37,6 +38,7 @@ class Layout:
     missing_s: float = 0.0
     promised_s: float = 0.0
     notes: tuple[Note, ...] = ()
+    num_samples: int = 0
 
     @property
     def is_truncated(self) -> bool:

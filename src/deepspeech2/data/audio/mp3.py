@@ -27,7 +27,8 @@ WINDOW = 1 << 20
 LEAD = 1 << 16  # bytes in which the first frame must begin
 IN_ROW = 3  # frames that must follow each other before they are believed
 ROOM = 200  # bytes of a header frame: enough for Xing's and LAME's fields
-LAME_BYTES = 36
+LAME_BYTES, LAME_NAME = 36, b"LAME3.100"
+DECODER_DELAY = 529  # samples, of every decoder of layer 3
 
 
 class Frame(NamedTuple):
@@ -63,10 +64,11 @@ def parse_frame(head: bytes) -> Frame | None:
 
 @dataclass
 class _Part:
-    """Frames of one stream. `promised` is the number in its header, `extra` the header's fields of LAME."""
+    """Frames of one stream. `promised` is the number in its header, if there is one, `extra` LAME's fields there."""
 
     head: bytes
     frame: Frame
+    has_header: bool = False
     promised: int | None = None
     extra: bytes = b""
     frames: int = 0
@@ -93,11 +95,21 @@ class _Part:
         head = next(head for head in heads if (frame := parse_frame(head)) and frame.length >= ROOM)
         whole = parse_frame(head)
         assert whole is not None
-        extra = self.extra
-        if extra and self.promised != self.frames:  # what to cut at the end is known for the promised end only
-            extra = extra[:22] + bytes([extra[22] & 0xF0, 0]) + extra[24:]
-        xing = b"Xing" + (1).to_bytes(4, "big") + self.frames.to_bytes(4, "big") + extra
-        return ((head + bytes(whole.side_bytes) + xing).ljust(whole.length, b"\0"), *self.spans)
+        frames, extra, silence = self.frames, self.extra, b""
+        if not self.has_header:
+            # With a header, libsndfile cuts off the delay of a decoder, without one it does not. So it is to cut off a
+            # silent frame of ours, and no more.
+            frames, silence = frames + 1, head.ljust(whole.length, b"\0")
+            extra = _lame(LAME_NAME.ljust(LAME_BYTES, b"\0"), whole.samples - DECODER_DELAY)
+        elif extra and self.promised != self.frames:  # what to cut at the end is known for the promised end only
+            extra = _lame(extra, extra[21] << 4 | extra[22] >> 4)
+        xing = b"Xing" + (1).to_bytes(4, "big") + frames.to_bytes(4, "big") + extra
+        return ((head + bytes(whole.side_bytes) + xing).ljust(whole.length, b"\0") + silence, *self.spans)
+
+
+def _lame(extra: bytes, delay: int) -> bytes:
+    """Return LAME's fields with the samples to cut off at the start, and none at the end: 12 bits each."""
+    return extra[:21] + (delay << 12).to_bytes(3, "big") + extra[24:]
 
 
 class _Walk:
@@ -156,8 +168,11 @@ class _Walk:
                 place += inside + 1
         return None
 
-    def header(self, place: int, frame: Frame) -> tuple[int | None, bytes] | None:
-        """Return the number of frames and LAME's fields if the frame is a Xing, Info or VBRI header."""
+    def header(self, place: int, frame: Frame) -> tuple[bool, int | None, bytes] | None:
+        """
+        Return whether libsndfile knows the header, its number of frames and LAME's fields, if the frame is a header:
+        Xing and Info, which it knows, or VBRI.
+        """
         if frame.stream[1] != LAYER_3:
             return None
         offset = 4 + frame.side_bytes
@@ -167,9 +182,9 @@ class _Walk:
             after = 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
             extra = content[after : after + LAME_BYTES]
             known = int.from_bytes(content[8:12], "big") if flags & 1 else None
-            return known, extra if len(extra) == LAME_BYTES and extra[0] else b""
+            return True, known, extra if len(extra) == LAME_BYTES and extra[0] else b""
         if self.at(place + 36, 4) == b"VBRI":
-            return int.from_bytes(self.at(place + 50, 4), "big"), b""
+            return False, int.from_bytes(self.at(place + 50, 4), "big"), b""
         return None
 
 
@@ -236,6 +251,11 @@ def _layout(parts: list[_Part], junk: int, damaged: int, is_cut: bool, start: in
         notes.append(Note("wrong_header", f"its header tells of {last.promised:,} frames, but there are {total:,}"))
     if damaged:
         notes.append(Note("damaged_frames", f"{damaged} damaged places between the MP3 frames were skipped"))
-    is_right = last.promised == last.frames or last.frame.stream[1] != LAYER_3
-    whole = len(parts) == 1 and is_right and not junk and not damaged and start == 0
-    return Layout(() if whole else tuple(part.pieces() for part in parts), missing, missing_s, promised_s, tuple(notes))
+    parts_of = tuple(part.pieces() for part in parts)
+    num_samples = 0
+    if len(parts) == 1 and not junk and not damaged and start == 0:
+        if (last.has_header and last.promised == last.frames) or last.frame.stream[1] != LAYER_3:
+            parts_of = ()
+        elif not last.has_header:
+            num_samples = last.frames * last.frame.samples
+    return Layout(parts_of, missing, missing_s, promised_s, tuple(notes), num_samples)
