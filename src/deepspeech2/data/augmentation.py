@@ -9,22 +9,26 @@ Every function depends only on (input, rng), so that a resumed run continues exa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import librosa
 import numpy as np
 import scipy.fft
-import soundfile
 import soxr
 
-from .audio.recordings import AUDIO_SUFFIXES
+from .audio.recordings import AUDIO_SUFFIXES, AudioError, open_audio, read_header
 
 if TYPE_CHECKING:
     from ..config.arguments import AugmentationArguments
 
+logger = logging.getLogger(__name__)
+
 NOISE_PERIOD_S = 4
+NUM_NAMED = 5
+LONGEST_NOISE_S = 1e6
 RT60_RANGE_S = (0.1, 0.6)
 WARPED_BELOW_HZ = 4800.0
 
@@ -50,7 +54,8 @@ class Augmentation:
         bin_frequencies_hz: the rising centre frequencies of the feature bins. Only vocal tract perturbation needs them.
 
     Raises:
-        ValueError: an argument is out of range, or the noise folder holds no audio.
+        ValueError: an argument is out of range, or the noise folder holds no audio that can be read. Files that cannot
+            be read are named in a warning and left out.
     """
 
     def __init__(
@@ -65,7 +70,8 @@ class Augmentation:
             raise ValueError("vocal_tract_perturbation needs the frequencies of the feature bins")
         self.sampling_rate = sampling_rate
         self.bin_frequencies_hz = bin_frequencies_hz
-        self.noise_files = find_audio_files(Path(args.noise_folder)) if args.noise_folder else []
+        self.noise_files = open_noise_files(Path(args.noise_folder)) if args.noise_folder else []
+        self._damaged: set[Path] = set()
 
     def speed_factor(self, rng: np.random.Generator) -> float:
         """Draw the speed of a clip. A clip of duration d lasts d / factor afterwards."""
@@ -79,6 +85,8 @@ class Augmentation:
             return samples
         if speed != 1.0:
             samples = change_speed(samples, speed, self.sampling_rate)
+            if samples.size == 0:
+                return samples
         if args.reverberation_probability and rng.random() < args.reverberation_probability:
             samples = reverberate(samples, room_impulse_response(rng, self.sampling_rate))
         if args.noise_probability and rng.random() < args.noise_probability:
@@ -115,7 +123,13 @@ class Augmentation:
         if not self.noise_files:
             return generate_noise(rng, num_samples, self.sampling_rate)
         path = self.noise_files[int(rng.integers(len(self.noise_files)))]
-        return read_noise(path, num_samples, self.sampling_rate, rng)
+        try:
+            return read_noise(path, num_samples, self.sampling_rate, rng)
+        except AudioError as error:  # damage behind its start
+            if path not in self._damaged:
+                logger.warning("noise file left out from now on, with generated noise in its place: %s", error)
+                self._damaged.add(path)
+            return generate_noise(rng, num_samples, self.sampling_rate)
 
 
 def _mask_span(rng: np.random.Generator, size: int, widest: int) -> tuple[int, int]:
@@ -152,16 +166,51 @@ def find_audio_files(folder: Path) -> list[Path]:
     return files
 
 
+def open_noise_files(folder: Path) -> list[Path]:
+    """
+    Return the audio files under `folder` that can be read, sorted. A warning names the others.
+
+    Raises:
+        ValueError: there are none.
+    """
+    usable, faults = [], []
+    for path in find_audio_files(folder):
+        try:
+            header = read_header(_noise(path), LONGEST_NOISE_S)
+            open_audio(_noise(path) | {"end_s": min(header.duration_s, NOISE_PERIOD_S)}, header.sampling_rate)
+            usable.append(path)
+        except AudioError as error:
+            faults.append(str(error))
+    if faults:
+        shown = _shown(faults)
+        if not usable:
+            raise ValueError(f"noise_folder {str(folder)!r} holds no audio file that can be read:{shown}")
+        logger.warning("%d of %d noise files are left out:%s", len(faults), len(faults) + len(usable), shown)
+    return usable
+
+
+def _shown(faults: Sequence[str]) -> str:
+    more = [f"and {len(faults) - NUM_NAMED} more"] if len(faults) > NUM_NAMED else []
+    return "".join(f"\n  {line}" for line in [*faults[:NUM_NAMED], *more])
+
+
+def _noise(path: Path) -> dict[str, Any]:
+    return {"bytes": None, "path": str(path)}
+
+
 def read_noise(path: Path, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `num_samples` from a random place of a noise file, which is repeated if it is shorter."""
-    with soundfile.SoundFile(path) as file:
-        needed = int(np.ceil(num_samples * file.samplerate / sampling_rate)) + 1
-        file.seek(int(rng.integers(max(file.frames - needed, 0) + 1)))
-        noise = file.read(needed, dtype="float32", always_2d=True).mean(axis=1)
-        if noise.size == 0:
-            raise ValueError(f"noise file {str(path)!r} holds no samples; remove it from noise_folder")
-        if file.samplerate != sampling_rate:
-            noise = soxr.resample(noise, file.samplerate, sampling_rate)
+    """
+    Return `num_samples` from a random place of a noise file, which is repeated if it is shorter.
+
+    Raises:
+        AudioError: the file cannot be read there.
+    """
+    header = read_header(_noise(path), LONGEST_NOISE_S)
+    rate = header.sampling_rate
+    needed = int(np.ceil(num_samples * rate / sampling_rate)) + 1
+    start = int(rng.integers(max(header.num_samples - needed, 0) + 1))
+    end = min(start + needed, header.num_samples)
+    noise = open_audio(_noise(path) | {"start_s": start / rate, "end_s": end / rate}, sampling_rate)
     return np.resize(noise, num_samples)
 
 

@@ -371,6 +371,8 @@ class Examples:
         if self.augmentation is not None:
             clip = surround(clip, item.silences_s, self.sampling_rate, item.rng)
             clip = self.augmentation.waveform(clip, item.rng, item.speed)
+            if not clip.size:
+                raise DroppedError("empty_audio", f"no sample is left at {item.speed:.3f} times the speed")
         if self.filters is not None:
             self.filters.check_frames(clip.size, item.labels)  # a header can claim more samples than there are
         return clip

@@ -160,6 +160,7 @@ def transcribe_jobs(
     facts: dict[str, object],
     script: str | None = None,
     report: Callable[[str], None] = print,
+    track: int | None = None,
 ) -> list[str]:
     """
     Write the files of each recording. Recordings whose files exist and are newer are left alone.
@@ -172,6 +173,7 @@ def transcribe_jobs(
         facts: additional entries for the JSON.
         script: the known text of the recording, to be aligned. None transcribes.
         report: is called with a line about each recording.
+        track: the audio track of each recording, from 1. None is the first.
 
     Returns:
         A line with name and error for each recording that was skipped.
@@ -183,7 +185,7 @@ def transcribe_jobs(
             report(f"{where}: already done, {_named(job)}; remove one of these files to transcribe it again")
             continue
         try:
-            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script)}")
+            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, track)}")
         except (AudioError, Infeasible) as error:
             failures.append(f"{job.source}: {error}")
             report(f"{where}: SKIPPED, {error}")
@@ -195,10 +197,17 @@ def _named(job: Job) -> str:
 
 
 def _transcribe(
-    job: Job, listener: Listener, decoder: Decoder, limits: Limits, facts: dict[str, object], script: str | None
+    job: Job,
+    listener: Listener,
+    decoder: Decoder,
+    limits: Limits,
+    facts: dict[str, object],
+    script: str | None,
+    track: int | None,
 ) -> str:
     start = time.perf_counter()
-    blocks = _counted(read_blocks(job.source, listener.sampling_rate), job.source.name, listener.sampling_rate)
+    blocks = read_blocks(job.source, listener.sampling_rate, track)
+    blocks = _counted(blocks, job.source.name, listener.sampling_rate)
     if script is None:
         words = hear_words(listener, decoder, blocks)
     else:

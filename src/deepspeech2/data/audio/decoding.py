@@ -13,7 +13,7 @@ import soundfile
 
 from .containers import scan_aiff, scan_au, scan_caf, scan_riff, scan_sphere, scan_w64
 from .flac import scan_flac
-from .foreign import name_of
+from .foreign import HEAD_BYTES, name_of
 from .layout import Layout, Pieces, read_at, size_of
 from .mp3 import scan_mp3
 from .ogg import scan_ogg
@@ -33,7 +33,6 @@ SCANNERS = {
     b"OggS": scan_ogg,
     b"fLaC": scan_flac,
 }
-HEAD_BYTES = 512
 MP3_LEAD = 20 * 1152  # samples
 
 

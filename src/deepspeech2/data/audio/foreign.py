@@ -28,10 +28,11 @@ NAMES = (
 )
 WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", re.IGNORECASE)
 SHOWN = 40
+HEAD_BYTES = 512
 
 
 def name_of(head: bytes) -> str:
-    """Return what a file is that begins with `head`, at least 512 bytes of it or all. "" if it is not known."""
+    """Return what a file is that begins with `head`, HEAD_BYTES of it or all. "" if it is not known."""
     if not head:
         return "it is empty (0 bytes)"
     for magic, name in NAMES:

@@ -86,6 +86,12 @@ class _Part:
     def duration_s(self) -> float:
         return self.frames * self.frame.samples / self.frame.rate
 
+    def missing_s(self) -> float:
+        """Return the seconds of audio that its header promises and that are not there, without what LAME added."""
+        padding = (self.extra[22] & 15) << 8 | self.extra[23] if self.extra else 0
+        missing = ((self.promised or 0) - self.frames) * self.frame.samples - max(padding - DECODER_DELAY, 0)
+        return missing / self.frame.rate
+
     def pieces(self) -> tuple[Piece, ...]:
         """Return its frames behind a Xing header with their true number. Layers 1 and 2 know no such header."""
         if self.frame.stream[1] != LAYER_3:
@@ -240,7 +246,7 @@ def _layout(parts: list[_Part], junk: int, damaged: int, is_cut: bool, start: in
     duration_s = sum(part.duration_s for part in parts)
     promised_s = duration_s
     if lost > 0:
-        missing_s = (promised - last.frames) * last.frame.samples / last.frame.rate
+        missing_s = last.missing_s()
         promised_s = duration_s + missing_s
         missing = f"according to its header {missing_s:,.1f} s are missing"
     elif is_cut:

@@ -151,16 +151,20 @@ def _decoded(file: AudioFile, header: Header, audio: dict[str, Any], sampling_ra
     return joined, cancel
 
 
-def read_header(audio: dict[str, Any]) -> Header:
+def read_header(audio: dict[str, Any], longest_s: float = MAX_DURATION_S) -> Header:
     """
     Read the length, rate and channels of a recording without decoding it.
 
+    Args:
+        audio: the recording.
+        longest_s: the longest duration that is believed.
+
     Raises:
-        AudioError: the file does not exist, is not audio, has no samples, is cut off, or is longer than an hour, or the
-            recording is a span that is not in the file.
+        AudioError: the file does not exist, is not audio, has no samples, is cut off, or is too long, or the recording
+            is a span that is not in the file.
     """
     with _opened(audio) as file:
-        return _header(file, audio)
+        return _header(file, audio, longest_s)
 
 
 def audio_duration_s(audio: dict[str, Any]) -> float:
@@ -189,7 +193,7 @@ def _opened(audio: dict[str, Any]) -> Iterator[AudioFile]:
         raise AudioError(f"{_describe(audio)} cannot be decoded: {error or type(error).__name__}") from error
 
 
-def _header(file: AudioFile, audio: dict[str, Any]) -> Header:
+def _header(file: AudioFile, audio: dict[str, Any], longest_s: float = MAX_DURATION_S) -> Header:
     layout = file.layout
     if layout.is_truncated and audio.get("end_s") is None:
         raise AudioError(f"{_describe(audio)} is truncated: {layout.missing}", "truncated")
@@ -199,7 +203,8 @@ def _header(file: AudioFile, audio: dict[str, Any]) -> Header:
         raise _absurd(file, audio, file.num_samples / max(file.sampling_rate, 1))
     start, end = _span(audio, file.num_samples, file.sampling_rate)
     header = Header(end - start, file.sampling_rate, file.channels, start, layout.notes)
-    if header.duration_s > MAX_DURATION_S or header.num_samples * header.channels > MAX_VALUES:
+    too_many = header.num_samples * header.channels > MAX_VALUES * max(longest_s / MAX_DURATION_S, 1.0)
+    if header.duration_s > longest_s or too_many:
         raise _absurd(file, audio, header.duration_s)
     return header
 
