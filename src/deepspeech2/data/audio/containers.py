@@ -85,10 +85,10 @@ def _wav(
     )
     if not follows:
         return layout
-    rest = scan_riff(file, follows, end)
+    rest = _as_part(scan_riff(file, follows, end), follows, end)
     if rest is None:
-        return replace(layout, notes=(*layout.notes, Note("short_header", f"{end - follows:,} bytes are not read")))
-    rest = _as_part(rest, follows, end)
+        detail = f"{end - follows:,} bytes follow that look like another WAV file and cannot be read"
+        return replace(layout, notes=(*layout.notes, Note("damaged_frames", detail)))
     return replace(
         rest,
         parts=layout.parts + rest.parts,

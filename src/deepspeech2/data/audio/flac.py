@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from .layout import Layout, Note, read_at
+from .layout import Layout, Note, Piece, read_at
 
 MAGIC = b"fLaC"
 FIRST_BLOCKS = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")  # STREAMINFO has 34 bytes and comes first; 0x80: no others
@@ -32,7 +32,8 @@ def scan_flac(file: BinaryIO, start: int, end: int) -> Layout | None:
     starts = list(_starts(file, start, end))
     if not starts:
         return None
-    parts, notes, missing, missing_s, promised_s, is_whole = [], list[Note](), "", 0.0, 0.0, start == 0
+    parts, notes = list[tuple[Piece, ...]](), list[Note]()
+    missing, missing_s, promised_s, is_whole = "", 0.0, 0.0, start == 0
     for first, after in zip(starts, [*starts[1:], end], strict=True):
         info = _info(read_at(file, first + 8, 34))
         total, is_cut = _count(file, first, after, info)

@@ -34,7 +34,7 @@ HEAD_BYTES = 512
 def name_of(head: bytes) -> str:
     """Return what a file is that begins with `head`, HEAD_BYTES of it or all. "" if it is not known."""
     if not head:
-        return "it is empty (0 bytes)"
+        return "it is empty"
     for magic, name in NAMES:
         if head.startswith(magic):
             return f"it is {name}"

@@ -68,7 +68,7 @@ class Pieces(io.RawIOBase):
     def tell(self) -> int:
         return self._place
 
-    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def, override]
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
         view, done = memoryview(buffer).cast("B"), 0
         while done < len(view) and self._place < self._starts[-1]:
             index = bisect_right(self._starts, self._place) - 1

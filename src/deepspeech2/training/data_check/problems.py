@@ -49,7 +49,7 @@ ADVICE = {
     "low_rate": "recorded at a lower sampling rate than the model's: upsampling cannot restore the missing frequencies",
     "mixed_rates": "the recordings have several sampling rates. Each is resampled",
     "several_channels": "the channels are averaged: speech on one of two channels loses 6 dB, and speakers are mixed",
-    "channels_cancel": "one channel is the inverse of another, so that their mean would be silent: one of them is taken. "
+    "channels_cancel": "one channel is the inverse of another, so that their mean would be silent: one is taken. "
     "Repair the cable or plug for further recordings",
     "short_header": "the header gives a smaller size than the audio has: all of it is read. Save the file again",
     "wrong_header": "the header gives another length than the audio has: all of it is read. Save the file again",
@@ -67,7 +67,7 @@ HARMLESS = (*NOTES, "joined")
 @dataclass(frozen=True)
 class Checked:
     """
-    A checked utterance. If it was dropped, `reason` and `detail` say why. `notes` are the name and detail of what is odd
+    A checked utterance. If it was dropped, `reason` and `detail` say why. `notes`: the name and detail of what is odd
     about a file that is read all the same.
     """
 
