@@ -170,6 +170,95 @@ def test_a_recording_that_was_cut_off_is_said(tmp_path: Path, caplog: pytest.Log
     assert len(read(tmp_path / "c.wav")) == 10 * RATE and not caplog.records
 
 
+# Tracks and channels ------------------------------------------------------------------------------------------------
+
+
+def write_tracks(path: Path, *tracks: tuple[np.ndarray, str, str]) -> None:
+    """Matroska with audio tracks of 48 kHz: samples, language, title."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for _, language, title in tracks:
+            streams.append(container.add_stream("flac", rate=48_000, layout="mono"))
+            streams[-1].metadata["language"] = language
+            streams[-1].metadata["title"] = title
+        for stream, (samples, *_) in zip(streams, tracks, strict=True):
+            for start in range(0, len(samples), 4608):
+                part = (samples[None, start : start + 4608] * 32767).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(part, format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 48_000, start, Fraction(1, 48_000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+
+
+def test_several_audio_tracks_are_said_and_one_is_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "film.mkv"
+    write_tracks(path, (tone(2, 48_000, 440), "eng", "Original"), (tone(2, 48_000, 880), "deu", "Kommentar"))
+    for track, hz in ((None, 440), (1, 440), (2, 880)):
+        caplog.clear()
+        samples = np.concatenate(list(read_blocks(path, RATE, track)))
+        assert len(samples) == 2 * RATE and np.abs(np.fft.rfft(samples)).argmax() / 2 == hz
+        assert "has 2 audio tracks: 1 (eng, Original, flac, mono), 2 (deu, Kommentar, flac, mono)" in caplog.text
+        assert f"Track {track or 1} is used" in caplog.text and ("--track takes another" in caplog.text) == (not track)
+    for wrong in (0, 3, -1):
+        with pytest.raises(AudioError, match=rf"film.mkv' has no audio track {wrong}; expected one of 1 \(eng"):
+            list(read_blocks(path, RATE, wrong))
+
+
+def test_a_silent_track_beside_one_with_sound_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    silence = np.zeros(48_000, np.float32)
+    write_tracks(tmp_path / "a.mkv", (silence, "und", ""), (silence, "und", ""), (tone(1, 48_000), "und", ""))
+    assert not read(tmp_path / "a.mkv").any()
+    assert "audio track 1 is silent, but track 3 is not: --track 3 takes it" in caplog.text
+    caplog.clear()
+    list(read_blocks(tmp_path / "a.mkv", RATE, 3))
+    assert "is silent" not in caplog.text
+
+
+def test_a_recording_has_one_track(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1, RATE), RATE)
+    assert len(np.concatenate(list(read_blocks(tmp_path / "a.wav", RATE, 1)))) == RATE
+    with pytest.raises(AudioError, match=r"a.wav' has one audio track, but track 2 was asked for"):
+        list(read_blocks(tmp_path / "a.wav", RATE, 2))
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.mka"])
+def test_of_channels_that_cancel_one_is_taken_and_it_is_said(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By soundfile, and by PyAV."""
+    left = tone(3, RATE)
+    if name == "a.wav":
+        soundfile.write(tmp_path / name, np.stack([left, -left], axis=1), RATE)
+    else:
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("flac", rate=RATE, layout="stereo")
+            for start in range(0, len(left), 4608):
+                both = (np.stack([left, -left], 1)[start : start + 4608] * 32767).astype(np.int16).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(both, format="s16", layout="stereo")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    np.testing.assert_allclose(read(tmp_path / name), left, atol=1e-4)
+    assert caplog.text.count("its channels cancel each other") == 1
+
+
+def test_odd_files_are_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(2, RATE), RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    for size, said in ((0, ""), (0x7FFFF000, ""), (0x7FFFFFFF, ""), (1000, "its header tells of 1,000 bytes of audio")):
+        caplog.clear()
+        (tmp_path / "a.wav").write_bytes(content[:40] + size.to_bytes(4, "little") + content[44:])
+        assert len(read(tmp_path / "a.wav")) == 2 * RATE
+        assert said in caplog.text if said else not caplog.records
+
+
+def test_a_single_sample_of_a_high_rate_is_no_audio(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(1, 0.1), 48_000)
+    with pytest.raises(AudioError, match=r"a.wav' has no audio that can be decoded") as caught:
+        read(tmp_path / "a.wav")
+    assert caught.value.reason == "empty_audio"
+
+
 # By soundfile ------------------------------------------------------------------------------------------------------
 
 

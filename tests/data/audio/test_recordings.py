@@ -1,6 +1,7 @@
 """One recording: decoded, measured, and fetched from a server that has a bad day."""
 
 import io
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,9 +14,9 @@ from deepspeech2.data import preparation
 from deepspeech2.data.audio import recordings
 from deepspeech2.data.audio.recordings import AUDIO_SUFFIXES, AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.data.batching import Row
-from deepspeech2.data.preparation import DropLog, Examples
+from deepspeech2.data.preparation import DropLog, Examples, Filters
 from deepspeech2.system import network
-from sounds import encoded, tone
+from sounds import encoded, file_of, tone
 
 
 def test_open_audio():
@@ -153,3 +154,91 @@ def test_a_span_that_is_not_in_the_file_is_refused(start_s, end_s):
     with pytest.raises(AudioError, match=rf"lasts 1.000 s, but its span is from {start_s} to {end_s} s") as caught:
         audio_duration_s({"bytes": encoded(1.0, 8000, "WAV"), "path": "a", "start_s": start_s, "end_s": end_s})
     assert caught.value.reason == "bad_span"
+
+
+# What cannot be used ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "it is empty"),
+        (bytes(5000), "it holds zeros only"),
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", "it is a web page or XML"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "it is a web page or XML"),
+        (b'{"error": "not found"}', r"it is text, which begins with '\{\"error\": \"not found\"\}'"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n",
+            "it is a Git LFS pointer.* git lfs",
+        ),
+        (bytes.fromhex("0005160700020000") + b"Mac OS X" + bytes(70), "it is a file that macOS made beside"),
+        (b"\xff\xf1\x50\x80\x02\x1f\xfc" + bytes(400), r"it is AAC \(ADTS\), whatever its name ends in"),
+        (b"\0\0\0\x20ftypM4A " + bytes(400), "it is MP4, M4A or 3GP"),
+        (b"\x1aE\xdf\xa3" + bytes(400), "it is Matroska or WebM"),
+        (b"#!AMR\n" + bytes(range(256)), "it is AMR"),
+        (b"PK\x03\x04" + bytes(400), "it is a ZIP archive"),
+        (bytes(range(128, 256)), "libsndfile: Format not recognised"),
+    ],
+)
+def test_what_is_no_audio_is_named(content, what, tmp_path):
+    (tmp_path / "a.wav").write_bytes(content)
+    for recording in ({"bytes": content, "path": "a.wav"}, {"bytes": None, "path": str(tmp_path / "a.wav")}):
+        with pytest.raises(AudioError, match=rf"a.wav'.* cannot be decoded: {what}") as caught:
+            audio_duration_s(recording)
+        assert caught.value.reason == "undecodable"
+
+
+@pytest.mark.parametrize("place", [22, 24, 32, 34])
+def test_zeros_in_the_header_of_a_wav_are_refused(place):
+    """Channels, rate, bytes of a sample, bits of a sample."""
+    wav = encoded(0.5, kind="WAV")
+    try:
+        assert open_audio({"bytes": wav[:place] + bytes(2) + wav[place + 2 :], "path": "a.wav"}, 16000).size
+    except AudioError as error:
+        assert error.reason in ("undecodable", "absurd_header", "empty_audio")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("frames"), RuntimeError("odd"), MemoryError(), ZeroDivisionError(), OSError(5, "I/O")]
+)
+def test_whatever_a_decoder_raises_names_the_recording(error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    recording = {"bytes": encoded(0.5), "path": "a.flac"}
+    monkeypatch.setattr("soundfile.SoundFile.read", fail)
+    with pytest.raises(AudioError, match=r"the recording 'a.flac' \(\d+ bytes\) cannot be decoded: \S") as caught:
+        open_audio(recording, 16000)
+    assert caught.value.reason == "undecodable"
+
+
+def test_clips_that_resampling_leaves_empty_are_left_out_by_name():
+    """One sample at 48 kHz is a third of one at 16 kHz."""
+    processor = tiny.new_model()[1]
+    rate = processor.feature_extractor.sampling_rate
+    contents = {"touched": file_of(np.full(1, 0.1), 6 * rate), "good": encoded(0.5, rate)}
+    rows = [
+        Row({"audio": {"bytes": content, "path": name}, "text": "a", "id": name, "speaker_id": ""}, "c")
+        for name, content in contents.items()
+    ]
+    filters = Filters(lambda samples: samples // 80, 0.0)
+    for examples in (Examples(processor), Examples(processor, filters), Examples(processor, trimmed=True)):
+        log = DropLog(None, "log", resume=False)
+        batch = examples.batch(examples.items(rows, [0], log), log)
+        assert batch["ids"] == ["good"]
+        assert [(drop["id"], drop["reason"]) for drop in log.drops] in (
+            [("touched", "empty_audio")],
+            [("touched", "ctc_infeasible")],
+        )
+
+
+def test_files_are_closed(tmp_path):
+    """Many recordings, good and bad, leave no open file behind."""
+    (tmp_path / "a.wav").write_bytes(encoded(0.1, kind="WAV"))
+    (tmp_path / "b.wav").write_bytes(b"<html>")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        open_audio({"bytes": None, "path": str(tmp_path / "a.wav")}, 16000)
+        with pytest.raises(AudioError):
+            open_audio({"bytes": None, "path": str(tmp_path / "b.wav")}, 16000)
+    assert len(os.listdir("/proc/self/fd")) == before

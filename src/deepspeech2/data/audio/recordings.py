@@ -190,12 +190,14 @@ def _opened(audio: dict[str, Any]) -> Iterator[AudioFile]:
             raise AudioError(f"{_describe(audio)} is truncated: {error}", "truncated") from error
         raise AudioError(f"{_describe(audio)} cannot be decoded: {error}") from error
     except Exception as error:  # each decoder has its own errors, and damage leads to others, such as MemoryError
-        raise AudioError(f"{_describe(audio)} cannot be decoded: {error or type(error).__name__}") from error
+        raise AudioError(f"{_describe(audio)} cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
 def _header(file: AudioFile, audio: dict[str, Any], longest_s: float = MAX_DURATION_S) -> Header:
     layout = file.layout
     if layout.is_truncated and audio.get("end_s") is None:
+        if layout.promised_s > longest_s:
+            raise _absurd(file, audio, layout.promised_s)
         raise AudioError(f"{_describe(audio)} is truncated: {layout.missing}", "truncated")
     if file.num_samples <= 0:
         raise AudioError(f"{_describe(audio)} has no samples", "empty_audio")
