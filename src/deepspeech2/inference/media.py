@@ -283,7 +283,8 @@ def _choose_track(container: Any, track: int | None, name: str) -> tuple[int, li
         raise AudioError(f"{name} has no audio stream; it has {', '.join(kinds) or 'no streams'}", "no_audio")
     tracks = []
     for number, stream in enumerate(streams, 1):
-        about = [stream.language, stream.metadata.get("title"), stream.codec_context.name, stream.layout.name]
+        coding = [stream.codec_context.name, stream.layout.name] if stream.codec_context else ["unknown coding"]
+        about = [stream.language, stream.metadata.get("title"), *coding]
         tracks.append(f"{number} ({', '.join(filter(None, about))})")
     if track is not None and not 1 <= track <= len(tracks):
         raise AudioError(f"{name} has no audio track {track}; expected one of {', '.join(tracks)}", "no_audio")
@@ -297,7 +298,10 @@ def _choose_track(container: Any, track: int | None, name: str) -> tuple[int, li
             "" if track else "; --track takes another",
         )
     chosen = track or 1
-    return chosen, [number for number in range(1, len(tracks) + 1) if number != chosen]
+    known = [number for number, stream in enumerate(streams, 1) if stream.codec_context]
+    if chosen not in known:
+        raise AudioError(f"{name} cannot be decoded: FFmpeg does not know the coding of its audio", "undecodable")
+    return chosen, [number for number in known if number != chosen]
 
 
 def _sounds(container: Any, track: int) -> bool:

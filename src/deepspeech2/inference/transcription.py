@@ -248,7 +248,11 @@ def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Ite
 
 
 def transcribe(
-    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, recording: str | Path, decoder: Decoder | None = None
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    recording: str | Path,
+    decoder: Decoder | None = None,
+    track: int | None = None,
 ) -> Hypothesis:
     """
     Transcribe a recording of any length.
@@ -258,6 +262,7 @@ def transcribe(
         processor: the processor of the model.
         recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
         decoder: the decoder, from `load_decoder` (default: greedy).
+        track: the audio track, from 1 (default: the first; a warning lists the others).
 
     Returns:
         The text, and its words with times in seconds and confidences.
@@ -266,6 +271,6 @@ def transcribe(
         AudioError: the file does not exist, is not a recording, or is damaged.
     """
     listener = Listener(model.eval(), processor)
-    blocks = read_blocks(Path(recording), listener.sampling_rate)
+    blocks = read_blocks(Path(recording), listener.sampling_rate, track)
     words = hear_words(listener, decoder or load_decoder(model, processor), blocks)
     return Hypothesis(" ".join(word.text for word in words), tuple(words))

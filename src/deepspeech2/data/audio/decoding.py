@@ -67,6 +67,13 @@ def _scan_path(path: str, size: int, changed_ns: int) -> Layout:
         return scan(file)
 
 
+class _Memory(io.BytesIO):
+    """A file in memory, for libsndfile, which looks for places before the start of a damaged file."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(max(offset, 0) if whence == io.SEEK_SET else offset, whence)
+
+
 class AudioFile:
     """
     A file that is opened for decoding. It is closed by `with`.
@@ -109,7 +116,7 @@ class AudioFile:
         self.num_samples = sum(round(length * first.samplerate / part.samplerate) for part, length in self.parts)
 
     def _part(self, source: bytes | str | Pieces) -> soundfile.SoundFile:
-        whole: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+        whole: Any = _Memory(source) if isinstance(source, bytes) else source
         try:  # as bytes, names that are not UTF-8 are opened, too
             part = soundfile.SoundFile(os.fsencode(source) if isinstance(source, str) else whole)
         except Exception as error:  # also TypeError, for a name that ends in .raw

@@ -87,7 +87,9 @@ class Pieces(io.RawIOBase):
 
 
 def read_at(file: BinaryIO, place: int, count: int) -> bytes:
-    """Return up to `count` bytes of a file from `place`."""
+    """Return up to `count` bytes of a file from `place`. Sizes in damaged headers lead to places beyond any file."""
+    if not 0 <= place < 1 << 62:
+        return b""
     file.seek(place)
     return file.read(count)
 

@@ -25,12 +25,12 @@ def scan_ogg(file: BinaryIO, start: int, end: int) -> Layout:
                 break
             place, gaps = found, gaps + 1
             continue
-        flags, serial, number, segments = head[5], head[14:18], int.from_bytes(head[18:22], "little"), head[26:27]
-        table = head[HEADER : HEADER + (segments[0] if segments else 0)]
+        table = head[HEADER : HEADER + head[26]] if len(head) >= HEADER else b""
         size = HEADER + len(table) + sum(table)
-        if not segments or len(table) < segments[0] or place + size > end:
+        if len(head) < HEADER or len(table) < head[26] or place + size > end:
             is_cut = True
             break
+        flags, serial, number = head[5], head[14:18], int.from_bytes(head[18:22], "little")
         if flags & BEGINS and not only_begun:
             starts.append(place)
             open_streams.clear()
