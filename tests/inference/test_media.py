@@ -252,6 +252,19 @@ def test_odd_files_are_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFi
         assert said in caplog.text if said else not caplog.records
 
 
+def test_a_gap_in_an_ogg_file_is_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """20 s of noise; one page of about 1 s is missing: what follows is at its time."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 20 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "a.ogg", noise, RATE)
+    content, whole = (tmp_path / "a.ogg").read_bytes(), read(tmp_path / "a.ogg")
+    pages = [place for place in range(len(content)) if content.startswith(b"OggS", place)]
+    (tmp_path / "a.ogg").write_bytes(content[: pages[9]] + content[pages[10] :])
+    samples = read(tmp_path / "a.ogg")
+    assert len(samples) == pytest.approx(20 * RATE, abs=100)
+    assert np.corrcoef(samples[-5 * RATE : -RATE], whole[-5 * RATE : -RATE])[0, 1] > 0.99
+    assert "pages are missing at 1 places" in caplog.text
+
+
 def test_a_single_sample_of_a_high_rate_is_no_audio(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(1, 0.1), 48_000)
     with pytest.raises(AudioError, match=r"a.wav' has no audio that can be decoded") as caught:

@@ -8,6 +8,7 @@ wheel holds the libraries of FFmpeg, decodes all other formats, and continues if
 import logging
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -112,9 +113,12 @@ def _pieces(path: Path, sampling_rate: int, track: int | None) -> Iterator[np.nd
         with AudioFile(str(path)) as file:
             if track is not None and track != 1:
                 raise AudioError(f"{name} has one audio track, but track {track} was asked for", "no_audio")
-            missing = file.layout.missing
+            missing = file.layout.missing if file.layout.is_truncated else ""
             for note in file.layout.notes:
                 logger.log(logging.INFO if note.name == "joined" else logging.WARNING, "%s: %s", name, note.detail)
+            # FFmpeg puts silence in place of what is missing, so that the rest is at its time.
+            if any(note.name == "damaged_frames" for note in file.layout.notes) and find_spec("av"):
+                raise _SoundfileStops("it is damaged")
             for samples in _soundfile_pieces(file, name, sampling_rate):
                 place += len(samples)
                 yield samples

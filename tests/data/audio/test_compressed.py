@@ -200,6 +200,19 @@ def test_an_ogg_whose_last_page_is_gone() -> None:
         read_header({"bytes": content[: content.rindex(b"OggS")], "path": "a.ogg"})
 
 
+def test_an_ogg_without_a_page_in_its_middle() -> None:
+    """
+    libsndfile ends early by the length of the gap, and would then repeat samples. A gap of over 1 % is refused, and
+    check_data names any.
+    """
+    content = file_of(np.random.default_rng(0).normal(0, 0.1, 16_000 * 60), 16_000, "OGG")
+    pages = [place for place in range(len(content)) if content.startswith(b"OggS", place)]
+    recording = {"bytes": content[: pages[9]] + content[pages[10] :], "path": "a.ogg"}
+    assert [note.name for note in read_header(recording).notes] == ["damaged_frames"]
+    with pytest.raises(AudioError, match=r"is truncated: 5\d.\d\d s of the 60.00 s"):
+        open_audio(recording, 16_000)
+
+
 @pytest.mark.parametrize("total", [0, 1000, 80_000, 90_000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_the_number_of_samples_in_a_flac_header(total: int, channels: int) -> None:

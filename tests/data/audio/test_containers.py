@@ -170,3 +170,11 @@ def test_a_sphere_file_that_is_cut_off() -> None:
     assert len(samples_of(content)) == RATE
     with pytest.raises(AudioError, match=r"according to its header 12,800 bytes are missing"):
         samples_of(content[:-12_800])
+
+
+def test_a_w64_file_from_a_pipe() -> None:
+    """FFmpeg leaves both sizes unfilled: -1, and the largest number of 63 bits."""
+    content = content_of("W64")
+    place = content.index(b"data\xf3\xac\xd3\x11") + 16
+    piped = content[:16] + b"\xff" * 8 + content[24:place] + b"\xff" * 7 + b"\x7f" + content[place + 8 :]
+    np.testing.assert_array_equal(samples_of(piped), samples_of(content))

@@ -208,12 +208,17 @@ def scan_w64(file: BinaryIO, start: int, end: int) -> Layout | None:
             return None
         size = int.from_bytes(head[16:], "little")
         if head[:4] == b"fmt ":
-            form = read_at(file, place + 24, 40)
+            form = read_at(file, place + 24, min(max(size - 24, 0), 1024))
         if head[:4] == b"data" and len(form) >= 16:
-            there = end - place - 24
-            size, missing, *_ = _check_size(file, place + 24, max(size - 24, 0), end, None)
+            there, promised = end - place - 24, size - 24
+            unknown = promised <= 0 or size >= 1 << 62
+            missing = 0 if unknown else max(promised - there, 0)
+            true = there if unknown or missing else promised
+            is_right = start == 0 and not unknown and int.from_bytes(read_at(file, start + 16, 8), "little") <= end
+            pieces = (_header(form, true, "little"), range(place + 24, place + 24 + true))
             rate_bytes = max(int.from_bytes(form[8:12], "little"), 1)
-            return Layout((), _bytes_missing(missing), missing / rate_bytes, (there + missing) / rate_bytes)
+            parts = () if is_right else (pieces,)
+            return Layout(parts, _bytes_missing(missing), missing / rate_bytes, (true + missing) / rate_bytes)
         if size < 24:
             return None
         place += size + -size % 8

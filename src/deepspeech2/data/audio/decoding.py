@@ -167,9 +167,10 @@ def _read(part: soundfile.SoundFile, first: int, last: int) -> Iterator[np.ndarr
         # A frame of an MP3 needs data of the frames before it.
         place = part.seek(max(first - (MP3_LEAD if part.format == "MP3" else 0), 0))
     while place < last:
-        samples = part.read(min(size, last - place), dtype="float32", always_2d=True)
-        if not len(samples):
-            return
-        if place + len(samples) > first:
+        wanted = min(size, last - place)
+        samples = part.read(wanted, dtype="float32", always_2d=True)
+        if len(samples) and place + len(samples) > first:
             yield samples[max(first - place, 0) :]
-        place += len(samples)
+        if len(samples) < wanted:  # the end, or a hole: reading on would begin at another place
+            return
+        place += wanted

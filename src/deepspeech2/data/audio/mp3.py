@@ -206,9 +206,11 @@ def scan_mp3(file: BinaryIO, start: int, end: int) -> Layout | None:
     while size := walk.tag(place):
         place += size
     first = walk.next_frame(place, min(place + LEAD, end))
+    if first is None and place > start:  # a tag whose size is wrong
+        first = walk.next_frame(start, min(start + LEAD, end))
     if first is None:
         return None
-    junk, damaged, is_cut = first - place, 0, False
+    junk, damaged, is_cut = first != place, 0, False
     place = first
     while place + 4 <= end:
         head = walk.at(place, 4)
@@ -236,7 +238,7 @@ def scan_mp3(file: BinaryIO, start: int, end: int) -> Layout | None:
     return _layout([part for part in parts if part.frames], junk, damaged, is_cut, start, end)
 
 
-def _layout(parts: list[_Part], junk: int, damaged: int, is_cut: bool, start: int, end: int) -> Layout | None:
+def _layout(parts: list[_Part], junk: bool, damaged: int, is_cut: bool, start: int, end: int) -> Layout | None:
     if not parts:
         return None
     last, notes, missing, missing_s = parts[-1], list[Note](), "", 0.0
