@@ -242,3 +242,17 @@ def test_files_are_closed(tmp_path):
         with pytest.raises(AudioError):
             open_audio({"bytes": None, "path": str(tmp_path / "b.wav")}, 16000)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_is_read_with_a_change_is_said_once_of_each_kind(monkeypatch, caplog):
+    monkeypatch.setattr(recordings, "_said", set())
+    wav = encoded(0.5, kind="WAV")
+    both = np.stack([tone(0.5)[:, 0], -tone(0.5)[:, 0]], axis=1)
+    contents = {"good": wav, "short": wav[:40] + (1000).to_bytes(4, "little") + wav[44:], "inverted": file_of(both)}
+    for name in ("good", "short", "inverted", "short", "inverted"):
+        assert open_audio({"bytes": contents[name], "path": name}, 16000).size == 8000
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        "the recording 'short'",
+        "the recording 'inverted'",
+    ]
+    assert "recipes/check_data.py lists them as short_header" in caplog.text

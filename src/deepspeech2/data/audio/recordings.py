@@ -1,5 +1,6 @@
 """Fetch, measure and decode a recording. The audio decoder of `datasets` is not used: it needs FFmpeg."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from .channels import Mixer
 from .decoding import AudioFile, NotAudioError
 from .layout import Note
 
+logger = logging.getLogger(__name__)
+
 AUDIO_SUFFIXES = (  # formats that soundfile decodes
     *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".sph", ".aiff", ".aif", ".aifc", ".au", ".caf", ".w64"),
 )
@@ -25,6 +28,9 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000
 MAX_VALUES = 400_000_000  # samples times channels: an hour of 48 kHz stereo
 LARGEST_SAMPLE = 1e6  # the power spectrum of larger samples overflows; unscaled 16-bit samples reach 32768
 SPAN_SLACK_S = 0.05  # lists round their times
+CANCEL = Note("channels_cancel", "its channels cancel each other, and one of them is taken")
+HARMLESS = ("joined",)
+_said: set[str] = set()  # the kinds of odd recordings that were named in this process
 SHORTEST_SHARE = 0.99  # minimum share of the samples that are expected
 
 
@@ -111,7 +117,24 @@ def open_audio(audio: dict[str, Any], sampling_rate: int) -> np.ndarray:
             `sampling_rate`.
     """
     with _opened(audio) as file:
-        return _decoded(file, _header(file, audio), audio, sampling_rate)[0]
+        header = _header(file, audio)
+        samples, cancel = _decoded(file, header, audio, sampling_rate)
+    for note in (*header.notes, *([CANCEL] if cancel else [])):
+        _say_once(note, audio)
+    return samples
+
+
+def _say_once(note: Note, audio: dict[str, Any]) -> None:
+    """Log what is odd about a recording that is read all the same: the first of each kind in a process."""
+    if note.name in HARMLESS or note.name in _said:
+        return
+    _said.add(note.name)
+    logger.warning(
+        "%s: %s. Further recordings of this kind are read without a warning: recipes/check_data.py lists them as %s",
+        _describe(audio),
+        note.detail,
+        note.name,
+    )
 
 
 def channels_cancel(audio: dict[str, Any]) -> bool:
