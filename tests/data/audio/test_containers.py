@@ -178,3 +178,12 @@ def test_a_w64_file_from_a_pipe() -> None:
     place = content.index(b"data\xf3\xac\xd3\x11") + 16
     piped = content[:16] + b"\xff" * 8 + content[24:place] + b"\xff" * 7 + b"\x7f" + content[place + 8 :]
     np.testing.assert_array_equal(samples_of(piped), samples_of(content))
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "ULAW", "PCM_24"])
+def test_an_aiff_file_of_any_coding_that_is_cut_off(subtype: str) -> None:
+    """A tenth of a second is a few hundred bytes if it is compressed."""
+    content = file_of(SPEECH, RATE, "AIFF", subtype)
+    assert len(samples_of(content)) >= RATE
+    with pytest.raises(AudioError, match="bytes are missing"):
+        samples_of(content[: len(content) * 85 // 100])

@@ -20,6 +20,7 @@ TEXT_BYTES = 256
 MAX_CHUNKS = 10_000
 # Bytes of a sample, by encoding.
 AU_BYTES = {1: 1.0, 2: 1.0, 3: 2.0, 4: 3.0, 5: 4.0, 6: 4.0, 7: 8.0, 23: 0.5, 25: 0.375, 26: 0.625, 27: 1.0}
+UNCOMPRESSED = (b"none", b"twos", b"sowt", b"raw ", b"in24", b"in32", b"fl32", b"fl64")  # of AIFF-C, in any case
 SPHERE_NUMBERS = ((b"sample_count", b""), (b"sample_rate", b""), (b"sample_n_bytes", b"2"), (b"channel_count", b"1"))
 Order = Literal["little", "big"]
 
@@ -230,14 +231,16 @@ def scan_aiff(file: BinaryIO, start: int, end: int) -> Layout | None:
     rate_bytes = 0.0
     for chunk in _chunks(file, start + 12, end, "big"):
         if chunk.name == b"COMM":
-            rate_bytes = _aiff_rate_bytes(read_at(file, chunk.place, 22))
+            rate_bytes = _aiff_rate_bytes(read_at(file, chunk.place, min(chunk.size, 22)))
         elif chunk.name == b"SSND":
             return _patched(file, start, end, chunk, chunk.place - 4, 4, rate_bytes, Chain("big"))
     return None
 
 
 def _aiff_rate_bytes(common: bytes) -> float:
-    """Return the bytes of a second, from the content of a COMM chunk. Compressed formats give too many."""
+    """Return the bytes of a second, from the content of a COMM chunk. 0 if it is compressed: then it is not known."""
+    if len(common) == 22 and common[18:].lower() not in UNCOMPRESSED:
+        return 0.0
     channels, bits = int.from_bytes(common[:2], "big"), int.from_bytes(common[6:8], "big")
     exponent, mantissa = int.from_bytes(common[8:10], "big") & 0x7FFF, int.from_bytes(common[10:18], "big")
     rate = mantissa * 2.0 ** (min(exponent, 16383 + 62) - 16383 - 63)
