@@ -23,8 +23,8 @@ from measuring import draw_durations_s, write_table
 from plain import pad, plain_features, plain_spectrogram
 
 from deepspeech2.config.arguments import AugmentationArguments
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.augmentation import Augmentation
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ import jiwer
 import numpy as np
 import torch
 
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.inference.streaming import Endpointer, Stream
 from deepspeech2.inference.voice_commands.listening import CommandListener, Heard
 from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, load_recogniser

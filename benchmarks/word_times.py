@@ -22,8 +22,8 @@ import jiwer
 import numpy as np
 import torch
 
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.decoding.decoder import load_decoder
 from deepspeech2.decoding.words import Word
 from deepspeech2.inference.long_form import Listener

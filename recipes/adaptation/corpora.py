@@ -16,9 +16,9 @@ import soundfile
 import soxr
 import torch
 
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.augmentation import add_noise, generate_noise
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
 from deepspeech2.training.methods.alphabet import change_alphabet

@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}", type=float, default=getattr(rules, name), help=f"{what} (default: %(default)s)"
         )
+    options.add_track_option(parser)
     options.add_compute_options(parser, batches=False)
     options.add_output_option(parser, "outputs/captioned", "new folder to write the corpus into")
     return parser
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> int:
     model, processor = load_model(args.model)
     listener = Listener(model.eval().to(device), processor)
     rules = Rules(**{name: getattr(args, name) for name in vars(Rules())})
-    written, failures = write_corpus(args.output_dir, args.files, listener, rules)
+    written, failures = write_corpus(args.output_dir, args.files, listener, rules, args.track)
     print(written.summary())
     if failures:
         print(f"{len(failures)} of {len(args.files)} recordings were skipped:", *failures, sep="\n  ", file=sys.stderr)

@@ -12,9 +12,9 @@ import argparse
 from whisper import SAMPLING_RATE, Whisper
 
 from deepspeech2.config import options
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.manifests import write_transcripts
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.system.command_line import run, set_up_log
 
 PASSED_OVER = {"460", "2416", "3526"}

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from deepspeech2.data.audio.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
 
 COLUMNS = ["audio", "text", "id", "speaker_id"]
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 import tiny
+from deepspeech2.data.audio.recordings import AudioError, fetch_audio
 from deepspeech2.data.batching import Position, RowSource, Shards
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import AudioError, fetch_audio
 from deepspeech2.model.loading import load_model
 from deepspeech2.system import network
 from finetuning import CONFIG, SIZES, exit_message, finetune, results

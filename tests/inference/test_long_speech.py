@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import word_times
 
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import open_audio
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.transcription import align_words, script_words
 from deepspeech2.model.loading import load_model

@@ -6,7 +6,7 @@ import pytest
 
 import deepspeech2
 import tiny
-from deepspeech2.data.recordings import AudioError
+from deepspeech2.data.audio.recordings import AudioError
 from deepspeech2.decoding.decoder import GREEDY
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 

@@ -30,10 +30,10 @@ import yaml
 import tiny
 from deepspeech2 import DeepSpeech2FeatureExtractor, DeepSpeech2Processor
 from deepspeech2.config.parser import parse_recipe
+from deepspeech2.data.audio.recordings import AudioError, fetch_audio, open_audio, read_header
 from deepspeech2.data.batching import Row
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.preparation import DropLog, Examples, Filters, summarize_drops
-from deepspeech2.data.recordings import AudioError, fetch_audio, open_audio, read_header
 from deepspeech2.data.streams import EvaluationStream
 from deepspeech2.system.command_line import OURS
 from recipe_files import YAMLS

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub import ModelCardData
 
 import tiny
+from deepspeech2.data.audio.recordings import audio_duration_s
 from deepspeech2.data.corpora import load_corpus
-from deepspeech2.data.recordings import audio_duration_s
 from deepspeech2.system import network
 from deepspeech2.training import results as write_up
 from deepspeech2.training.hub import LEFT_BEHIND, open_repository, push_run

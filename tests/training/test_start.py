@@ -14,7 +14,7 @@ import tiny
 from deepspeech2 import DeepSpeech2FeatureExtractor
 from deepspeech2.config.arguments import ModelArguments, Recipe
 from deepspeech2.config.method_arguments import AdaptationArguments
-from deepspeech2.data.recordings import open_audio
+from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.splits import Speech, load_train_corpora
 from deepspeech2.training.start import build_model, fix_statistics, load_or_build, measure_statistics, take_weights
 from finetuning import finetune, write_inputs

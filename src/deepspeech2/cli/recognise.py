@@ -38,7 +38,7 @@ def add_acceptance_option(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    from ..data.recordings import AudioError
+    from ..data.audio.recordings import AudioError
     from ..inference.long_form import Listener
     from ..inference.voice_commands.listening import recognise_recording
     from ..inference.voice_commands.recognition import load_recogniser

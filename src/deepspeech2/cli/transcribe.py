@@ -23,6 +23,7 @@ from ..config.options import (
     add_model_argument,
     add_output_option,
     add_recording_argument,
+    add_track_option,
 )
 from ..inference.captions import FORMATS, MIN_CONFIDENCE, Limits
 
@@ -43,6 +44,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--batch_windows", type=int, default=4, help="number of 20 s windows in a batch (default: %(default)s)"
     )
+    add_track_option(parser)
     group = parser.add_argument_group("captions", "The defaults follow Netflix's Timed Text Style Guide.")
     for name, what in {
         "line_length": "maximum characters of a line",
@@ -96,7 +98,8 @@ def main(args: Namespace) -> int:
         "model": printable(args.model),
         "decoder": printable(args.decoder) if args.decoder else "greedy",
     }
-    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, args.min_confidence))
+    choices = {"min_confidence": args.min_confidence, "track": args.track}
+    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, **choices))
     state.destroy_process_group()
     if failures and state.is_main_process:
         print(f"{len(failures)} of {len(jobs)} recordings were skipped:", *failures, sep="\n  ", file=sys.stderr)

@@ -114,6 +114,16 @@ def add_decoder_option(parser: ArgumentParser) -> None:
     )
 
 
+def add_track_option(parser: ArgumentParser) -> None:
+    """Add --track."""
+    parser.add_argument(
+        "--track",
+        type=int,
+        metavar="N",
+        help="audio track of each recording, from 1; a recording with several is named (default: the first)",
+    )
+
+
 def add_compute_options(parser: ArgumentParser, batches: bool = True, workers: str = "") -> None:
     """
     Add the options of the device, the threads and the batch size.

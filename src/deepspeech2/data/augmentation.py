@@ -9,6 +9,7 @@ Every function depends only on (input, rng), so that a resumed run continues exa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING
 import librosa
 import numpy as np
 import scipy.fft
-import soundfile
 import soxr
 
-from .recordings import AUDIO_SUFFIXES
+from .audio.recordings import AudioError
+from .noise_files import open_noise_files, read_noise
 
 if TYPE_CHECKING:
     from ..config.arguments import AugmentationArguments
+
+logger = logging.getLogger(__name__)
 
 NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
@@ -50,7 +53,8 @@ class Augmentation:
         bin_frequencies_hz: the rising centre frequencies of the feature bins. Only vocal tract perturbation needs them.
 
     Raises:
-        ValueError: an argument is out of range, or the noise folder holds no audio.
+        ValueError: an argument is out of range, or the noise folder holds no audio that can be read. Files that cannot
+            be read are named in a warning and left out.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Augmentation:
             raise ValueError("vocal_tract_perturbation needs the frequencies of the feature bins")
         self.sampling_rate = sampling_rate
         self.bin_frequencies_hz = bin_frequencies_hz
-        self.noise_files = find_audio_files(Path(args.noise_folder)) if args.noise_folder else []
+        self.noise_files = open_noise_files(Path(args.noise_folder)) if args.noise_folder else []
+        self._damaged: set[Path] = set()
 
     def speed_factor(self, rng: np.random.Generator) -> float:
         """Draw the speed of a clip. A clip of duration d lasts d / factor afterwards."""
@@ -79,6 +84,8 @@ class Augmentation:
             return samples
         if speed != 1.0:
             samples = change_speed(samples, speed, self.sampling_rate)
+            if samples.size == 0:
+                return samples
         if args.reverberation_probability and rng.random() < args.reverberation_probability:
             samples = reverberate(samples, room_impulse_response(rng, self.sampling_rate))
         if args.noise_probability and rng.random() < args.noise_probability:
@@ -115,7 +122,13 @@ class Augmentation:
         if not self.noise_files:
             return generate_noise(rng, num_samples, self.sampling_rate)
         path = self.noise_files[int(rng.integers(len(self.noise_files)))]
-        return read_noise(path, num_samples, self.sampling_rate, rng)
+        try:
+            return read_noise(path, num_samples, self.sampling_rate, rng)
+        except AudioError as error:  # damage behind its start
+            if path not in self._damaged:
+                logger.warning("noise file left out from now on, with generated noise in its place: %s", error)
+                self._damaged.add(path)
+            return generate_noise(rng, num_samples, self.sampling_rate)
 
 
 def _mask_span(rng: np.random.Generator, size: int, widest: int) -> tuple[int, int]:
@@ -138,31 +151,6 @@ def warp_frequencies(input_features: np.ndarray, factor: float, bin_frequencies_
     below = np.minimum(position.astype(np.int64), bin_frequencies_hz.size - 2)
     share = (position - below).astype(np.float32)
     return input_features[:, below] * (1 - share) + input_features[:, below + 1] * share
-
-
-def find_audio_files(folder: Path) -> list[Path]:
-    """Return the audio files under `folder`, sorted. Raises ValueError if there are none."""
-    if not folder.is_dir():
-        raise ValueError(f"noise_folder {str(folder)!r} is not a folder; expected one, or '' for generated noise")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise ValueError(
-            f"noise_folder {str(folder)!r} holds no audio file; expected files that end in {', '.join(AUDIO_SUFFIXES)}"
-        )
-    return files
-
-
-def read_noise(path: Path, num_samples: int, sampling_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `num_samples` from a random place of a noise file, which is repeated if it is shorter."""
-    with soundfile.SoundFile(path) as file:
-        needed = int(np.ceil(num_samples * file.samplerate / sampling_rate)) + 1
-        file.seek(int(rng.integers(max(file.frames - needed, 0) + 1)))
-        noise = file.read(needed, dtype="float32", always_2d=True).mean(axis=1)
-        if noise.size == 0:
-            raise ValueError(f"noise file {str(path)!r} holds no samples; remove it from noise_folder")
-        if file.samplerate != sampling_rate:
-            noise = soxr.resample(noise, file.samplerate, sampling_rate)
-    return np.resize(noise, num_samples)
 
 
 def change_speed(samples: np.ndarray, speed: float, sampling_rate: int) -> np.ndarray:

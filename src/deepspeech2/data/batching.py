@@ -13,8 +13,8 @@ import numpy as np
 from datasets import IterableDataset
 
 from ..system.network import FAILURES, Patience, may_pass, reading
+from .audio.recordings import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
-from .recordings import AudioError, audio_duration_s, fetch_audio
 
 ROWS_PER_READ = 32
 FEW_SHARDS = 8

@@ -14,6 +14,7 @@ import pyarrow.parquet
 from datasets import Audio, Features, IterableDataset, Value
 
 from ..system.network import FAILURES, advice, ask
+from .audio.recordings import OUTSIDE
 from .manifests import (
     AUDIO_COLUMNS,
     ID_COLUMNS,
@@ -29,7 +30,6 @@ from .manifests import (
     read_metadata,
     read_recordings,
 )
-from .recordings import OUTSIDE
 
 FEATURES = Features(
     {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.files import write_whole
-from .recordings import AUDIO_SUFFIXES
+from .audio.recordings import AUDIO_SUFFIXES
 
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 # Recordings of the last format cannot be read. They are listed, so that they are dropped with a reason.

@@ -15,10 +15,10 @@ import torch
 
 from ..system.characters import describe_counts
 from ..system.files import write_whole
+from .audio.recordings import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 from .augmentation import draw_silences_s, surround, trim
 from .batching import Row
 from .corpora import FEATURES
-from .recordings import AudioError, audio_duration_s, fetch_audio, is_remote, open_audio
 
 if TYPE_CHECKING:
     from .augmentation import Augmentation
@@ -371,6 +371,8 @@ class Examples:
         if self.augmentation is not None:
             clip = surround(clip, item.silences_s, self.sampling_rate, item.rng)
             clip = self.augmentation.waveform(clip, item.rng, item.speed)
+            if not clip.size:
+                raise DroppedError("empty_audio", f"no sample is left at {item.speed:.3f} times the speed")
         if self.filters is not None:
             self.filters.check_frames(clip.size, item.labels)  # a header can claim more samples than there are
         return clip

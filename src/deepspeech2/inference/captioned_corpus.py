@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..data.recordings import AudioError
+from ..data.audio.recordings import AudioError
 from ..decoding.forced_alignment import Infeasible, align
 from ..system.files import printable
 from .captions import Cue, find_captions, read_captions
@@ -223,9 +223,9 @@ class CorpusWriter:
         self.reasons: Counter[str] = Counter()
         self.duration_s = 0.0
 
-    def add(self, media: Path, captions: Path) -> int:
+    def add(self, media: Path, captions: Path, track: int | None = None) -> int:
         """
-        Add the utterances of a recording and return their number.
+        Add the utterances of an audio track of a recording and return their number.
 
         Raises:
             AudioError: see `read_blocks`.
@@ -235,9 +235,9 @@ class CorpusWriter:
         read = read_captions(captions)
         for note in read.notes:
             logger.info("%s: %s", captions, note)
-        log_probs = self._listener.whole(read_blocks(media, rate)).numpy()
+        log_probs = self._listener.whole(read_blocks(media, rate, track)).numpy()
         utterances, dropped = find_utterances(read.cues, log_probs, self._listener, self._rules)
-        clips = cut_clips(read_blocks(media, rate), utterances, rate)
+        clips = cut_clips(read_blocks(media, rate, track), utterances, rate)
         # The lists are in UTF-8, a name may be in another code. A backslash would be a folder on Windows.
         name, stem = printable(media.name), printable(media.stem).replace("\\", "_")
         (self._aside / stem).mkdir()
@@ -293,10 +293,17 @@ def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
 
 
 def write_corpus(
-    folder: Path, media: Sequence[Path], listener: Listener, rules: Rules
+    folder: Path, media: Sequence[Path], listener: Listener, rules: Rules, track: int | None = None
 ) -> tuple[CorpusWriter, list[str]]:
     """
     Write the utterances of captioned recordings to a folder.
+
+    Args:
+        folder: the new folder.
+        media: the recordings, with captions beside them.
+        listener: the model.
+        rules: which cues are kept.
+        track: the audio track of each recording, from 1. None is the first.
 
     Returns:
         The writer of the folder, and a line with name and error for each recording that was skipped.
@@ -310,7 +317,7 @@ def write_corpus(
     writer, failures = CorpusWriter(folder, listener, rules), []
     for number, path in enumerate(media, 1):
         try:
-            count = writer.add(path, find_captions(path))
+            count = writer.add(path, find_captions(path), track)
         except (AudioError, OSError, ValueError) as error:
             failures.append(f"{path}: {error}")
             logger.warning("[%d/%d] skipped: %s: %s", number, len(media), path, error)

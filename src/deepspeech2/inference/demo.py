@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from ..data.recordings import AudioError
+from ..data.audio.recordings import AudioError
 from ..decoding.decoder import Decoder, load_decoder
 from ..decoding.words import Word
 from ..model.loading import load_model

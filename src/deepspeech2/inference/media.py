@@ -1,43 +1,43 @@
 """
 Read audio or video of any length in blocks, with bounded memory.
 
-soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the same samples as data/recordings.py. PyAV, whose wheel
-holds the libraries of FFmpeg, decodes all other formats, and continues if soundfile finds damage.
+soundfile decodes its formats (WAV, FLAC, Ogg, MP3, ...) into the same samples as data/audio/recordings.py. PyAV, whose
+wheel holds the libraries of FFmpeg, decodes all other formats, and continues if soundfile finds damage.
 """
 
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
-from ..data.recordings import LARGEST_SAMPLE, MAX_RATE_HZ, MIN_RATE_HZ, SHORTEST_SHARE, AudioError
+from ..data.audio.channels import Mixer
+from ..data.audio.decoding import AudioFile, NotAudioError
+from ..data.audio.foreign import HEAD_BYTES, name_of
+from ..data.audio.recordings import LARGEST_SAMPLE, MAX_RATE_HZ, MIN_RATE_HZ, SHORTEST_SHARE, AudioError
 
 logger = logging.getLogger(__name__)
 
 BLOCK_S = 10.0
 MAX_UTTERANCE_BLOCKS = 6
-READ_VALUES = 1_000_000  # samples times channels decoded at once
 SMALLEST_GAP_S = 0.1  # shorter gaps between time stamps are rounding
 LARGEST_GAP_S = 4 * 3600.0
-UNKNOWN_FRAMES = 1 << 62  # libsndfile reports about twice as many for a stream of unknown length
 INSTALL_PYAV = "pip install av==18.1.0"
-NEVER_FILLED_IN = 0xFFFFFF00  # bytes: larger sizes in a header are placeholders
-CHAINED = {"OGG", "MP3", "FLAC"}  # formats in which recordings may follow each other; soundfile reads the first one
-LARGEST_TAG = 4096  # bytes behind the audio that are no further recording
+MIXED_S = 1.0  # of all channels, that are mixed together
+FAINTEST = 1e-4  # samples below it are silence
+SEARCHED_S = 1800.0  # of each other track, for sound, if one is silent
 # Formats that name other files or devices for FFmpeg to open. An uploaded file could make it read private files.
 POINTERS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "sdp", "rtsp", "webm_dash_manifest", "image2"}
 
 
-def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
+def read_blocks(path: Path, sampling_rate: int, track: int | None = None) -> Iterator[np.ndarray]:
     """
-    Read the first audio stream of a file, from the time that players show as 0.
+    Read an audio track of a file, from the time that players show as 0.
 
     Silence fills the time before a late start of the stream, and missing or damaged frames. So the position of a sample
     is its time.
@@ -45,14 +45,16 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     Args:
         path: WAV, FLAC, Ogg, MP3, ... With PyAV also everything that FFmpeg reads: M4A, MP4, MKV, WebM, ...
         sampling_rate: sampling rate of the output in Hz.
+        track: the audio track, from 1. None is the first, and a warning lists the others.
 
     Yields:
-        float32 (samples,), mono (channels averaged). Each block has 10 s, except the last.
+        float32 (samples,), mono: channels are averaged, or one is taken if they cancel. Each block has 10 s, except the
+        last.
 
     Raises:
-        AudioError: the file does not exist, is not media, has no audio or no frame that can be decoded, has samples
-            that are not finite, or has time stamps that jump by hours. Also if soundfile cannot decode it and PyAV is
-            not installed.
+        AudioError: the file does not exist, is not media, has no such track or no frame that can be decoded, has
+            samples that are not finite, or has time stamps that jump by hours. Also if soundfile cannot decode it and
+            PyAV is not installed.
     """
     if not os.path.isfile(path):  # FFmpeg itself would open devices and network addresses
         what = "is not a regular file; expected a recording" if path.exists() else "does not exist"
@@ -61,7 +63,7 @@ def read_blocks(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
     size = round(BLOCK_S * sampling_rate)
     waiting: list[np.ndarray] = []
     length = 0
-    for samples in _pieces(path, sampling_rate):
+    for samples in _pieces(path, sampling_rate, track):
         waiting.append(samples)
         length += len(samples)
         if length >= size:
@@ -94,72 +96,68 @@ class _SoundfileStops(Exception):
     soundfile does not support the format, finds damage, or reaches the end before the header says.
 
     Args:
-        message: soundfile's own message.
-        promised_s: duration in seconds according to the header. 0 means unknown.
+        message: what it is.
+        missing: what is missing according to the file itself, as a clause.
         is_end: whether there are no more data.
-        rest: bytes behind the recording that was decoded.
     """
 
-    def __init__(self, message: str, promised_s: float = 0.0, is_end: bool = False, rest: int = 0) -> None:
+    def __init__(self, message: str, missing: str = "", is_end: bool = False) -> None:
         super().__init__(message)
-        self.promised_s, self.is_end, self.rest = promised_s, is_end, rest
+        self.missing, self.is_end = missing, is_end
 
 
-def _pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
+def _pieces(path: Path, sampling_rate: int, track: int | None) -> Iterator[np.ndarray]:
     """Yield samples decoded by soundfile and, from where it stops, by PyAV."""
-    name, place, promised_s = repr(str(path)), 0, 0.0
+    name, place, missing = repr(str(path)), 0, ""
     try:
-        for samples in _soundfile_pieces(path, sampling_rate):
-            place += len(samples)
-            yield samples
-    except _SoundfileStops as stop:
-        promised_s, known = stop.promised_s, place
+        with AudioFile(str(path)) as file:
+            if track is not None and track != 1:
+                raise AudioError(f"{name} has one audio track, but track {track} was asked for", "no_audio")
+            missing = file.layout.missing if file.layout.is_truncated else ""
+            for note in file.layout.notes:
+                logger.log(logging.INFO if note.name == "joined" else logging.WARNING, "%s: %s", name, note.detail)
+            # FFmpeg puts silence in place of what is missing, so that the rest is at its time.
+            if any(note.name == "damaged_frames" for note in file.layout.notes) and find_spec("av"):
+                raise _SoundfileStops("it is damaged")
+            for samples in _soundfile_pieces(file, name, sampling_rate):
+                place += len(samples)
+                yield samples
+    except (_SoundfileStops, NotAudioError, OSError) as stop:
+        missing = missing or (stop.missing if isinstance(stop, _SoundfileStops) else "")
+        missing = missing or (stop.layout.missing if isinstance(stop, NotAudioError) else "")
+        is_end = isinstance(stop, _SoundfileStops) and stop.is_end
+        known = place
         try:
             import av
         except ImportError:
-            if not stop.is_end:
+            if not is_end:
                 raise AudioError(_without_av(path, place / sampling_rate, str(stop))) from stop
-            if stop.rest:
-                logger.warning(
-                    "%s: after %.1f s there are %s bytes more, a large tag or another recording, which PyAV reads: %s",
-                    name,
-                    place / sampling_rate,
-                    f"{stop.rest:,}",
-                    INSTALL_PYAV,
-                )
         else:
-            for samples in _av_pieces(av, path, sampling_rate):
+            for samples in _av_pieces(av, path, sampling_rate, track):
                 new = samples[known:]
                 known -= len(samples) - len(new)
                 place += len(new)
                 yield new
     if not place:
         raise AudioError(f"{name} has no audio that can be decoded", "empty_audio")
-    ends_s = place / sampling_rate
-    missing = f"{missing_bytes:,} bytes" if (missing_bytes := _missing_bytes(path)) > 0 else ""
-    if not missing and ends_s < SHORTEST_SHARE * promised_s:
-        missing = f"{promised_s - ends_s:,.1f} s"
     if missing:
-        logger.warning(
-            "%s is cut off: according to its header %s are missing. It ends after %.1f s. Download or copy it again",
-            name,
-            missing,
-            ends_s,
-        )
+        ends_s = place / sampling_rate
+        logger.warning("%s is cut off: %s. It ends after %.1f s. Download or copy it again", name, missing, ends_s)
 
 
 def _without_av(path: Path, done_s: float, cause: str) -> str:
     size = path.stat().st_size
     if not size:
         return f"{str(path)!r} cannot be decoded: it is empty (0 bytes)"
-    what = f"it is damaged ({cause})" if done_s else f"it is not WAV, FLAC, Ogg or MP3 ({cause})"
+    what = f"it is damaged ({cause})" if done_s else cause
+    what = what if what.startswith("it is") else f"it is not WAV, FLAC, Ogg or MP3 ({cause})"
     return (
         f"{str(path)!r} cannot be decoded after {done_s:.1f} s: {what} ({size:,} bytes). PyAV reads damaged files, "
         f"other formats and video: {INSTALL_PYAV}"
     )
 
 
-def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
+def _soundfile_pieces(file: AudioFile, name: str, sampling_rate: int) -> Iterator[np.ndarray]:
     """
     Yield the samples that `recordings.open_audio` returns, up to 1,000,000 values at once.
 
@@ -167,53 +165,68 @@ def _soundfile_pieces(path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         AudioError: samples are not finite, or the sampling rate is absurd.
         _SoundfileStops: soundfile cannot decode the rest.
     """
-    name = repr(str(path))
-    with ExitStack() as opened:
+    if not MIN_RATE_HZ <= file.sampling_rate <= MAX_RATE_HZ:
+        raise AudioError(
+            f"{name} has a sampling rate of {file.sampling_rate} Hz in its header; expected {MIN_RATE_HZ} to "
+            f"{MAX_RATE_HZ} Hz",
+            "absurd_header",
+        )
+    mixer, warned, resampler, last_rate, decoded_s, damage = Mixer(), False, None, 0, 0.0, ""
+    blocks = file.blocks()
+    while True:
         try:
-            raw = opened.enter_context(path.open("rb"))  # whose place says how far soundfile has read
-            file = opened.enter_context(soundfile.SoundFile(raw.fileno(), closefd=False))
-        except (soundfile.SoundFileError, OSError) as error:
-            raise _SoundfileStops(getattr(error, "error_string", str(error))) from error
-        rate = file.samplerate
-        if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
-            raise AudioError(
-                f"{name} has a sampling rate of {rate} Hz in its header; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz",
-                "absurd_header",
-            )
-        resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32") if rate != sampling_rate else None
-        decoded, damage, ended = 0, "", False
-        while not ended:
-            try:
-                samples = file.read(max(READ_VALUES // file.channels, 1), dtype="float32", always_2d=True)
-            except soundfile.SoundFileError as error:
-                samples, damage = np.zeros((0, 1), np.float32), getattr(error, "error_string", str(error))
-            ended = not len(samples)
-            decoded += len(samples)
-            mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-            _refuse_absurd(mono, name)
-            yield mono if resampler is None else resampler.resample_chunk(mono, last=ended)
-        promised = file.frames if file.frames < UNKNOWN_FRAMES else 0
-        if damage or decoded < SHORTEST_SHARE * promised or not decoded:
-            raise _SoundfileStops(damage or "the data end early", promised / rate, is_end=not damage)
-        rest = os.fstat(raw.fileno()).st_size - os.lseek(raw.fileno(), 0, os.SEEK_CUR)
-        if file.format in CHAINED and rest > LARGEST_TAG:
-            raise _SoundfileStops("more follows", promised / rate, is_end=True, rest=rest)
+            block, rate = next(blocks, (None, 0))
+        except Exception as error:  # each decoder has its own errors
+            block, rate, damage = None, 0, getattr(error, "error_string", str(error))
+        if rate != last_rate and resampler is not None:
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            resampler = None
+        if block is None:
+            break
+        if resampler is None and rate != sampling_rate:
+            resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32")
+        last_rate, decoded_s = rate, decoded_s + len(block) / rate
+        mono = mixer.mix(block)
+        warned = _warn_of_cancelling(mixer, warned, name)
+        _refuse_absurd(mono, name)
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    promised_s = file.num_samples / file.sampling_rate
+    if damage or decoded_s < SHORTEST_SHARE * promised_s or not decoded_s:
+        missing = f"according to its header {promised_s - decoded_s:,.1f} s are missing" if not damage else ""
+        raise _SoundfileStops(damage or "the data end early", missing if decoded_s else "", is_end=not damage)
 
 
-def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
-    """Yield samples decoded by PyAV, with silence in place of missing or damaged frames."""
+def _warn_of_cancelling(mixer: Mixer, warned: bool, name: str) -> bool:
+    if mixer.cancel and not warned:
+        logger.warning("%s: its channels cancel each other (one is the inverse of another): one of them is taken", name)
+    return mixer.cancel
+
+
+def _av_pieces(av: Any, path: Path, sampling_rate: int, track: int | None) -> Iterator[np.ndarray]:
+    """
+    Yield samples decoded by PyAV, with silence in place of missing or damaged frames. Say which of several tracks they
+    are, and if it is silent and another is not.
+    """
     name = repr(str(path))
-    resampler, setup = None, None
+    resampler, setup, mixer, warned, loud = None, None, Mixer(), False, False
+    waiting: list[np.ndarray] = []  # (channels, samples) each, to be mixed
     place = damaged = 0
+
+    def mixed() -> Iterator[np.ndarray]:
+        nonlocal warned, loud
+        if waiting:
+            samples = mixer.mix(np.concatenate(waiting, axis=1).T)
+            waiting.clear()
+            warned = _warn_of_cancelling(mixer, warned, name)
+            _refuse_absurd(samples, name)
+            loud = loud or bool(np.ptp(samples) > FAINTEST)
+            yield samples
+
     try:
-        readable = ",".join(sorted(av.formats_available - POINTERS))
-        options = {"format_whitelist": readable}
-        with av.open(f"file:{path}", metadata_errors="replace", options=options) as container:
-            if not container.streams.audio:
-                kinds = sorted({stream.type for stream in container.streams})
-                raise AudioError(f"{name} has no audio stream; it has {', '.join(kinds) or 'no streams'}", "no_audio")
+        with _open_av(av, path) as container:
+            number, others = _choose_track(container, track, name)
             origin_s = (container.start_time or 0) / av.time_base
-            for packet in container.demux(container.streams.audio[0]):
+            for packet in container.demux(container.streams.audio[number - 1]):
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
@@ -221,22 +234,29 @@ def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
                     continue
                 for frame in frames:
                     if (frame.format.name, frame.layout.name, frame.sample_rate) != setup:  # television changes midway
-                        yield from _resampled(resampler, None, name)
+                        waiting += (rest := _resampled(resampler, None))
+                        place += sum(samples.shape[1] for samples in rest)
+                        yield from mixed()
                         setup = (frame.format.name, frame.layout.name, frame.sample_rate)
                         resampler = av.AudioResampler(format="fltp", rate=sampling_rate)
                     gap = 0 if frame.time is None else round((frame.time - origin_s) * sampling_rate) - place
                     for silence in _silences(gap, sampling_rate, f"{name}, at {place / sampling_rate:,.0f} s"):
+                        yield from mixed()
                         place += len(silence)
                         yield silence
-                    for samples in _resampled(resampler, frame, name):
-                        place += len(samples)
-                        yield samples
-            yield from _resampled(resampler, None, name)
+                    waiting += (new := _resampled(resampler, frame))
+                    place += sum(samples.shape[1] for samples in new)
+                    if sum(samples.shape[1] for samples in waiting) >= MIXED_S * sampling_rate:
+                        yield from mixed()
+            waiting += (rest := _resampled(resampler, None))
+            place += sum(samples.shape[1] for samples in rest)
+            yield from mixed()
+            sounding = [] if loud else [other for other in others if _sounds(container, other)]
     except av.error.InvalidDataError as error:
-        size = path.stat().st_size
-        what = "is empty" if not size else "is damaged" if place else "is not audio or video, or it is damaged"
+        size, head = path.stat().st_size, path.open("rb").read(HEAD_BYTES)
+        known = "it is damaged" if place else name_of(head) or "it is not audio or video, or it is damaged"
         raise AudioError(
-            f"{name} cannot be decoded after {place / sampling_rate:.1f} s: it {what} ({size:,} bytes)"
+            f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {known} ({size:,} bytes)"
         ) from error
     except (av.error.FFmpegError, UnicodeDecodeError) as error:
         raise AudioError(f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {error}") from error
@@ -244,17 +264,61 @@ def _av_pieces(av: Any, path: Path, sampling_rate: int) -> Iterator[np.ndarray]:
         raise AudioError(f"{name} has no audio that can be decoded ({damaged} damaged packets)", "empty_audio")
     if damaged:
         logger.warning("%s: %d damaged packets were replaced by silence", name, damaged)
+    if sounding:
+        logger.warning(
+            "%s: audio track %d is silent, but track %s is not: --track %d takes it",
+            name,
+            number,
+            " and ".join(map(str, sounding)),
+            sounding[0],
+        )
 
 
-def _missing_bytes(path: Path) -> int:
-    """
-    Return how many bytes a WAV file lacks, which FFmpeg does not report. A size that was never filled in, as in the
-    output of a pipe, counts as unknown.
-    """
-    with path.open("rb") as file:
-        head = file.read(8)
-    promised = int.from_bytes(head[4:], "little") + 8
-    return promised - path.stat().st_size if head[:4] == b"RIFF" and promised < NEVER_FILLED_IN else 0
+def _open_av(av: Any, path: Path) -> Any:
+    readable = ",".join(sorted(av.formats_available - POINTERS))
+    return av.open(f"file:{path}", metadata_errors="replace", options={"format_whitelist": readable})
+
+
+def _choose_track(container: Any, track: int | None, name: str) -> tuple[int, list[int]]:
+    """Return the number of the audio track to read, from 1, and those of the others."""
+    streams = container.streams.audio
+    if not streams:
+        kinds = sorted({stream.type for stream in container.streams})
+        raise AudioError(f"{name} has no audio stream; it has {', '.join(kinds) or 'no streams'}", "no_audio")
+    tracks = []
+    for number, stream in enumerate(streams, 1):
+        coding = [stream.codec_context.name, stream.layout.name] if stream.codec_context else ["unknown coding"]
+        about = [stream.language, stream.metadata.get("title"), *coding]
+        tracks.append(f"{number} ({', '.join(filter(None, about))})")
+    if track is not None and not 1 <= track <= len(tracks):
+        raise AudioError(f"{name} has no audio track {track}; expected one of {', '.join(tracks)}", "no_audio")
+    if len(tracks) > 1:
+        logger.warning(
+            "%s has %d audio tracks: %s. Track %d is used%s",
+            name,
+            len(tracks),
+            ", ".join(tracks),
+            track or 1,
+            "" if track else "; --track takes another",
+        )
+    chosen = track or 1
+    known = [number for number, stream in enumerate(streams, 1) if stream.codec_context]
+    if chosen not in known:
+        raise AudioError(f"{name} cannot be decoded: FFmpeg does not know the coding of its audio", "undecodable")
+    return chosen, [number for number in known if number != chosen]
+
+
+def _sounds(container: Any, track: int) -> bool:
+    """Return whether an audio track has sound in its first half hour."""
+    container.seek(0)
+    for frame in container.decode(container.streams.audio[track - 1]):
+        samples = frame.to_ndarray()
+        scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+        if np.ptp(samples / scale) > FAINTEST:
+            return True
+        if frame.time is not None and frame.time > SEARCHED_S:
+            return False
+    return False
 
 
 def _silences(gap: int, sampling_rate: int, where: str) -> Iterator[np.ndarray]:
@@ -270,15 +334,12 @@ def _silences(gap: int, sampling_rate: int, where: str) -> Iterator[np.ndarray]:
             yield np.zeros(min(sampling_rate, gap - start), np.float32)
 
 
-def _resampled(resampler: Any, frame: Any, name: str) -> Iterator[np.ndarray]:
+def _resampled(resampler: Any, frame: Any) -> list[np.ndarray]:
     """
-    Yield a resampled frame, or with None what the resampler still holds. Channels are averaged here, because FFmpeg's
-    own mixing to mono would make stereo louder.
+    Return the (channels, samples) of a resampled frame, or with None what the resampler still holds. Channels are mixed
+    later, because FFmpeg's own mixing to mono would make stereo louder.
     """
-    for resampled in resampler.resample(frame) if resampler else []:
-        samples = resampled.to_ndarray().mean(axis=0)
-        _refuse_absurd(samples, name)
-        yield samples
+    return [resampled.to_ndarray() for resampled in resampler.resample(frame)] if resampler else []
 
 
 def _refuse_absurd(samples: np.ndarray, name: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..data.recordings import AudioError
+from ..data.audio.recordings import AudioError
 from ..decoding.decoder import Decoder, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word
@@ -163,6 +163,7 @@ def transcribe_jobs(
     script: str | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     report: Callable[[str], None] = print,
+    track: int | None = None,
 ) -> list[str]:
     """
     Write the files of each recording. Recordings whose files exist and are newer are left alone.
@@ -176,6 +177,7 @@ def transcribe_jobs(
         script: the known text of the recording, to be aligned. None transcribes.
         min_confidence: see `leave_out_unsure`. A script is never left out.
         report: is called with a line about each recording.
+        track: the audio track of each recording, from 1. None is the first.
 
     Returns:
         A line with name and error for each recording that was skipped.
@@ -187,7 +189,7 @@ def transcribe_jobs(
             report(f"{where}: already done, {_named(job)}; remove one of these files to transcribe it again")
             continue
         try:
-            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, min_confidence)}")
+            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, min_confidence, track)}")
         except (AudioError, Infeasible, OSError, UnicodeError) as error:
             why = printable(str(error))  # it may hold the name
             failures.append(f"{printable(job.source)}: {why}")
@@ -207,10 +209,12 @@ def _transcribe(
     facts: dict[str, object],
     script: str | None,
     min_confidence: float,
+    track: int | None,
 ) -> str:
     start = time.perf_counter()
     name = printable(job.source.name)
-    blocks = _counted(read_blocks(job.source, listener.sampling_rate), name, listener.sampling_rate)
+    blocks = read_blocks(job.source, listener.sampling_rate, track)
+    blocks = _counted(blocks, name, listener.sampling_rate)
     left_out: list[Unsure] = []
     if script is None:
         greedy = Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
@@ -269,7 +273,11 @@ def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Ite
 
 
 def transcribe(
-    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, recording: str | Path, decoder: Decoder | None = None
+    model: DeepSpeech2ForCTC,
+    processor: DeepSpeech2Processor,
+    recording: str | Path,
+    decoder: Decoder | None = None,
+    track: int | None = None,
 ) -> Hypothesis:
     """
     Transcribe a recording of any length.
@@ -279,6 +287,7 @@ def transcribe(
         processor: the processor of the model.
         recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
         decoder: the decoder, from `load_decoder` (default: greedy).
+        track: the audio track, from 1 (default: the first; a warning lists the others).
 
     Returns:
         The text, and its words with times in seconds and confidences.
@@ -287,6 +296,6 @@ def transcribe(
         AudioError: the file does not exist, is not a recording, or is damaged.
     """
     listener = Listener(model.eval(), processor)
-    blocks = read_blocks(Path(recording), listener.sampling_rate)
+    blocks = read_blocks(Path(recording), listener.sampling_rate, track)
     words = hear_words(listener, decoder or load_decoder(model, processor), blocks)
     return Hypothesis(" ".join(word.text for word in words), tuple(words))

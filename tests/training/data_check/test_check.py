@@ -188,6 +188,37 @@ def test_the_check_finds_what_training_leaves_out(bad, validation, built, tmp_pa
     assert not [problem for problem in problems if problem.severity == "fatal"]  # max_dropped_share is 1
 
 
+def test_odd_files_are_read_and_listed(validation, built, tmp_path):
+    """Each under its name; only the one that is cut off is left out."""
+    wav = {place: encoded(sound("ab c", place)) for place in range(40, 46)}
+    mp3 = encoded(sound("ab c", 47), "MP3", rate=16_000)
+    flac = encoded(sound("ab c", 48), "FLAC")
+    inverted = sound("ab c", 46)
+    odd = {
+        "never_filled_in": wav[40][:40] + bytes(4) + wav[40][44:],
+        "pipe": wav[41][:40] + struct.pack("<I", 0x7FFFF000) + wav[41][44:],
+        "short": wav[42][:40] + struct.pack("<I", 1000) + wav[42][44:],
+        "cut": wav[43][: len(wav[43]) * 3 // 5],
+        "inverted": encoded(np.stack([inverted, -inverted], axis=1)),
+        "telephone_exchange": encoded(sound("ab c", 45), subtype="GSM610"),
+        "joined": mp3 + mp3,
+        "stream": flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:],
+    }
+    train = write_manifest(tmp_path / "train", {name: (content, "ab c") for name, content in odd.items()})
+    splits, problems = problems_of(train, validation, built, tmp_path)
+    found = {problem.name: [id_ for id_, _ in problem.entries] for problem in problems if problem.split == TRAINING}
+    assert found["truncated"] == ["cut"] and found["short_header"] == ["short"]
+    assert found["channels_cancel"] == ["inverted"] and found["joined"] == ["joined"]
+    assert not {"undecodable", "empty_audio", "silent", "several_channels"} & set(found)
+    lasting = {one.id: one.duration_s for one in splits[TRAINING] if not one.reason}
+    whole = len(sound("ab c")) / RATE
+    assert lasting == {
+        name: pytest.approx(2 * whole * RATE / 16_000 if name == "joined" else whole, abs=0.05)
+        for name in odd
+        if name != "cut"
+    }
+
+
 def test_too_many_left_out_is_fatal(bad, validation, built, tmp_path):
     """22 recordings are bad, three of them by the bounds of duration: 19 of 27."""
     assert len(bad_recordings()) == 22

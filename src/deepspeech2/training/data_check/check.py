@@ -14,10 +14,10 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 from tqdm import tqdm
 
+from ...data.audio.recordings import AudioError, channels_cancel, is_remote, read_header
 from ...data.batching import Position, Row, RowSource, Shards
 from ...data.corpora import Corpus
 from ...data.preparation import DroppedError, Examples, is_silent
-from ...data.recordings import AudioError, is_remote, read_header
 from ...data.streams import SpeechStream, build_loader
 from ...evaluation.reports import Problem, problems_table, write_check_report
 from ..run import has_started
@@ -70,13 +70,15 @@ def _checked(row: Row, outcome: Any, examples: Examples) -> Checked:
             unknown=outcome.more.get("characters"),
             duration_s=_duration_s(example["audio"]),
         )
-    header = read_header(outcome.row.example["audio"])
+    audio = outcome.row.example["audio"]
+    header = read_header(audio)
     make = partial(
         make,
         text=outcome.text,
         duration_s=header.duration_s,
         sampling_rate=header.sampling_rate,
         channels=header.channels,
+        notes=header.notes,
         unknown=dict(examples.processor.unknown_characters(outcome.text)) or None,
     )
     try:
@@ -86,6 +88,7 @@ def _checked(row: Row, outcome: Any, examples: Examples) -> Checked:
     silent = is_silent(clip)
     return make(
         silent=silent,
+        channels_cancel=header.channels > 1 and channels_cancel(audio),
         clipped=float(np.mean(np.abs(clip) > FULL_SCALE)) > CLIPPED_SHARE,
         digest=b"" if silent else blake2b(clip.tobytes(), digest_size=16).digest(),
     )

@@ -24,10 +24,12 @@ ADVICE = {
     "speech",
     "outside_corpus": "a dataset or an audio folder may only name files inside itself: use a manifest for other files",
     "missing_file": "the recording does not exist: fix the path. Relative paths start at the folder of the manifest",
-    "undecodable": "libsndfile cannot read this audio (it reads WAV, FLAC, Ogg, MP3): convert it or download it again",
+    "undecodable": "libsndfile cannot read this audio (it reads WAV, FLAC, Ogg, MP3), or it is damaged: convert it or "
+    "download it again",
     "truncated": "the file is cut off: download or copy it again",
-    "empty_audio": "the recording has no samples: record it again or remove it",
+    "empty_audio": "the recording has no samples, or too few for one at the model's rate: record it again or remove it",
     "absurd_header": "the header is damaged, or the recording is far too long: split it into utterances",
+    "bad_span": "the list names a part of the file that is not there: correct its start, end, offset or duration",
     "not_finite": "the samples contain NaN or infinity: create the file again from its source",
     "silent": "the recording is silent: a wrong channel or a failed recording. Training drops it",
     "missing_text": "there is no transcript: add one, or remove the recording",
@@ -48,16 +50,27 @@ ADVICE = {
     "low_rate": "recorded at a lower sampling rate than the model's: upsampling cannot restore the missing frequencies",
     "mixed_rates": "the recordings have several sampling rates. Each is resampled",
     "several_channels": "the channels are averaged: speech on one of two channels loses 6 dB, and speakers are mixed",
+    "channels_cancel": "one channel is the inverse of another, so that their mean would be silent: one is taken. "
+    "Repair the cable or plug for further recordings",
+    "short_header": "the header gives a smaller size than the audio has: all of it is read. Save the file again",
+    "wrong_header": "the header gives another length than the audio has: all of it is read. Save the file again",
+    "joined": "several recordings follow each other in one file: all are read. Check that the transcript is of all",
+    "cut_frame": "the file ends in the middle of a frame: it may be cut off. Compare it with its source",
+    "damaged_frames": "parts of the file are damaged and were skipped: download or copy it again",
     "clipped": "the recording is clipped: samples at full scale",
     "unused_characters": "no usable transcript has these characters of the vocabulary, so the model cannot learn them",
 }
 FATAL = ("nothing_usable", "too_many_left_out", "trained_on")
 NOTES = ("mixed_rates", "unused_characters")
+HARMLESS = (*NOTES, "joined")
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A checked utterance. If it was dropped, `reason` and `detail` say why."""
+    """
+    A checked utterance. If it was dropped, `reason` and `detail` say why. `notes`: the name and detail of what is odd
+    about a file that is read all the same.
+    """
 
     id: str
     speaker_id: str
@@ -65,6 +78,8 @@ class Checked:
     duration_s: float = 0.0
     sampling_rate: int = 0
     channels: int = 0
+    channels_cancel: bool = False
+    notes: Sequence[tuple[str, str]] = ()
     silent: bool = False
     clipped: bool = False
     digest: bytes = b""
@@ -108,7 +123,7 @@ def find_problems(
             found["heard_unlabelled"] = [
                 (one.id, f"the samples of {taken[one.digest].id}") for one in utterances if one.digest in taken
             ]
-        notes = (*NOTES, *(["speakers_in_training"] if held_out_by_id and split == "held-out" else []))
+        notes = (*HARMLESS, *(["speakers_in_training"] if held_out_by_id and split == "held-out" else []))
         problems += [
             Problem(
                 "fatal" if name in FATAL else "note" if name in notes else "warning",
@@ -139,7 +154,9 @@ def _of_split(
             "silent": (one.silent or one.reason == "silent") and (one.detail or "no sound"),
             "unknown_characters": one.unknown and describe_counts(one.unknown),
             "low_rate": 0 < one.sampling_rate < sampling_rate and f"{one.sampling_rate} Hz",
-            "several_channels": one.channels > 1 and f"{one.channels} channels",
+            "several_channels": one.channels > 1 and not one.channels_cancel and f"{one.channels} channels",
+            "channels_cancel": one.channels_cancel and f"{one.channels} channels",
+            **dict(one.notes),
             "clipped": one.clipped and f"{CLIPPED_SHARE:.1%} of the samples or more",
         }
         for name, detail in facts.items():
