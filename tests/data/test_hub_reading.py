@@ -263,3 +263,31 @@ def test_files_beside_the_table_are_fetched(hub, speech, tmp_path):
     (example,) = load_corpus("me/beside")[0].stream
     assert example["audio"]["path"].endswith("/clips/a.wav")
     assert fetch_audio(example["audio"])["bytes"] == wav
+
+
+FILES, READERS = 126, 32  # LibriSpeech's training splits on the Hub; 8 GPUs with 4 data workers each
+
+
+def test_readers_do_not_exceed_the_budget_of_requests(endpoint, tmp_path):
+    """
+    The Hub allows 3,000 requests in five minutes. Before the first row each reader asks for its first file alone, and
+    in an epoch each file is asked for by one reader. 126 files for 32 readers: some read three, the others four.
+    """
+    row = {"audio": {"bytes": b"RIFF", "path": "a.wav"}, "text": "a", "speaker_id": "s"}
+    files = {}
+    for index in range(FILES):
+        pq.write_table(pa.Table.from_pylist([row | {"id": f"{index}"}]), tmp_path / "0.parquet")
+        files[f"data/train-{index:05d}-of-{FILES:05d}.parquet"] = (tmp_path / "0.parquet").read_bytes()
+    with HubServer() as server:
+        server.add_dataset("me/many", files)
+        endpoint(server.url)
+        (corpus,) = load_corpus("me/many", None, "train")
+        server.requests.clear()
+        sources = [RowSource(Shards([corpus], READERS), reader, 1, Position()) for reader in range(READERS)]
+        first = [source.take(1, across_epochs=False)[0].example["id"] for source in sources]
+        resolved = [line for line in server.requests if "/resolve/" in line]
+        assert len({*first}) == READERS and len(resolved) <= 2 * READERS
+        rest = [[row.example["id"] for row in source.take(FILES, across_epochs=False)] for source in sources]
+        assert sorted(map(int, [*first, *(one for some in rest for one in some)])) == list(range(FILES))
+        assert {len(some) + 1 for some in rest} == {3, 4}
+        assert len([line for line in server.requests if "/resolve/" in line]) <= 2 * FILES

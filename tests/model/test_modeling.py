@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import tiny
+from deepspeech2.model import modeling_deepspeech2
 from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
 from deepspeech2.model.modeling_deepspeech2 import (
     DeepSpeech2ForCTC,
     DeepSpeech2Lookahead,
     DeepSpeech2RecurrentLayer,
+    _fit_persistent_kernels,
     _masked_batch_norm,
+    choose_path,
 )
 
 RNN_KINDS = list(itertools.product(["lstm", "gru", "rnn"], [True, False]))
@@ -433,9 +437,54 @@ def test_freeze_feature_encoder_freezes_the_convolutions() -> None:
 def test_the_head_is_not_resized_without_characters() -> None:
     model = tiny.new_model()[0]
     assert model.resize_token_embeddings(model.config.vocab_size) is model.ctc_head
-    with pytest.raises(ValueError, match=r"has 5 characters, not 7, .* --new_characters, .*change_alphabet"):
+    with pytest.raises(ValueError, match=r"has 5 characters, not 7. .* --new_characters, .*change_alphabet"):
         model.resize_token_embeddings(7)
 
 
 def test_trainer_gets_the_logits_alone() -> None:
     assert set(tiny.new_model()[0].config.keys_to_ignore_at_inference) == {"output_lengths", "hidden_states"}
+
+
+def test_which_path_a_recurrent_layer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU always the padded one. On a GPU another than the packed one only where persistent kernels fit."""
+    monkeypatch.setattr(modeling_deepspeech2, "CUDA_PATH", "streams")
+    lstm, half = nn.LSTM(1312, 1024), torch.float16
+    assert choose_path("cpu", half, 8, lstm) == "padded"
+    assert choose_path("cuda", half, 8, lstm) == choose_path("cuda", half, 128, lstm) == "streams"
+    assert choose_path("cuda", half, 129, lstm) == choose_path("cuda", torch.float32, 8, lstm) == "packed"
+    for other in (nn.GRU(1312, 1024), nn.LSTM(1312, 1152), nn.LSTM(1312, 1000)):
+        assert choose_path("cuda", half, 8, other) == "packed"
+
+
+@pytest.mark.parametrize("rnn_type", ["lstm", "gru", "rnn"])
+def test_a_batch_padded_for_persistent_kernels_gives_the_same(rnn_type: str) -> None:
+    """3 clips of 5 features become 8 clips of 128, with the output and the gradients of before."""
+    layer = DeepSpeech2RecurrentLayer(tiny_config(rnn_type=rnn_type), input_size=5)
+    x = torch.linspace(-1, 1, 3 * 13 * 5).view(3, 13, 5).requires_grad_()
+    wide, weight = _fit_persistent_kernels(x, layer.rnn.weight_ih_l0)
+    assert wide.shape == (8, 13, 128) and weight.shape == (layer.rnn.weight_ih_l0.shape[0], 128)
+    weights = [weight, layer.rnn.weight_hh_l0, layer.rnn.bias_ih_l0, layer.rnn.bias_hh_l0]
+    state = torch.zeros(1, 8, layer.rnn.hidden_size)
+    options = (True, 1, 0.0, False, False, True)
+    run = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}[rnn_type]
+    found = run(wide, (state, state) if rnn_type == "lstm" else state, weights, *options)[0][:3]
+    expected = layer._one_direction(x, "")
+    leaves = [x, layer.rnn.weight_ih_l0, layer.rnn.weight_hh_l0]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), leaves), torch.autograd.grad(expected.square().sum(), leaves)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_in_half_precision_keeps_its_statistics(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = tiny_model()
+    for norm in model.model.norms:
+        norm.running_mean.normal_()
+    model.save_pretrained(tmp_path)
+    loaded = DeepSpeech2ForCTC.from_pretrained(tmp_path, dtype=dtype)
+    for name, tensor in loaded.state_dict().items():
+        if name.endswith(("running_mean", "running_var")):
+            assert tensor.dtype == torch.float32, name
+            assert torch.equal(tensor, model.state_dict()[name])
+    assert loaded.dtype == loaded.ctc_head.weight.dtype == dtype

@@ -81,3 +81,18 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
     for name in ("mps", "meta", "gpu"):
         with pytest.raises(ValueError, match=f"--device is '{name}'; expected auto, cpu, cuda or cuda:N"):
             devices.choose_device(name)
+
+
+@pytest.mark.parametrize(("capability", "taken"), [((7, 0), False), ((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_bf16_on_a_gpu_that_emulates_it_is_refused(capability, taken, monkeypatch):
+    """V100 and T4: torch says that they support it."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    devices.refuse_emulated_bf16(torch.device("cpu"))
+    if taken:
+        devices.refuse_emulated_bf16(torch.device("cuda:0"))
+        return
+    with pytest.raises(
+        ValueError, match=r"Some GPU \(compute capability 7\..\) only emulates.*--bf16 false --fp16 true"
+    ):
+        devices.refuse_emulated_bf16(torch.device("cuda:0"))

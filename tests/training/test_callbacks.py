@@ -1,6 +1,7 @@
 """Steps without a finite gradient, and models that write nothing."""
 
 import json
+import logging
 from types import SimpleNamespace
 
 import pytest
@@ -118,3 +119,18 @@ def test_the_share_of_empty_hypotheses_is_measured(tmp_path):
     assert 0 <= trainer.evaluate()["eval_empty"] <= 1
     torch.nn.init.zeros_(trainer.model.ctc_head.weight)  # all equal: the first, the blank
     assert trainer.evaluate()["eval_empty"] == 1
+
+
+@pytest.mark.parametrize(("scale", "recorded"), [(65536.0, 0), (1.0, 1)])
+def test_an_overflow_at_a_large_loss_scale_is_not_the_recordings_fault(tmp_path, batches, scale, recorded, caplog):
+    """fp16 training begins with a scale that is too large, and lowers it. Only at 1 is the gradient itself at fault."""
+    caplog.set_level(logging.INFO)
+    trainer = new_trainer(tmp_path, [batches[0], spoiled(batches[1])], max_steps=2, max_skipped_steps=0)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    if recorded:
+        with pytest.raises(ValueError, match="1 steps in a row, up to step 2"):
+            trainer.train()
+    else:
+        trainer.train()
+        assert "step 2 skipped: the fp16 gradients overflow at the loss scale 65536" in caplog.text
+    assert skipped_steps(tmp_path) == recorded

@@ -1,18 +1,18 @@
-"""What needs a GPU: bf16 training, cuDNN's packed path against the padded one, DDP over all GPUs, throughput."""
+"""What needs a GPU: bf16 training, the paths of the LSTM against each other and their kernels, DDP over all GPUs."""
 
 import json
 import subprocess
 import sys
-import time
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from gpu_proof import kernel
 
 from deepspeech2 import DeepSpeech2Config, DeepSpeech2ForCTC
+from deepspeech2.model import modeling_deepspeech2
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2RecurrentLayer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")]
@@ -69,48 +69,36 @@ def test_ddp_over_all_gpus(tones: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rnn_type", ["lstm", "gru", "rnn"])
-def test_the_packed_path_equals_the_padded_one(rnn_type: str) -> None:
+def test_all_paths_give_the_same(rnn_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # cuDNN's default, unlike that of matrix products
     torch.manual_seed(0)
     config = DeepSpeech2Config(rnn_type=rnn_type, hidden_size=32, num_hidden_layers=1, conv_channels=[4, 4])
     layer = DeepSpeech2RecurrentLayer(config, 48).cuda()
     lengths = torch.tensor([50, 33, 7], device="cuda")
     inputs = torch.randn(3, 50, 48, device="cuda", requires_grad=True)
-    mask = (torch.arange(50, device="cuda") < lengths[:, None])[:, :, None]
     outcomes = []
-    for path in (layer._packed, layer._padded):
-        output = path(inputs, lengths) * mask
-        gradients = torch.autograd.grad(output.square().sum(), [inputs, *layer.parameters()])
-        outcomes.append((output, *gradients))
-    for packed, padded in zip(*outcomes, strict=True):
-        torch.testing.assert_close(packed, padded, rtol=1e-3, atol=1e-4)  # TF32 is off by default for matmuls
+    for path in ("packed", "padded", "streams"):
+        monkeypatch.setattr(modeling_deepspeech2, "choose_path", lambda *sizes, path=path: path)
+        output = layer(inputs, lengths)
+        assert "Cudnn" in kernel(output)["gradient"]
+        outcomes.append((output, *torch.autograd.grad(output.square().sum(), [inputs, *layer.parameters()])))
+    for packed, *others in zip(*outcomes, strict=True):
+        for other in others:
+            torch.testing.assert_close(packed, other, rtol=1e-4, atol=1e-5)
 
 
-def test_throughput_table(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Audio seconds per second of a training step in bf16, by model and path; printed, not judged."""
-    rows = []
-    # What runs on a GPU is called _packed; the padded path takes its place in turn.
-    paths = {"packed": DeepSpeech2RecurrentLayer._packed, "padded": DeepSpeech2RecurrentLayer._padded}
-    for (layers, hidden_size), path in product(((3, 512), (5, 1024)), paths):
-        monkeypatch.setattr(DeepSpeech2RecurrentLayer, "_packed", paths[path])
-        model = DeepSpeech2ForCTC(DeepSpeech2Config(num_hidden_layers=layers, hidden_size=hidden_size)).cuda()
-        features = torch.randn(16, 1500, 161, device="cuda")
-        lengths = torch.linspace(1000, 1500, 16, device="cuda").long()
-        mask = (torch.arange(1500, device="cuda") < lengths[:, None]).long()
-        labels = torch.randint(1, 29, (16, 150), device="cuda")
-        times_s = []
-        for _ in range(8):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            with torch.autocast("cuda", torch.bfloat16):
-                loss = model(features, mask, labels).loss
-            loss.backward()
-            torch.cuda.synchronize()
-            times_s.append(time.perf_counter() - start)
-        assert torch.isfinite(loss)
-        rate = float(lengths.sum()) / 100 / float(np.median(times_s[2:]))
-        rows.append(f"{layers}x{hidden_size:<5} {path} {rate:10,.0f} audio-s/s")
-    with capsys.disabled():
-        print(f"\n{torch.cuda.get_device_name()}, bf16, batch 16 of 10 to 15 s\n" + "\n".join(rows))
+@pytest.mark.parametrize("autocast", [torch.bfloat16, torch.float16])
+def test_every_recurrent_layer_runs_in_fp16_by_cudnn(autocast: torch.dtype) -> None:
+    model = DeepSpeech2ForCTC(DeepSpeech2Config(**SMALL)).cuda()
+    seen = []
+    for layer in model.model.layers:
+        layer.register_forward_hook(
+            lambda layer, given, output: seen.append((output.dtype, kernel(output)["gradient"]))
+        )
+    with torch.autocast("cuda", autocast):
+        loss = model(torch.randn(8, 200, 161, device="cuda"), labels=torch.ones(8, 5, device="cuda").long()).loss
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)
+    assert len(seen) == 2 and all(dtype == torch.float16 and "Cudnn" in name for dtype, name in seen), seen
 
 
 def test_all_that_can_be_learnt_from_in_bf16(tones: Path, tmp_path: Path) -> None:

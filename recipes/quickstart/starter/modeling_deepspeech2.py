@@ -5,6 +5,7 @@ integers and every module masks the padding, so padding never changes a result.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,6 +16,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput, can_return_tuple
 
 from .configuration_deepspeech2 import DeepSpeech2Config
+
+# How LSTMs run where cuDNN's persistent kernels fit: "packed", the usual way, "padded", or "streams": padded with the
+# two directions side by side. `make gpu-proof` measures all three; no GPU has yet.
+CUDA_PATH = "packed"
+PERSISTENT_MULTIPLES = (8, 128)  # of the batch size and of the input size
 
 
 @dataclass
@@ -40,10 +46,8 @@ class DeepSpeech2CTCOutput(ModelOutput):
 
     Args:
         loss: the CTC loss, if `labels` were given.
-        logits: (batch, output frames, vocab_size) before the softmax. In the padding they are zero, so that the argmax
-            is the blank.
-        output_lengths: (batch,) valid output frames of each clip.
-        hidden_states: the output of the convolutions and of each recurrent layer, if requested.
+        logits: (batch, output frames, vocab_size) before the softmax, zero in the padding: the argmax is the blank.
+        output_lengths, hidden_states: see [`DeepSpeech2ModelOutput`].
     """
 
     loss: torch.FloatTensor | None = None
@@ -59,15 +63,8 @@ def _frame_mask(lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
 
 def _masked_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
-    Apply batch normalisation with training statistics of the real frames only. A frozen norm never updates its
-    statistics.
-
-    Args:
-        x: (batch, channels, ..., frames).
-        lengths: (batch,) real frames of each clip.
-
-    Returns:
-        The shape of `x`, zero in the padding.
+    Normalise `x` (batch, channels, ..., frames), zero in the padding, with training statistics of `lengths` (batch,)
+    real frames. A frozen norm never updates its own.
     """
     shape = [1, -1] + [1] * (x.dim() - 2)
     mask = _frame_mask(lengths, x.shape[-1]).view(x.shape[0], *shape[2:], x.shape[-1])
@@ -111,6 +108,19 @@ class DeepSpeech2ConvLayer(nn.Module):
         return self.activation(_masked_batch_norm(self.batch_norm, self.conv(hidden_states), output_lengths))
 
 
+def choose_path(device_type: str, dtype: torch.dtype, batch_size: int, rnn: nn.RNNBase) -> str:
+    """
+    Return how a recurrent layer runs: "packed", "padded" or "streams". All give the same result.
+
+    The fused CPU kernels run only on padded batches. cuDNN's persistent kernels want an unpacked fp16 batch of at most
+    128 clips, one direction, and at most 1,024 units, a multiple of 128 (PyTorch, `get_algo` in native/cudnn/RNN.cpp).
+    """
+    if device_type != "cuda":
+        return "padded"
+    small = batch_size <= 128 and rnn.hidden_size <= 1024 and rnn.hidden_size % 128 == 0
+    return CUDA_PATH if small and dtype == torch.float16 and isinstance(rnn, nn.LSTM) else "packed"
+
+
 class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
     """One LSTM, GRU or RNN layer. The outputs of two directions are summed."""
 
@@ -123,10 +133,13 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Map (batch, frames, input size) and (batch,) lengths to (batch, frames, hidden_size), zero in the padding."""
-        # The only code that depends on the device: cuDNN is fastest on packed sequences, and the fused CPU kernels
-        # run only on padded ones.
-        run = self._packed if hidden_states.is_cuda else self._padded
+        if hidden_states.is_cuda and torch.is_autocast_enabled("cuda"):
+            # Autocast runs cuDNN's RNNs in fp16 whatever was asked for (AutocastRNN.cpp). bf16 input would run without
+            # cuDNN, one kernel per frame, below its version 9.13 and below compute capability 8.0.
+            hidden_states = hidden_states.half()
+        path = choose_path(hidden_states.device.type, hidden_states.dtype, hidden_states.shape[0], self.rnn)
         mask = _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        run = self._packed if path == "packed" else partial(self._padded, two_streams=path == "streams")
         return self.dropout(run(hidden_states, lengths)) * mask
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -134,11 +147,14 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
         return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
 
-    def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Run each direction on the padded batch, the backward one on rows flipped within their own length."""
-        output = self._one_direction(hidden_states, "")
+    def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor, two_streams: bool = False) -> torch.Tensor:
+        """
+        Run each direction on the padded batch, the backward one on rows flipped within their own length.
+
+        With `two_streams` the backward direction runs on a CUDA stream of its own, beside the forward one.
+        """
         if not self.rnn.bidirectional:
-            return output
+            return self._one_direction(hidden_states, "")
         batch_size, num_frames, _ = hidden_states.shape
         frames = torch.arange(num_frames, device=lengths.device)
         flipped = torch.where(frames < lengths[:, None], lengths[:, None] - 1 - frames, frames)
@@ -147,18 +163,38 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         def flip(x: torch.Tensor) -> torch.Tensor:
             return x.flatten(0, 1).index_select(0, flipped).view_as(x)
 
-        return output + flip(self._one_direction(flip(hidden_states), "_reverse"))
+        if not two_streams:
+            return self._one_direction(hidden_states, "") + flip(self._one_direction(flip(hidden_states), "_reverse"))
+        main, side = torch.cuda.current_stream(), torch.cuda.Stream()
+        reverse = flip(hidden_states)
+        side.wait_stream(main)
+        with torch.cuda.stream(side):
+            reverse.record_stream(side)
+            backward = self._one_direction(reverse, "_reverse")
+        forward = self._one_direction(hidden_states, "")
+        main.wait_stream(side)
+        backward.record_stream(main)
+        return forward + flip(backward)
 
     def _one_direction(self, hidden_states: torch.Tensor, suffix: str) -> torch.Tensor:
         names = ["weight_ih_l0", "weight_hh_l0"] + (["bias_ih_l0", "bias_hh_l0"] if self.rnn.bias else [])
         weights = [getattr(self.rnn, name + suffix) for name in names]
+        batch_size = hidden_states.shape[0]
+        if hidden_states.is_cuda:
+            hidden_states, weights[0] = _fit_persistent_kernels(hidden_states, weights[0])
         state = hidden_states.new_zeros(1, hidden_states.shape[0], self.rnn.hidden_size)
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
         options = (self.rnn.bias, 1, 0.0, self.training, False, True)
         if isinstance(self.rnn, nn.LSTM):
-            return torch.lstm(hidden_states, (state, state), weights, *options)[0]
+            return torch.lstm(hidden_states, (state, state), weights, *options)[0][:batch_size]
         kernel = torch.gru if isinstance(self.rnn, nn.GRU) else torch.rnn_tanh
-        return kernel(hidden_states, state, weights, *options)[0]
+        return kernel(hidden_states, state, weights, *options)[0][:batch_size]
+
+
+def _fit_persistent_kernels(x: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pad a batch with clips of zeros, and its input size and the (4 * hidden, input) weights with columns of zeros."""
+    rows, columns = (-size % multiple for size, multiple in zip(x.shape[::2], PERSISTENT_MULTIPLES, strict=True))
+    return nn.functional.pad(x, (0, columns, 0, 0, 0, rows)), nn.functional.pad(weight, (0, columns))
 
 
 class DeepSpeech2Lookahead(nn.Module):
@@ -178,10 +214,7 @@ class DeepSpeech2Lookahead(nn.Module):
 
 
 class DeepSpeech2Adapter(nn.Linear):
-    """
-    A residual adapter (Houlsby et al., 2019). It adds zero until it is trained. Without biases it adds zero in the
-    padding.
-    """
+    """A residual adapter (Houlsby et al., 2019). It adds zero until it is trained, and always in the padding."""
 
     def __init__(self, config: DeepSpeech2Config):
         super().__init__(config.hidden_size, config.adapter_size, bias=False)
@@ -200,6 +233,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["DeepSpeech2RecurrentLayer"]
+    _keep_in_fp32_modules_strict = ["batch_norm", "norms"]  # statistics lose 0.4 % in bf16
     # The loss is a mean over the batch, so Trainer itself divides by the accumulation steps.
     accepts_loss_kwargs = False
 
@@ -225,6 +259,14 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
     def freeze_feature_encoder(self) -> None:
         """Freeze the convolutions with their batch norms, so that only the layers behind them learn."""
         self.base_model.convs.requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """Load a checkpoint. On a GPU, each LSTM's weights then lie side by side, as cuDNN wants them."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        for layer in (loaded[0] if isinstance(loaded, tuple) else loaded).base_model.layers:
+            layer.rnn.flatten_parameters()  # does nothing on a CPU
+        return loaded
 
     def get_output_lengths(self, input_lengths: torch.Tensor | int) -> torch.Tensor | int:
         """Return the frames after the convolutions for clips of `input_lengths` frames (int or integer tensor)."""
@@ -261,8 +303,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
 
         Args:
             input_features: (batch, frames, num_features) float.
-            attention_mask: (batch, frames), 1 on real frames, with the padding on the right. Without it all frames are
-                real.
+            attention_mask: (batch, frames), 1 on real frames, padding on the right. Without it all frames are real.
             output_hidden_states: whether to return the output of the convolutions and of each recurrent layer too.
 
         Raises:
@@ -297,8 +338,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
         last = self.normalise(-1, hidden_states, output_lengths)
-        found = tuple(all_hidden_states) if output_hidden_states else None
-        return DeepSpeech2ModelOutput(last_hidden_state=last, output_lengths=output_lengths, hidden_states=found)
+        return DeepSpeech2ModelOutput(last, output_lengths, tuple(all_hidden_states) if output_hidden_states else None)
 
     def normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         hidden_states = _masked_batch_norm(self.norms[index], hidden_states.transpose(1, 2), lengths).transpose(1, 2)
@@ -321,20 +361,12 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
             self.config.auto_map = getattr(self.config, "auto_map", {}) | encoder
         super().save_pretrained(*args, **kwargs)
 
-    def resize_token_embeddings(  # type: ignore[override]
-        self, new_num_tokens: int | None = None, *args, **kwargs
-    ) -> nn.Module:
-        """
-        Return the head if it has the wanted size.
-
-        Raises:
-            ValueError: it has another size. A row of the head is a character, and a new one has to start from another.
-        """
+    def resize_token_embeddings(self, new_num_tokens=None, *args, **kwargs):
+        """Return the head. Another size is a ValueError: each row is a character, and a new one starts from another."""
         if new_num_tokens not in (None, self.config.vocab_size):
             raise ValueError(
-                f"the vocabulary has {self.config.vocab_size} characters, not {new_num_tokens}, and a CTC model has no "
-                "token embeddings to resize. Change the alphabet with recipes/finetune.py --new_characters, or in code "
-                "with deepspeech2.training.methods.alphabet.change_alphabet(model, processor, characters)"
+                f"the vocabulary has {self.config.vocab_size} characters, not {new_num_tokens}. Change it with "
+                "recipes/finetune.py --new_characters, or with deepspeech2.training.methods.alphabet.change_alphabet"
             )
         return self.ctc_head
 
@@ -350,9 +382,7 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         Return the logits of a padded batch, and its loss if it has labels.
 
         Args:
-            input_features: (batch, frames, num_features) float.
-            attention_mask: (batch, frames), 1 on real frames, with the padding on the right. Without it all frames are
-                real.
+            input_features, attention_mask: see [`DeepSpeech2Model.forward`].
             labels: (batch, labels) token ids, padded with -100. With them the output has a loss.
             kwargs: `output_hidden_states`, as in [`DeepSpeech2Model.forward`].
         """

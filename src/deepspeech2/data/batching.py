@@ -18,6 +18,7 @@ from .corpora import Corpus
 
 ROWS_PER_READ = 32
 FEW_SHARDS = 8
+FEW_FILES = 2  # of the Hub for each reader: then one has at most half as many more than another
 MAX_EMPTY_EPOCHS = 3
 
 # Tags separate the random streams: numpy treats the seeds [1, 2] and [1, 2, 0] as the same.
@@ -69,18 +70,24 @@ class Shards:
     If all readers get the same number of shards, or at least `FEW_SHARDS` each, a shard has one reader. Parquet files
     are split into row groups if that helps. Otherwise some readers would end their epoch long before others, so every
     reader reads all shards and keeps every num_readers-th row.
+
+    To split a file, its end must be read. On the Hub that is a request for each file by every reader, so a corpus there
+    is split only if there are fewer than `FEW_FILES` files for each reader.
     """
 
     def __init__(self, corpora: Sequence[Corpus], num_readers: int, source: int = 0) -> None:
         streams = [corpus.stream for corpus in corpora]
-        if not self._deals_evenly(sum(stream.num_shards for stream in streams), num_readers):
+        num_shards = sum(stream.num_shards for stream in streams)
+        on_the_hub = any(corpus.revision for corpus in corpora)
+        deals_files = on_the_hub and num_shards >= FEW_FILES * num_readers
+        if not deals_files and not self._deals_evenly(num_shards, num_readers):
             streams = [stream.reshard() for stream in streams]
         self.names = [corpus.name for corpus in corpora]
         self.num_readers = num_readers
         self.source = source
         self._streams = streams
         self._places = [(i, j) for i, stream in enumerate(streams) for j in range(stream.num_shards)]
-        self.by_row = not self._deals_evenly(len(self._places), num_readers)
+        self.by_row = not deals_files and not self._deals_evenly(len(self._places), num_readers)
 
     @staticmethod
     def _deals_evenly(num_shards: int, num_readers: int) -> bool:

@@ -110,6 +110,20 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def refuse_emulated_bf16(device: torch.device) -> None:
+    """
+    Refuse bf16 on a GPU that only emulates it, many times slower than fp32. torch and transformers accept it.
+
+    Raises:
+        ValueError: the GPU's compute capability is below 8.0.
+    """
+    if device.type == "cuda" and (capability := torch.cuda.get_device_capability(device)) < (8, 0):
+        raise ValueError(
+            f"bf16 is true, but {torch.cuda.get_device_name(device)} (compute capability {capability[0]}."
+            f"{capability[1]}) only emulates it; expected 8.0 or more. Add --bf16 false --fp16 true"
+        )
+
+
 def _processes_here() -> int:
     """Return the number of processes that `accelerate launch` started on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

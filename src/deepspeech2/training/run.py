@@ -26,7 +26,7 @@ from ..evaluation.scoring import score_model, utterances_name, write_utterances
 from ..model.loading import load_model
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..system.command_line import set_up_log
-from ..system.devices import describe_device, set_up_cpu
+from ..system.devices import describe_device, refuse_emulated_bf16, set_up_cpu
 from ..system.files import hold_folder, write_whole
 from ..system.heartbeat import naming_the_lost
 from ..system.launch import asked_processes, launcher
@@ -61,7 +61,7 @@ def set_up_training(training: RecipeTrainingArguments) -> None:
     Set the threads, seeds and log of this process.
 
     Raises:
-        ValueError: the number of processes is not the one that was asked for.
+        ValueError: the number of processes is not the one that was asked for, or the GPU has no bf16.
     """
     set_up_log(logging.INFO if training.process_index == 0 else logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded and saved
@@ -81,6 +81,8 @@ def set_up_training(training: RecipeTrainingArguments) -> None:
             "accelerate_configs/... with that number (on CPUs cpu_ddp.yaml and --use_cpu true: without a "
             "configuration, or with a MULTI_CPU one, accelerate silently starts one process)"
         )
+    if training.bf16 or training.bf16_full_eval:
+        refuse_emulated_bf16(training.device)
     # If one process sees several GPUs, Trainer would wrap the model in DataParallel.
     training._n_gpu = min(training.n_gpu, 1)
     threads = set_up_cpu(training.cpu_threads, training.dataloader_num_workers)

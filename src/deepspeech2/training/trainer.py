@@ -50,6 +50,7 @@ from .methods.objective import Objective
 logger = logging.getLogger(__name__)
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
+FP16_OVERFLOW = "step %d skipped: the fp16 gradients overflow at the loss scale %g, which the scaler now lowers"
 MODEL_INPUTS = ("input_features", "attention_mask", "labels", "unlabelled")
 
 
@@ -202,7 +203,11 @@ class CTCTrainer(Trainer):
                 for parameter in (*model.parameters(), *self.objective.heads.parameters()):
                     parameter.grad = None  # without a gradient, an optimizer changes no parameter and no momentum
             self._buffers.put_back()
-            self.skipped.add(self.state.global_step + 1, gather_object(ids))
+            scaler = self.accelerator.scaler
+            if scaler is not None and (scale := scaler.get_scale()) > 1:
+                logger.info(FP16_OVERFLOW, self.state.global_step + 1, scale)  # a smaller scale may hold
+            else:
+                self.skipped.add(self.state.global_step + 1, gather_object(ids))
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
