@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import datasets
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 from datasets import Audio, Features, IterableDataset, Value
 
@@ -248,9 +249,42 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
     commit = builder.hash if builder.repo_id else None
     root = f"hf://datasets/{name}@{commit}" if commit else str(Path(name).absolute())
     files = [str(file) for file in (builder.config.data_files or {}).get(split, [])]
-    if not all(file.endswith(".parquet") and "://" not in file for file in files):
+    if not all(file.lower().endswith(".parquet") and "://" not in file for file in files):
         files = []
+    if files and (features := _all_columns(files, builder.info.features)):
+        builder = datasets.load_dataset_builder(name, config, **options, features=features)
+        stream = builder.as_streaming_dataset(split=split)
     return _Source(stream, _count_examples(builder, split, files), commit, root, files=files)
+
+
+def _all_columns(files: Sequence[str], found: Features | None) -> Features | None:
+    """
+    Return the columns of all Parquet files of a split, if they differ: `datasets` takes those of the first file.
+
+    Raises:
+        ValueError: a column has values of another kind in another file.
+    """
+    schemas = [pyarrow.parquet.read_schema(file).remove_metadata() for file in files]
+    if all(schema.equals(schemas[0]) for schema in schemas):
+        return None
+    texts = {field.name for schema in schemas for field in schema if pyarrow.types.is_string(field.type)}
+    alike = [pyarrow.schema([_as_text(field) if field.name in texts else field for field in one]) for one in schemas]
+    try:
+        merged = pyarrow.unify_schemas(alike, promote_options="permissive")
+    except pyarrow.ArrowTypeError as error:
+        raise ValueError(
+            f"the Parquet files of one split differ, {files[0]!r} and others: {error}; write all of them with the same "
+            "columns"
+        ) from error
+    features = Features.from_arrow_schema(merged)
+    kept = {name: feature for name, feature in (found or {}).items() if isinstance(feature, Audio) and name in features}
+    return Features(features | kept)
+
+
+def _as_text(field: pyarrow.Field) -> pyarrow.Field:
+    """Return a column of numbers as one of strings, because another file has strings in it (ids such as 7 and x7)."""
+    number = pyarrow.types.is_integer(field.type) or pyarrow.types.is_floating(field.type)
+    return field.with_type(pyarrow.string()) if number else field
 
 
 def _count_examples(builder: datasets.DatasetBuilder, split: str, files: Sequence[str]) -> int | None:

@@ -82,8 +82,8 @@ def read_manifest(
     root = str(path.parent.absolute())
     if path.name == KALDI:
         rows = read_kaldi(path.parent, text_column is not None)
-        names = names_of([row["audio"] for row in rows], root, audio_root, where)
-        _say(logging.INFO, f"{len(rows):,} rows from {where}")
+        names, remarks = names_of([row["audio"] for row in rows], root, audio_root, where)
+        _say(logging.INFO, "; ".join([f"{len(rows):,} rows from {where}", *remarks]))
         return [row | {"audio": names.path(row["audio"])} if row["audio"] else row for row in rows]
     wanted = [name for name in (text_column, audio_column, *kept_columns) if name]
     table = read_table(path, [*KNOWN, *wanted], lambda cell: is_recording(cell) or os.path.isfile(_beside(path, cell)))
@@ -92,7 +92,8 @@ def read_manifest(
     columns, root = table.columns, str(table.root.absolute())
     audio = find_column(columns, audio_column, audio_columns, where, "audio_column")
     cells = [name_cell(row.get(audio)) for row in table.rows]
-    names = names_of([name for name, _ in cells], root, audio_root, where)
+    names, remarks = names_of([name for name, _ in cells], root, audio_root, where)
+    table.remarks += remarks
     texts, text_paths = _texts(table, text_column, where, Names(root))
     spans = _spans(table, columns, cells, names, texts)
     id_column, speaker = first_column(columns, ID_COLUMNS), first_column(columns, SPEAKER_COLUMNS)

@@ -56,9 +56,9 @@ class Names:
         return name if ON_WINDOWS.match(name) else os.path.join(self.root, os.path.expanduser(name))
 
 
-def names_of(values: Iterable[Any], root: str, audio_root: str, where: str) -> Names:
+def names_of(values: Iterable[Any], root: str, audio_root: str, where: str) -> tuple[Names, list[str]]:
     """
-    Return how the names of a list become paths, after a look at some of the files.
+    Return how the names of a list become paths, after a look at some of the files, and a remark if they are elsewhere.
 
     Args:
         values: the cells of the recordings.
@@ -72,54 +72,46 @@ def names_of(values: Iterable[Any], root: str, audio_root: str, where: str) -> N
     """
     names = [value for value in values if isinstance(value, str) and value and not is_url(value)]
     if not names:
-        return Names(audio_root or root)
+        return Names(audio_root or root), []
     sample = names[:: -(-len(names) // LOOKED_AT)]
     candidates = [Names(os.path.abspath(os.path.expanduser(audio_root)))] if audio_root else []
     candidates += [Names(root), *_moves(names, root, audio_root)]
-    found = next((one for one in candidates if any(_exists(one.path(name)) for name in sample)), None)
-    if found is None:
-        raise ValueError(_none_exists(sample, candidates, audio_root, where))
-    return found
+    for one in candidates:
+        if first := next((name for name in sample if os.path.isfile(locate(one.path(name)))), None):
+            found = locate(one.path(first))
+            plain = found == os.path.join(root, first)
+            return one, [] if plain else [f"{printable(first)} is found at {printable(found)}"]
+    raise ValueError(_none_exists(sample, candidates, audio_root, where))
 
 
 def _moves(names: Sequence[str], root: str, audio_root: str) -> Iterator[Names]:
-    """Yield the folders of this machine where the common folder of absolute names may be now, the deepest first."""
-    plain = [name.replace("\\", "/") if ON_WINDOWS.match(name) else name for name in names]
-    absolute = [name for name in plain if name.startswith("/") or ON_WINDOWS.match(name)]
-    if not audio_root or not absolute:
+    """Yield the folders in `audio_root` where the common folder of the names may be now, the deepest first."""
+    plain = [name.replace("\\", "/") for name in names]
+    if not audio_root or len({name.split("/")[0] for name in plain}) > 1:
         return
-    common = os.path.commonpath([os.path.dirname(name) for name in absolute]) if _same_top(absolute) else ""
-    parts = common.split("/")
-    for kept in range(len(parts)):
-        tail = parts[kept:] if kept else parts[1:]
-        yield Names(root, (common, os.path.join(os.path.abspath(os.path.expanduser(audio_root)), *tail)))
-    yield Names(root, (common, os.path.abspath(os.path.expanduser(audio_root))))
-
-
-def _same_top(names: Sequence[str]) -> bool:
-    return len({name.split("/")[0] for name in names}) == 1
+    common = os.path.commonpath([os.path.dirname(name) for name in plain])
+    for kept in range(common.count("/") + 2 if common else 0):
+        tail = common.split("/")[kept:]
+        if tail[:1] != [""] and not ON_WINDOWS.match("/".join([*tail, ""])):  # both would leave audio_root
+            yield Names(root, (common, os.path.join(os.path.abspath(os.path.expanduser(audio_root)), *tail)))
 
 
 def _is_below(name: str, folder: str) -> bool:
     return bool(folder) and name.startswith(f"{folder.rstrip('/')}/")
 
 
-def _exists(path: str) -> bool:
-    return os.path.isfile(locate(path))
-
-
 def _none_exists(sample: Sequence[str], tried: Sequence[Names], audio_root: str, where: str) -> str:
     first, (names, *_) = sample[0], tried
     windows = ""
     if ON_WINDOWS.match(first):
-        windows = f" (a path of Windows, to the file {PureWindowsPath(first).name!r})"
+        windows = f" (a path of Windows, to the file '{PureWindowsPath(first).name}')"
     elif "\\" in first and "/" not in first:
         windows = " (a relative path of Windows)"
     places = " and ".join(dict.fromkeys(repr(printable(one.root)) for one in tried if one.moved is None))
     advice = "correct audio_root" if audio_root else "name the folder of the recordings: --audio_root FOLDER"
     return (
-        f"no recording of {where} exists (looked for {len(sample)}). The first is {printable(first)!r}{windows}, but "
-        f"{printable(names.path(first))!r} is not a file; relative paths start at {places}. Correct the paths, or {advice}"
+        f"no recording of {where} exists (looked for {len(sample)}). The first is '{printable(first)}'{windows}, but "
+        f"'{printable(names.path(first))}' is not a file; relative paths start at {places}. Correct them, or {advice}"
     )
 
 
