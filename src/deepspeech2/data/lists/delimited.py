@@ -33,6 +33,7 @@ class Delimited:
         headerless: whether the first line is already a row.
         literal: the numbers of the lines with a quotation mark that closes nothing.
         comments: the number of lines that are comments.
+        has_names: whether there are cells that end like the names of recordings.
     """
 
     columns: list[str]
@@ -41,6 +42,7 @@ class Delimited:
     headerless: bool = False
     literal: list[int] = field(default_factory=list)
     comments: int = 0
+    has_names: bool = False
 
 
 def read_delimited(text: str, suffix: str, known: Sequence[str], is_name: Callable[[str], bool]) -> Delimited:
@@ -76,6 +78,8 @@ def read_delimited(text: str, suffix: str, known: Sequence[str], is_name: Callab
     header = _strict(lines[first], table.delimiter) or lines[first].split(table.delimiter)
     table.columns = [cell.strip().strip("\ufeff") for cell in header]
     table.headerless = not names & {folded(name) for name in table.columns} and is_name(table.columns[0])
+    cells_of_some = (line.split(table.delimiter) for line in lines[first : first + LINES_LOOKED_AT])
+    table.has_names = any(is_recording(cell.strip(' "')) for some in cells_of_some for cell in some)
     width = len(table.columns)
     for number, cells in _rows(lines, first if table.headerless else first + 1, table):
         while len(cells) > width and not cells[-1].strip():  # a delimiter at the end of the line
@@ -165,16 +169,9 @@ def _over_lines(lines: Sequence[str], first: int, table: Delimited) -> tuple[lis
     None if the quotation mark is not closed, or if a line up to there is a row of its own.
     """
     width = len(table.columns)
-    names_recording = [is_recording(cell.strip()) for cell in lines[first].split(table.delimiter)]
     for last in range(first + 1, min(first + MAX_LINES_OF_ROW, len(lines))):
-        cells = lines[last].split(table.delimiter)
-        if any(names_recording):
-            own = any(
-                named and is_recording(cell.strip().strip('"'))
-                for named, cell in zip(names_recording, cells, strict=False)
-            )
-        else:
-            own = len(cells) == width > 1
+        inside = lines[last].replace('""', "").split('"')[0].split(table.delimiter)
+        own = any(is_recording(cell.strip()) for cell in inside) if table.has_names else len(inside) == width > 1
         if own:
             return None
         if '"' in lines[last] and (joined := _strict("\n".join(lines[first : last + 1]), table.delimiter)):
@@ -191,7 +188,8 @@ def _as_it_stands(line: str, number: int, table: Delimited) -> list[str]:
     """
     width, delimiter = len(table.columns), table.delimiter
     open_ended = next(csv.reader([line], delimiter=delimiter, skipinitialspace=delimiter != " "))
-    for cells in (_strict(line, delimiter, "\\"), line.split(delimiter), open_ended):
+    escaped = _strict(line, delimiter, "\\") if '\\"' in line else None
+    for cells in (escaped, line.split(delimiter), open_ended):
         if cells and len(cells) == width:
             return cells
     raise ValueError(
@@ -228,8 +226,8 @@ def _columns_of_headerless(rows: list[list[str]]) -> list[str]:
         return ["audio"]
     if width == 2:
         return ["audio", "txt_path" if rows[0][1].endswith(TEXT_FILES) else "text"]
-    pairs = [(row[1], row[2]) for row in rows if len(row) == 3]
-    if width == 3 and fmean(_same_words(*pair) for pair in pairs) >= SAME_WORDS:
+    pairs = [(row[1], row[2]) for row in rows if len(row) == 3 and row[2]]
+    if width == 3 and pairs and fmean(_same_words(*pair) for pair in pairs) >= SAME_WORDS:
         for row in rows:
             if len(row) < 3 or not row[2]:
                 row[:] = [*row[:2], row[1]] if len(row) > 1 else row
