@@ -222,13 +222,18 @@ def _as_datasets_reads(root: Path, config: str | None, split: str) -> _Source | 
     except FAILURES as error:
         logger.debug("datasets does not read %s: %s", root, error)
         return None
-    kind, files = type(builder).__module__.split(".")[-1], builder.config.data_files or {}
+    kind, files = _kind_of(builder), builder.config.data_files or {}
     told = any(Path(str(file)).stem == "metadata" for some in files.values() for file in some)
     if kind not in FOLDER_BUILDERS or (kind == "audiofolder" and not told):  # which knows no transcripts
         return None
     if split not in files:
         raise ValueError(f"{str(root)!r} has no split {split!r}; its splits are {', '.join(map(str, files))}")
     return _hub_layout(str(root), config, split)
+
+
+def _kind_of(builder: datasets.DatasetBuilder) -> str:
+    """Return what `datasets` takes a corpus for, such as parquet."""
+    return type(builder).__module__.split(".")[-1]
 
 
 def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _Source:
@@ -246,6 +251,9 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
             f"cannot open {wanted} of the dataset {name!r}: {error} (there is no local file or folder "
             f"of that name either){advice(error)}"
         ) from error
+    if _kind_of(builder) == "audiofolder":  # yields paths; the type Audio would want torchcodec to pass them on
+        for column in [name for name, feature in (stream.features or {}).items() if isinstance(feature, Audio)]:
+            stream = stream.cast_column(column, Value("string"))
     commit = builder.hash if builder.repo_id else None
     root = f"hf://datasets/{name}@{commit}" if commit else str(Path(name).absolute())
     files = [str(file) for file in (builder.config.data_files or {}).get(split, [])]

@@ -109,9 +109,9 @@ def read_manifest(
                 names.path(name) if name else None,
                 text=text.text,
                 text_path=text_path,
-                id=label(row.get(id_column or ""))
+                id=(label(row.get(id_column)) if id_column else None)
                 or short(with_span(printable(name) if name else f"row {number} of {path.name}", part)),
-                speaker_id=label(row.get(speaker or "")),
+                speaker_id=label(row.get(speaker)) if speaker else None,
                 start_s=part.start_s,
                 end_s=part.end_s,
                 fault=faults[0] if faults else None,

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -86,14 +87,12 @@ def names_of(values: Iterable[Any], root: str, audio_root: str, where: str) -> t
 
 def _moves(names: Sequence[str], root: str, audio_root: str) -> Iterator[Names]:
     """Yield the folders in `audio_root` where the common folder of the names may be now, the deepest first."""
-    plain = [name.replace("\\", "/") for name in names]
-    if not audio_root or len({name.split("/")[0] for name in plain}) > 1:
-        return
-    common = os.path.commonpath([os.path.dirname(name) for name in plain])
-    for kept in range(common.count("/") + 2 if common else 0):
-        tail = common.split("/")[kept:]
+    folders = zip(*(name.replace("\\", "/").split("/")[:-1] for name in names), strict=False) if audio_root else ()
+    common = [of_names[0] for of_names in takewhile(lambda of_names: len(set(of_names)) == 1, folders)]
+    for kept in range(len(common) + 1 if common else 0):
+        tail = common[kept:]
         if tail[:1] != [""] and not ON_WINDOWS.match("/".join([*tail, ""])):  # both would leave audio_root
-            yield Names(root, (common, os.path.join(os.path.abspath(os.path.expanduser(audio_root)), *tail)))
+            yield Names(root, ("/".join(common), os.path.join(os.path.abspath(os.path.expanduser(audio_root)), *tail)))
 
 
 def _is_below(name: str, folder: str) -> bool:
