@@ -220,7 +220,8 @@ def _recording(value: Any, rate: Any) -> dict[str, Any]:
     if isinstance(value, bytes):
         return {"bytes": value, "path": None}
     if isinstance(value, dict) and value.get("array") is not None:
-        return {"bytes": _encoded(value["array"], value.get("sampling_rate") or rate), "path": value.get("path")}
+        own = value.get("sampling_rate")
+        return {"bytes": _encoded(value["array"], rate if own is None else own), "path": value.get("path")}
     if isinstance(value, dict):
         value = {"bytes": value.get("bytes"), "path": value.get("path")}
         if all(one is None or isinstance(one, kinds) for one, kinds in zip(value.values(), (bytes, str), strict=True)):
