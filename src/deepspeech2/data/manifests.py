@@ -103,7 +103,7 @@ def read_manifest(
     ):
         faults = [f"missing_file: {fault}"] if fault else [f"bad_span: {odd}"] if odd else []
         if text.fault:
-            faults.append(f"missing_text: {text.fault}")
+            faults.append(text.fault)
         entries.append(
             new_row(
                 names.path(name) if name else None,
@@ -143,7 +143,7 @@ def _texts(table: Table, text_column: str | None, where: str, names: Names) -> t
     in_files = first_column(columns, TEXT_PATH_COLUMNS)
     if in_files is None or first_column(columns, (text_column,)):
         text = find_column(columns, text_column, TEXT_COLUMNS, where, "text_column")
-        values = [row.get(text) or None if row.get(text) == "" else row.get(text) for row in table.rows]
+        values = [row.get(text) for row in table.rows]
         given = [value for value in values if value]
         if not given or not all(isinstance(value, str) and value.endswith(TEXT_FILES) for value in given):
             sentences = are_sentences(values)

@@ -315,7 +315,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _with_text(row: dict[str, Any], *, texts: Mapping[str, Cell]) -> dict[str, Any]:
     text, fault = texts[row["id"]]
-    return row | {"text": text, "fault": row["fault"] or (f"missing_text: {fault}" if fault else None)}
+    return row | {"text": text, "fault": row["fault"] or fault or None}
 
 
 def _named(data: DataArguments) -> list[tuple[str, str, str]]:

@@ -24,7 +24,7 @@ class Span(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A transcript, or None with the reason why there is none ("" if it is just absent)."""
+    """A transcript, or None with the fault of the cell as `reason: detail` ("" if it is just absent)."""
 
     text: str | None
     fault: str = ""
@@ -46,10 +46,12 @@ def transcript(value: Any, among_sentences: bool = False) -> Cell:
     if is_missing(value):
         return Cell(None)
     if not isinstance(value, str):
-        return Cell(None, f"the transcript is {kind(value)}, {shown(value)}; expected a string")
+        return Cell(None, f"not_text: the transcript is {kind(value)}, {shown(value)}; expected a string")
     word = value.strip().casefold()
     if word in MISSING or (among_sentences and word in MISSING_AMONG_SENTENCES):
-        return Cell(None, f"the transcript is {value.strip()!r}, which programs write for a missing value")
+        return Cell(
+            None, f"missing_text: the transcript is {value.strip()!r}, which programs write for a missing value"
+        )
     return Cell(re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", value))  # no file can hold lone surrogates
 
 
@@ -102,7 +104,7 @@ def printable(name: str) -> str:
 
     Two different names stay different, unless one of them has such a backslash itself.
     """
-    return re.sub("[\ud800-\udfff]", _escape, name)
+    return name if name.isascii() else re.sub("[\ud800-\udfff]", _escape, name)
 
 
 def _escape(found: re.Match[str]) -> str:

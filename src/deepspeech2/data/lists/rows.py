@@ -143,7 +143,7 @@ class Fields:
         text, fault = transcript(value)
         # The transcripts of a list were looked at when it was read, all together.
         if fault and not self.listed:
-            faults.append(f"missing_text: {fault}")
+            faults.append(fault)
         return value if self.listed else text
 
 
