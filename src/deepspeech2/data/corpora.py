@@ -57,14 +57,15 @@ class _Source(NamedTuple):
     """
     A stream with its original columns, its number of examples if known, and the commit of a dataset on the Hub.
 
-    `root` is the folder or repository that its recordings must be in; None allows any. `listed` marks our own lists.
+    `roots` are the folders or the repository that its recordings must be in; None allows any. `listed` marks our own
+    lists.
     `files` are its local Parquet files.
     """
 
     stream: IterableDataset
     num_examples: int | None
     commit: str | None = None
-    root: str | None = None
+    roots: tuple[str, ...] | None = None
     listed: bool = False
     files: Sequence[str] = ()
 
@@ -178,23 +179,24 @@ def _rows(path: Path, wanted: _Wanted) -> list[ListRow]:
 
 def _folder(root: Path, config: str | None, split: str, wanted: _Wanted) -> _Source:
     # What a list of a folder names must be in the folder, or in the one that the user names.
-    own = str(Path(os.path.expanduser(wanted.audio_root or root)).absolute())
+    here = str(root.absolute())
+    own = (here, os.path.abspath(os.path.expanduser(wanted.audio_root))) if wanted.audio_root else (here,)
     if metadata := find_metadata(root, split):
         rows = read_metadata(metadata, root, split, *wanted[:3], audio_root=wanted.audio_root)
-        return _listed(rows)._replace(root=own)
+        return _listed(rows)._replace(roots=own)
     if saved := find_saved(root, split):
-        return _Source(*open_saved(saved), root=str(root.absolute()))
+        return _Source(*open_saved(saved), roots=(here,))
     nested = root / config / split if config else root / split
     shards = sorted(str(one) for one in nested.glob("*.[pP][aA][rR][qQ][uU][eE][tT]")) if os.path.isdir(nested) else []
     if (root / "README.md").is_file() and _declares_configs(root / "README.md"):
         return _hub_layout(str(root), config, split)
     if shards:
         source = _hub_layout("parquet", None, split, data_files={split: shards})
-        return source._replace(root=str(root.absolute()))
+        return source._replace(roots=(here,))
     if has_librispeech_tree(root):
         return _listed(read_librispeech(root, config, split))
     if listed := find_list(root, split):
-        return _listed(_rows(listed, wanted))._replace(root=own)
+        return _listed(_rows(listed, wanted))._replace(roots=own)
     if wanted.text_column is None and (rows := read_recordings(root, split)):
         return _listed(rows)
     if found := _as_datasets_reads(root, config, split):
@@ -239,6 +241,8 @@ def _kind_of(builder: datasets.DatasetBuilder) -> str:
 def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _Source:
     def open_stream() -> tuple[datasets.DatasetBuilder, IterableDataset]:
         builder = datasets.load_dataset_builder(name, config, **options)
+        if _kind_of(builder) == "audiofolder":
+            builder.config.decode_num_threads = 0  # else it decodes ahead, by torchcodec
         return builder, builder.as_streaming_dataset(split=split)
 
     wanted = f"split {split!r}{f' of config {config!r}' if config else ''}"
@@ -262,7 +266,7 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
     if files and (features := _all_columns(files, builder.info.features)):
         builder = datasets.load_dataset_builder(name, config, **options, features=features)
         stream = builder.as_streaming_dataset(split=split)
-    return _Source(stream, _count_examples(builder, split, files), commit, root, files=files)
+    return _Source(stream, _count_examples(builder, split, files), commit, (root,), files=files)
 
 
 def _all_columns(files: Sequence[str], found: Features | None) -> Features | None:
@@ -352,6 +356,6 @@ def _canonical(source: _Source, title: str, wanted: _Wanted) -> IterableDataset:
         fields = fields_of(columns, stream.features, audio, text, title)
         if stream.features and isinstance(stream.features[audio], Audio):
             stream = stream.cast_column(audio, Audio(decode=False))
-    fields = replace(fields, kept=kept, root=source.root)
+    fields = replace(fields, kept=kept, roots=source.roots)
     features = Features(FEATURES | {column: Value("string") for column in kept})
     return stream.map(fields.canonical, remove_columns=columns, features=features)

@@ -10,7 +10,7 @@ import functools
 import io
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -118,10 +118,20 @@ def read_manifest(
                 **{KEPT + column: label(row.get(column)) for column in kept_columns if column in columns},
             )
         )
+    if id_column:
+        _tell_spans_apart(entries)
     _say(logging.INFO, "; ".join([f"{len(entries):,} rows from {where}", *table.remarks]))
     for doubt in table.doubts:
         _say(logging.WARNING, f"{where}: {doubt}")
     return entries
+
+
+def _tell_spans_apart(entries: Sequence[ListRow]) -> None:
+    """Add its times to the id of a part of a recording, if the list gives several parts the same id."""
+    counts = Counter(entry["id"] for entry in entries)
+    for entry in entries:
+        if counts[entry["id"]] > 1:
+            entry["id"] = short(with_span(entry["id"], Span(entry["start_s"], entry["end_s"])))
 
 
 @functools.cache

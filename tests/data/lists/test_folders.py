@@ -79,7 +79,10 @@ def test_a_librispeech_tree_in_capitals(tmp_path, ending):
     names = {f"19-198-000{place}": 0.2 + place / 10 for place in range(3)}
     chapter = write_clips(tmp_path / "test-clean" / "19" / "198", ending, names)
     (chapter / "19-198.TRANS.TXT").write_text("".join(f"{name} WORDS OF {name}\r\n" for name in names))
+    with (chapter / "19-198.TRANS.TXT").open("a") as file:
+        file.write("19-198-0009\tA MISSING ONE\n")
     expected = {name: (round(duration_s, 3), f"WORDS OF {name}") for name, duration_s in names.items()}
+    expected["19-198-0009"] = "missing_file"
     assert told(tmp_path, "test-clean") == expected
 
 
@@ -202,6 +205,28 @@ def test_clips_that_were_cut_before_are_whole(tmp_path, caplog):
     (tmp_path / "metadata.csv").write_text("file_name,text,start_s,end_s\n" + rows)
     assert [value[0] for value in told(tmp_path).values()] == list(LENGTHS_S.values())
     assert "start_s and end_s are the times of whole files" in caplog.text
+
+
+def test_parts_of_a_recording_with_its_id_are_told_apart(tmp_path):
+    write_clips(tmp_path)
+    rows = ["a,a.wav,0,0.2,one", "c,c.wav,0,0.1,two", "c,c.wav,0.1,0.3,three"]
+    (tmp_path / "list.csv").write_text("\n".join(["id,path,start,end,text", *rows]))
+    assert told(tmp_path / "list.csv") == {"a": (0.2, "one"), "c#t=0,0.1": (0.1, "two"), "c#t=0.1,0.3": (0.2, "three")}
+
+
+def test_files_of_transcripts(tmp_path):
+    """In the encodings that tell which they are; others are named."""
+    write_clips(tmp_path)
+    texts = {"a": "süß".encode("utf-16"), "b": "\ufeffsüß\r\n".encode(), "c": "süß".encode("latin-1")}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.txt").write_bytes(text)
+    lines = "".join(f"{name}.wav,{name}.txt\n" for name in "abc") + "a.wav,missing.txt\n"
+    for header in ("", "wav,transcript\n"):
+        (tmp_path / "list.csv").write_text(header + lines)
+        found = {row["text"] or row["fault"] for row in rows_of(tmp_path / "list.csv")}
+        assert len(found) == 3 and "süß" in found
+        reasons = sorted(one for one in found if one != "süß")
+        assert "c.txt': it is not UTF-8 text" in reasons[0] and "missing.txt', does not exist" in reasons[1]
 
 
 def test_rows_of_one_recording_without_their_spans_are_said(tmp_path, caplog):

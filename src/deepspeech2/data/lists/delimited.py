@@ -19,6 +19,7 @@ LINES_LOOKED_AT = 50  # of a table whose columns have no known names, for its de
 MAX_LINES_OF_ROW = 100
 SAME_WORDS = 0.3  # minimum share of words that a text and its normalised form have in common, on average
 TEXT_FILES = (".txt", ".lab")
+csv.field_size_limit(2**31 - 1)  # characters of a cell; beyond it a row would be read without its quotation marks
 
 
 @dataclass

@@ -89,7 +89,7 @@ def _parts(root: Path) -> list[str]:
 def _chapter(transcripts: Path) -> Iterator[ListRow]:
     recordings = {path.stem: path for path in sorted(transcripts.parent.iterdir()) if is_recording(path.name)}
     for line in _lines(transcripts):
-        name, _, text = line.strip().partition(" ")
+        name, text = [*line.strip().split(maxsplit=1), ""][:2]
         # A missing recording is dropped with a reason when it is read.
         audio = recordings.get(name, transcripts.parent / f"{name}.flac")
         yield new_row(str(audio.absolute()), text=text, id=name, speaker_id=name.partition("-")[0])

@@ -29,6 +29,7 @@ from .cells import (
 from .columns import ID_COLUMNS, SPEAKER_COLUMNS, first_column
 from .folders import KEPT
 from .places import is_url, locate
+from .tables import read_text
 
 FEATURES = Features(
     {
@@ -59,7 +60,7 @@ class Fields:
         audio, text, id, speaker: their columns; None where there is none.
         rate: the column of the sampling rate, for samples without one of their own.
         kept: other columns to keep.
-        root: the folder or repository that the recordings must be in; None allows any.
+        roots: the folders or the repository that the recordings must be in; None allows any.
         listed: whether the rows are of a list of ours.
         names: the names of the classes of the text column, if it is a class label.
     """
@@ -70,7 +71,7 @@ class Fields:
     speaker: str | None
     rate: str | None = None
     kept: tuple[str, ...] = ()
-    root: str | None = None
+    roots: tuple[str, ...] | None = None
     listed: bool = False
     names: tuple[str, ...] = ()
 
@@ -119,11 +120,11 @@ class Fields:
 
         Names that are not UTF-8 have surrogates in Python, and Arrow takes none.
         """
-        if self.root is not None:
-            path = inside(path, self.root)
+        if self.roots is not None:
+            path = inside(path, *self.roots)
         found = locate(path)
-        if found != path and self.root is not None:
-            found = inside(found, self.root)  # a backslash is part of a name until it is read as Windows does
+        if found != path and self.roots is not None:
+            found = inside(found, *self.roots)  # a backslash is part of a name until it is read as Windows does
         path = found
         if printable(path) == path or is_url(path) or not os.path.isfile(path):
             return None, printable(path)
@@ -133,10 +134,12 @@ class Fields:
         if self.text is None:
             return None
         if self.listed and (name := row["text_path"]):
-            text = read_transcript(name if self.root is None else inside(name, self.root))
-            if text is None:
-                faults.append(f"missing_text: the file {name!r} does not exist, or is outside the corpus")
-            return text
+            name = name if self.roots is None else inside(name, *self.roots)
+            try:
+                return read_transcript(name)
+            except ValueError as error:
+                faults.append(f"missing_text: {error}")
+                return None
         value = row[self.text]
         if self.names and isinstance(value, int) and not isinstance(value, bool):
             value = self.names[value] if 0 <= value < len(self.names) else None
@@ -262,19 +265,36 @@ def _digest(content: bytes | None, row: dict[str, Any]) -> str:
     return hashlib.sha1(repr(sorted((key, shown(value)) for key, value in row.items())).encode()).hexdigest()
 
 
-def inside(path: str, root: str) -> str:
-    """Return the path of a file in `root` or in an archive there. Other files are marked, and refused when read."""
+def inside(path: str, *roots: str) -> str:
+    """
+    Return the path of a file in one of the `roots` or in an archive there; relative paths start at the first.
+
+    Other files are marked, and refused when they are read.
+    """
     *inner, file = path.split("::")
     if "://" not in file and not file.startswith("/"):
-        file = f"{root}/{file}"
+        file = f"{roots[0]}/{file}"
     archived = all(one.startswith(ARCHIVES) for one in inner)
-    below = file.removeprefix(f"{root}/")
-    if not archived or below == file or ".." in PurePosixPath(below).parts:
-        return OUTSIDE + path
-    return "::".join([*inner, file])
+    for root in roots:
+        below = file.removeprefix(f"{root}/")
+        if archived and below != file and ".." not in PurePosixPath(below).parts:
+            return "::".join([*inner, file])
+    return OUTSIDE + path
 
 
-def read_transcript(path: str) -> str | None:
-    """Return the text of a file, or None (a missing text) if the file does not exist or is outside the corpus."""
+def read_transcript(path: str) -> str:
+    """
+    Return the text of a file.
+
+    Raises:
+        ValueError: it does not exist, is outside the corpus, or is no text.
+    """
+    if path.startswith(OUTSIDE):
+        raise ValueError(f"the file of the transcript, {path.removeprefix(OUTSIDE)!r}, lies outside its corpus")
     found = next((one for one in (path, path.replace("\\", "/")) if os.path.isfile(one)), None)
-    return None if found is None else Path(found).read_text(encoding="utf-8-sig", errors="replace").strip()
+    if found is None:
+        raise ValueError(f"the file of the transcript, {path!r}, does not exist")
+    try:
+        return read_text(Path(found)).strip()
+    except ValueError as error:
+        raise ValueError(f"the file of the transcript, {path!r}: {error}") from error

@@ -68,9 +68,11 @@ def read_table(path: Path, known: Sequence[str], is_name: Callable[[str], bool])
     """
     suffix = path.suffix.lower()
     try:
-        text = _text(path)
+        text = read_text(path)
         if suffix in (".json", ".jsonl"):
             return _json_table(text, suffix, path)
+        if text.lstrip("\ufeff \n\r\t").startswith(("{", "[{")):
+            raise ValueError("it holds JSON; call it .json, or .jsonl with one object a line")
         table = read_delimited(text, suffix, known, is_name)
     except RecursionError as error:
         raise ValueError(f"the manifest {str(path)!r} is nested too deeply; expected a list of objects") from error
@@ -92,8 +94,13 @@ def read_table(path: Path, known: Sequence[str], is_name: Callable[[str], bool])
     return Table(rows, path.parent, remarks, doubts)
 
 
-def _text(path: Path) -> str:
-    """Return the content of a text file, by its byte order mark or as UTF-8."""
+def read_text(path: Path) -> str:
+    """
+    Return the content of a text file, by its byte order mark or as UTF-8.
+
+    Raises:
+        ValueError: it is no text, or in another encoding. The message says what it is and what to do.
+    """
     content = path.read_bytes()
     for start, what in NO_LISTS.items():
         if content[: len(start)].lower() == start.lower():
