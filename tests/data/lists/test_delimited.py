@@ -83,6 +83,16 @@ def test_an_open_quotation_mark_in_a_table_without_names_of_files():
     ]
 
 
+def test_rows_that_a_quotation_mark_may_hold_are_not_guessed():
+    """Without names of files, a row of three cells and a text of two lines may look the same."""
+    with pytest.raises(
+        ValueError, match="line 2 opens a quotation mark that line 3 closes, but the lines between may be"
+    ):
+        rows('id,text,speaker\nu1,"a,s1\nu2,b",s2\n')
+    assert rows('id\ttext\tspeaker\nu1\t"\ts1\nu2\tb"\ts2\n', ".tsv") == [["u1", '"', "s1"], ["u2", 'b"', "s2"]]
+    assert rows('id,text,speaker\nu1,"a\nb",s1\n') == [["u1", "a\nb", "s1"]]
+
+
 @pytest.mark.parametrize(
     "line, cells",
     [

@@ -168,14 +168,26 @@ def _over_lines(lines: Sequence[str], first: int, table: Delimited) -> tuple[lis
     Return the cells of a row that goes on over several lines, and the line after it.
 
     None if the quotation mark is not closed, or if a line up to there is a row of its own.
+
+    Raises:
+        ValueError: a line up to there may be a row of its own.
     """
-    width = len(table.columns)
+    width, doubtful = len(table.columns), False
     for last in range(first + 1, min(first + MAX_LINES_OF_ROW, len(lines))):
         inside = lines[last].replace('""', "").split('"')[0].split(table.delimiter)
-        own = any(is_recording(cell.strip()) for cell in inside) if table.has_names else len(inside) == width > 1
+        if table.has_names:
+            own = any(is_recording(cell.strip()) for cell in inside)
+        else:  # with tabs and bars, quotation marks are mostly characters
+            own = len(inside) == width > 1 or (len(inside) > 1 and table.delimiter in "\t|")
+            doubtful |= len(inside) > 1
         if own:
             return None
         if '"' in lines[last] and (joined := _strict("\n".join(lines[first : last + 1]), table.delimiter)):
+            if doubtful:
+                raise ValueError(
+                    f"line {first + 1} opens a quotation mark that line {last + 1} closes, but the lines between may "
+                    "be rows; write each text on one line, and a quotation mark inside a quoted cell twice"
+                )
             return (joined, last + 1) if len(joined) <= width else None
     return None
 
