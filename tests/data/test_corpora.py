@@ -288,6 +288,16 @@ def test_more_columns_are_kept(wavs):
     assert {row["id"]: row["room"] for row in corpus.stream} == {"wavs/a.wav": "7", "wavs/b.wav": "8"}
 
 
+def test_kept_columns_may_have_any_name_and_holes(wavs):
+    """Also those that a row of a list has by itself."""
+    names = ["start_s", "name", "text_path"]
+    (wavs / "m.csv").write_text("audio,text,start_s,name,text_path\nwavs/a.wav,one,soon,x,y\nwavs/b.wav,two\n")
+    (corpus,) = load_corpus(str(wavs / "m.csv"), kept_columns=names)
+    kept = {row["id"]: [row[name] for name in names] for row in corpus.stream}
+    assert kept == {"wavs/a.wav": ["soon", "x", "y"], "wavs/b.wav": ["", "", ""]}
+    assert {row["text"] for row in corpus.stream} == {"one", "two"}
+
+
 def test_hub_layout_without_card(tmp_path):
     write_parquet(tmp_path / "clean/train.100/0000.parquet", ["x", "y"])
     write_parquet(tmp_path / "clean/train.100/0001.parquet", ["z"])
