@@ -14,8 +14,9 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Audio, Features, IterableDataset, Value
 
+from ..system.files import printable
 from ..system.network import FAILURES, advice, ask
-from .lists.cells import label, printable
+from .lists.cells import label
 from .lists.columns import AUDIO_COLUMNS, ID_COLUMNS, TEXT_COLUMNS, find_column, first_column, shown_columns
 from .lists.folders import KALDI, KEPT, ListRow, has_librispeech_tree, read_librispeech, read_recordings
 from .lists.rows import FEATURES, Fields, fields_of

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..system.files import write_whole
+from ..system.files import printable, write_whole
 from .audio.recordings import AudioError, audio_duration_s
 from .lists.cells import (
     Cell,
@@ -22,7 +22,6 @@ from .lists.cells import (
     SpanColumns,
     are_sentences,
     label,
-    printable,
     short,
     span,
     span_columns,

@@ -9,7 +9,6 @@ from deepspeech2.data.lists.cells import (
     Span,
     are_sentences,
     label,
-    printable,
     short,
     span,
     span_columns,
@@ -17,6 +16,7 @@ from deepspeech2.data.lists.cells import (
     with_span,
 )
 from deepspeech2.data.lists.columns import TEXT_COLUMNS, find_column, first_column
+from deepspeech2.system.files import printable
 
 
 @pytest.mark.parametrize("value", ["yes", " 007 ", "none", "null", "true", "1.5", "['a', 'b']", "&amp; so", ""])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...system.files import printable
 from .columns import DURATIONS, STARTS_AND_ENDS, STARTS_WITH_DURATION, first_column
 
 MAX_ID = 200  # characters; longer ids end in a hash
@@ -96,20 +97,6 @@ def short(name: str) -> str:
     if len(name) <= MAX_ID:
         return name
     return f"{name[: MAX_ID - 17]}-{hashlib.sha1(name.encode()).hexdigest()[:16]}"
-
-
-def printable(name: str) -> str:
-    r"""
-    Return a name that a file can hold. Bytes that are not UTF-8, which Python has as surrogates, become `\xe9`.
-
-    Two different names stay different, unless one of them has such a backslash itself.
-    """
-    return name if name.isascii() else re.sub("[\ud800-\udfff]", _escape, name)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 class SpanColumns(NamedTuple):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .cells import Span, printable, short, with_span
+from ...system.files import printable
+from .cells import Span, short, with_span
 from .places import is_recording
 
 logger = logging.getLogger(__name__)

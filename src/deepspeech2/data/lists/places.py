@@ -15,8 +15,9 @@ from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ...system.files import printable
 from ..audio.recordings import AUDIO_SUFFIXES
-from .cells import kind, printable, shown
+from .cells import kind, shown
 
 # Recordings of the last formats cannot be read. They are listed, so that they are dropped with a reason.
 RECORDING_SUFFIXES = (*AUDIO_SUFFIXES, ".m4a", ".aac", ".wma", ".amr", ".webm")

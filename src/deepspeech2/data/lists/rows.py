@@ -12,12 +12,12 @@ import numpy as np
 import soundfile
 from datasets import Audio, ClassLabel, Features, LargeList, List, Value
 
+from ...system.files import printable
 from ..audio.recordings import OUTSIDE
 from .cells import (
     Span,
     kind,
     label,
-    printable,
     seconds,
     short,
     shown,
