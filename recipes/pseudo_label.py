@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
         unlabelled_dataset_config=args.dataset_config or "",
         unlabelled_split=args.split,
         audio_column=args.audio_column,
+        audio_root=args.audio_root,
     )
     model, processor = load_model(args.model)
     model.eval().to(device)

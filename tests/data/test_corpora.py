@@ -17,7 +17,7 @@ import soundfile
 from deepspeech2.data.audio.recordings import AudioError, audio_duration_s, fetch_audio, open_audio
 from deepspeech2.data.corpora import load_corpus
 
-COLUMNS = ["audio", "text", "id", "speaker_id"]
+COLUMNS = ["audio", "text", "id", "speaker_id", "fault"]
 
 
 def tone(duration_s: float, rate: int = 16000, channels: int = 1) -> np.ndarray:
@@ -96,8 +96,8 @@ def test_delimited_manifest(wavs, suffix, separator):
 
 
 def test_another_encoding_is_named(wavs):
-    (wavs / "train.csv").write_text("path,text\nwavs/a.wav,one\n", encoding="utf-16")
-    with pytest.raises(ValueError, match=r"train.csv' is not UTF-8 text: .*; save it as UTF-8"):
+    (wavs / "train.csv").write_text("path,text\nwavs/a.wav,né\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"train.csv' cannot .* line 2 \(0xe9\); save it as UTF-8"):
         load_corpus(str(wavs / "train.csv"))
 
 
@@ -160,7 +160,7 @@ def test_order_of_a_list_is_shuffled_once(tmp_path):
         (
             "gone.csv",
             "audio,text\nnot/there.wav,x\n",
-            r"not/there.wav', which is not a file; relative paths start",
+            r"not/there.wav' is not a file; relative paths start",
         ),
         ("comma.csv", "audio,text\na.wav,one\nb.wav,one, two\n", r"line 3 has 3 cells.*quotation marks"),
         ("notes.txt", "hello", r"is not a manifest; expected a file name that ends in .csv"),
@@ -286,6 +286,16 @@ def test_more_columns_are_kept(wavs):
     (wavs / "m.csv").write_text("audio,text,room\nwavs/a.wav,one,7\nwavs/b.wav,two,8\n")
     (corpus,) = load_corpus(str(wavs / "m.csv"), kept_columns=["room"])
     assert {row["id"]: row["room"] for row in corpus.stream} == {"wavs/a.wav": "7", "wavs/b.wav": "8"}
+
+
+def test_kept_columns_may_have_any_name_and_holes(wavs):
+    """Also those that a row of a list has by itself."""
+    names = ["start_s", "name", "text_path"]
+    (wavs / "m.csv").write_text("audio,text,start_s,name,text_path\nwavs/a.wav,one,soon,x,y\nwavs/b.wav,two\n")
+    (corpus,) = load_corpus(str(wavs / "m.csv"), kept_columns=names)
+    kept = {row["id"]: [row[name] for name in names] for row in corpus.stream}
+    assert kept == {"wavs/a.wav": ["soon", "x", "y"], "wavs/b.wav": ["", "", ""]}
+    assert {row["text"] for row in corpus.stream} == {"one", "two"}
 
 
 def test_hub_layout_without_card(tmp_path):

@@ -255,6 +255,15 @@ def test_a_dataset_names_only_files_of_its_own(hub, path):
         fetch_audio(example["audio"])
 
 
+def test_an_audio_folder_on_the_hub(hub, tmp_path):
+    """Recordings and metadata.csv, as `datasets` reads them, without torchcodec."""
+    wav = (tiny.write_corpus(tmp_path, "train", 1).parent / "train0.wav").read_bytes()
+    hub.add_dataset("me/folder", {"train/a.wav": wav, "train/metadata.csv": b"file_name,text\na.wav,said\n"})
+    (example,) = load_corpus("me/folder")[0].stream
+    assert example["text"] == "said" and example["id"].endswith("train/a.wav")
+    assert fetch_audio(example["audio"])["bytes"] == wav
+
+
 def test_files_beside_the_table_are_fetched(hub, speech, tmp_path):
     """Of the repository itself, by their path in it."""
     wav = (tiny.write_corpus(tmp_path, "train", 1).parent / "train0.wav").read_bytes()

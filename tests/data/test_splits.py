@@ -1,10 +1,15 @@
 """From arguments to corpora."""
 
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deepspeech2.config.arguments import DataArguments
 from deepspeech2.data.manifests import write_transcripts
 from deepspeech2.data.splits import load_eval_splits, load_split, load_train_corpora, load_unlabelled
+from listings import write_clips
 from tiny import hub, names, one_split, write_hub
 
 
@@ -216,3 +221,61 @@ def test_a_table_that_cannot_be_used_is_refused(root, tmp_path, content, message
         table.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         load_train_corpora(hub(root, transcripts=[str(table)]))
+
+
+@pytest.mark.parametrize("share, said", [(1e-6, r"keeps none of the 3 .*\(at least 0\.\d+ keeps one\)"), (0.999, "")])
+def test_a_corpus_too_small_for_its_held_out_share(tmp_path, share, said):
+    """It is said with the numbers, and the share that would do."""
+    write_clips(tmp_path)
+    (tmp_path / "list.csv").write_text("audio,text,speaker\n" + "".join(f"{name}.wav,x,s\n" for name in "abc"))
+    data = DataArguments(dataset_name=[str(tmp_path / "list.csv")], held_out_share=share)
+    if said:
+        with pytest.raises(ValueError, match=said) as error:
+            load_split(data, "held-out")
+    else:
+        with pytest.raises(
+            ValueError, match=r"keeps all of the 3 utterances of .* \(at most 0\.\d+ leaves one\)"
+        ) as error:
+            load_train_corpora(data)
+    data.held_out_share = float(re.search(r"at (?:most|least) (0\.\d+)", str(error.value))[1])
+    assert ids(load_split(data, "held-out")) and ids(load_train_corpora(data)[0])
+    with pytest.raises(ValueError, match=r"held_out_speakers s: all of the 3 utterances of .* are by them"):
+        load_train_corpora(DataArguments(dataset_name=data.dataset_name, held_out_speakers=["s"]))
+
+
+@pytest.mark.parametrize("kind", ["list", "parquet", "bare"])
+def test_a_table_whose_ids_match_in_part_is_said(tmp_path, caplog, kind):
+    caplog.set_level("INFO")
+    folder = write_clips(tmp_path / "corpus")
+    (folder / "list.csv").write_text("audio,id\n" + "".join(f"{name}.wav,{name}.wav\n" for name in "abc"))
+    if kind == "parquet":
+        rows = [{"audio": (folder / f"{name}.wav").read_bytes(), "id": f"{name}.wav"} for name in "abc"]
+        (tmp_path / "parquet" / "train").mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "parquet" / "train" / "0.parquet")
+    corpus = {"list": folder / "list.csv", "parquet": tmp_path / "parquet", "bare": folder}[kind]
+    table = tmp_path / "labels.csv"
+    data = DataArguments(dataset_name=[str(corpus)], transcripts=[str(table)])
+    table.write_text("ID,Text\n b.wav ,one\nc.wav,nan\nd.wav,three\ne.wav,four\n")
+    ((found,),) = load_train_corpora(data)
+    assert {row["id"]: row["text"] for row in found.stream} == {"b.wav": "one", "c.wav": None}
+    assert found.num_examples == 2
+    assert next(row["fault"] for row in found.stream if row["id"] == "c.wav").startswith(
+        "missing_text: the transcript is"
+    )
+    assert "2 of its 4 rows and 2 of the 3 utterances of" in caplog.text
+    assert "rows without an utterance: d.wav, e.wav; utterances without a row, which are left out: a.wav" in caplog.text
+    assert [record.levelname for record in caplog.records if "match by id" in record.message] == ["WARNING"]
+    table.write_text("id,text\n1,one\n2,two\n3,three\n4,four\n")
+    with pytest.raises(ValueError, match=r"no id of .* has 1, 2, 3, \.\.\. \(4 in all\), the corpus .*\(3 in all\)"):
+        load_train_corpora(data)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_table_with_an_open_quotation_mark_keeps_its_rows(tmp_path, place):
+    write_clips(tmp_path)
+    texts = ["one", "two", "three"]
+    texts[place] = '"' + texts[place]
+    table = tmp_path / "labels.csv"
+    table.write_text("id,text\n" + "".join(f"{name}.wav,{text}\n" for name, text in zip("abc", texts, strict=True)))
+    data = DataArguments(dataset_name=[str(tmp_path)], transcripts=[str(table)])
+    assert ids(load_train_corpora(data)[0]) == ["a.wav", "b.wav", "c.wav"]

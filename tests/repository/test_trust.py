@@ -7,10 +7,12 @@ import shutil
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 
 import tiny
+from deepspeech2.data.corpora import load_corpus
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.reports import write_run_report, write_score_report
 from deepspeech2.model.loading import load_model
@@ -138,6 +140,19 @@ def test_the_state_of_a_checkpoint_does_not_run(tmp_path, trace):
         path.write_bytes(content)
     plant(checkpoint / "training_args.bin")  # nobody reads it
     finetune(*argv)
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "state.json", "train.pkl", "cache.pickle"])
+def test_a_folder_of_speech_does_not_run(tmp_path, trace, name):
+    """Whether it says that save_to_disk wrote it, or holds a pickle beside nothing."""
+    folder = tmp_path / "speech"
+    datasets.Dataset.from_dict({"audio": ["a.wav"], "text": ["x"]}).save_to_disk(folder)
+    if name.startswith(("train", "cache")):
+        shutil.rmtree(folder)
+        folder.mkdir()
+    (folder / name).write_bytes(pickle.dumps(Planted(trace)))
+    with pytest.raises(ValueError, match=r"cannot be read|is no JSON|is not a corpus"):
+        list(load_corpus(str(folder))[0].stream)
 
 
 def test_a_tag_in_a_recipe_does_not_run(tmp_path, monkeypatch, trace):

@@ -148,6 +148,13 @@ class DataArguments:
     )
     text_column: str = field(default="text", metadata={"help": "Column of the transcripts."})
     audio_column: str = field(default="audio", metadata={"help": "Column of the audio."})
+    audio_root: str = field(
+        default="",
+        metadata={
+            "help": "Folder of the recordings that lists name. Empty: relative paths start at the list. Absolute paths "
+            "of another machine are found below it too."
+        },
+    )
     batch_seconds: float = field(
         default=60.0,
         metadata={

@@ -65,6 +65,12 @@ def add_split_options(parser: ArgumentParser, split: str = "test", transcribed: 
     if split:
         group.add_argument("--split", default=split, help="split to read; a+b joins two splits (default: %(default)s)")
     group.add_argument("--audio_column", default="audio", help="name of the audio column (default: %(default)s)")
+    group.add_argument(
+        "--audio_root",
+        default="",
+        metavar="FOLDER",
+        help="folder of the recordings that a list names (default: the folder of the list)",
+    )
     if not transcribed:
         return
     group.add_argument("--text_column", default="text", help="name of the transcript column (default: %(default)s)")
@@ -101,6 +107,7 @@ def split_arguments(given: Namespace) -> "DataArguments":
         dataset_revision=[given.dataset_revision] if given.dataset_revision else [],
         text_column=given.text_column,
         audio_column=given.audio_column,
+        audio_root=given.audio_root,
     )
 
 

@@ -288,6 +288,9 @@ class Examples:
                 pool.shutdown(cancel_futures=True)  # else each recording would wait for a lost server
 
     def _item(self, row: Row, fetched: "Future[dict[str, Any]] | None", rng: np.random.Generator) -> Item:
+        if fault := row.example.get("fault"):  # of a list; rows made by hand have none
+            reason, _, detail = fault.partition(": ")
+            raise DroppedError(reason, detail)
         try:
             if fetched is not None:
                 row = row._replace(example=row.example | {"audio": fetched.result()})

@@ -1,6 +1,7 @@
 """The corpora of a run, from its arguments: training, held-out, evaluation and unlabelled speech."""
 
 import logging
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,12 +11,14 @@ from typing import Any
 
 from ..config.arguments import DataArguments
 from ..system.network import reading
-from .corpora import Corpus, load_corpus
+from .corpora import MANY, Corpus, load_corpus
+from .lists.cells import Cell
 from .manifests import read_transcripts
 
 logger = logging.getLogger(__name__)
 
 HELD_OUT = "held-out"
+OTHER_CORPUS = "(held_out_share 0, eval_dataset_name and eval_split)"
 OF_CORPUS = "::"  # separates the name of another corpus from its split
 
 
@@ -54,11 +57,29 @@ def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     Load the training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
 
     They do not include the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
+
+    Raises:
+        ValueError: these are all utterances.
     """
     corpora = _load_named_corpora(data)
-    if data.held_out_share or data.held_out_speakers:
-        return [[_part(corpus, data, held_out=False) for corpus in joined] for joined in corpora]
-    return corpora
+    if not (data.held_out_share or data.held_out_speakers):
+        return corpora
+    parts = [[_part(corpus, data, held_out=False) for corpus in joined] for joined in corpora]
+    if all(_is_empty(part) for joined in parts for part in joined):
+        whole = [corpus for joined in corpora for corpus in joined]
+        if data.held_out_speakers:
+            speakers = ", ".join(data.held_out_speakers)
+            raise ValueError(
+                f"held_out_speakers {speakers}: all of the {_counts(whole)} are by them, and none is left to train on; "
+                "give fewer, or add recordings of others"
+            )
+        hashes = _hashes(whole)
+        at_most = f" (at most {math.floor(100 * hashes[-1]) / 100:g} leaves one)" if hashes else ""
+        raise ValueError(
+            f"held_out_share {data.held_out_share} keeps all of the {_counts(whole)} for scoring, and none is left to "
+            f"train on; lower it{at_most}, add recordings, or score on another corpus {OTHER_CORPUS}"
+        )
+    return parts
 
 
 def with_weights(
@@ -87,6 +108,7 @@ def load_unlabelled(data: DataArguments) -> list[Corpus]:
         data.unlabelled_split,
         text_column=None,
         audio_column=data.audio_column,
+        audio_root=data.audio_root,
     )
     held_out = data.held_out_share or data.held_out_speakers
     if held_out and data.unlabelled_dataset_name in data.dataset_name:
@@ -148,18 +170,34 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
         joined = [corpus for corpora in _load_named_corpora(data, kept_columns) for corpus in corpora]
         parts = [_part(corpus, data, held_out=True) for corpus in joined]
         if all(_is_empty(part) for part in parts):
-            counts = ", ".join(f"{corpus.num_examples} utterances of {corpus.name}" for corpus in joined)
+            counts = _counts(joined)
             if data.held_out_speakers:
                 speakers = ", ".join(data.held_out_speakers)
                 raise ValueError(
                     f"held_out_speakers {speakers}: none of the {counts} is by them; give values of speaker_id"
                 )
+            hashes = _hashes(joined)
+            at_least = f" (at least {math.floor(100 * hashes[0] + 1) / 100:g} keeps one)" if hashes else ""
             raise ValueError(
-                f"held_out_share {data.held_out_share} keeps none of the {counts}; raise it, or give another "
-                "corpus to score on (held_out_share 0, eval_dataset_name and eval_split)"
+                f"held_out_share {data.held_out_share} keeps none of the {counts} for scoring; raise it{at_least}, or "
+                f"give another corpus to score on {OTHER_CORPUS}"
             )
         return parts
     return _load(data, *_named_eval(data, split), kept_columns)
+
+
+def _counts(corpora: Sequence[Corpus]) -> str:
+    return ", ".join(
+        f"{'unknown number of' if corpus.num_examples is None else corpus.num_examples} utterances of {corpus.name}"
+        for corpus in corpora
+    )
+
+
+def _hashes(corpora: Sequence[Corpus]) -> list[float]:
+    """Return the hashes of the ids of small local corpora, sorted. A share above the first one holds something out."""
+    if any(corpus.revision or (corpus.num_examples or MANY) >= MANY for corpus in corpora):
+        return []
+    return sorted(_hash(row["id"]) for corpus in corpora for row in corpus.stream)
 
 
 def _is_empty(corpus: Corpus) -> bool:
@@ -215,8 +253,14 @@ def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -
 
 
 def _transcribe(corpora: Sequence[Corpus], table: str) -> list[Corpus]:
-    """Return the corpora with the texts of a table. Utterances that are not in the table are left out."""
+    """
+    Return the corpora with the texts of a table. Utterances that are not in the table are left out.
+
+    Raises:
+        ValueError: no utterance is in the table.
+    """
     texts = read_transcripts(Path(table))
+    _compare_ids(corpora, table, texts)
     return [
         replace(
             corpus,
@@ -224,14 +268,54 @@ def _transcribe(corpora: Sequence[Corpus], table: str) -> list[Corpus]:
             stream=corpus.stream.filter(texts.__contains__, input_columns=["id"]).map(
                 partial(_with_text, texts=texts), features=corpus.stream.features
             ),
-            num_examples=None if corpus.num_examples is None else min(corpus.num_examples, len(texts)),
+            num_examples=_count_in(corpus, texts),
+            ids=None,
         )
         for corpus in corpora
     ]
 
 
-def _with_text(row: dict[str, Any], *, texts: dict[str, str]) -> dict[str, Any]:
-    return row | {"text": texts[row["id"]]}
+def _count_in(corpus: Corpus, texts: Mapping[str, Cell]) -> int | None:
+    if corpus.ids is not None:
+        return sum(name in texts for name in corpus.ids)
+    return None if corpus.num_examples is None else min(corpus.num_examples, len(texts))
+
+
+def _compare_ids(corpora: Sequence[Corpus], table: str, texts: Mapping[str, Cell]) -> None:
+    """Say how many ids of a table and of the corpora match, if the corpora's are known before reading."""
+    if any(corpus.ids is None for corpus in corpora):
+        return
+    ids = [name for corpus in corpora for name in corpus.ids or ()]
+    known = set(ids)
+    unspoken = [name for name in texts if name not in known]
+    untold = [name for name in ids if name not in texts]
+    name = ", ".join(corpus.name for corpus in corpora)
+    if len(untold) == len(ids):
+        raise ValueError(
+            f"no id of the transcripts {table!r} is in {name}: the table has {_some(unspoken)} ({len(texts)} in all), "
+            f"the corpus {_some(untold)} ({len(ids)} in all); write the corpus's ids into the table"
+        )
+    logger.log(
+        logging.WARNING if unspoken else logging.INFO,
+        "transcripts %s: %d of its %d rows and %d of the %d utterances of %s match by id%s%s",
+        table,
+        len(texts) - len(unspoken),
+        len(texts),
+        len(ids) - len(untold),
+        len(ids),
+        name,
+        f"; rows without an utterance: {_some(unspoken)}" if unspoken else "",
+        f"; utterances without a row, which are left out: {_some(untold)}" if untold else "",
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _with_text(row: dict[str, Any], *, texts: Mapping[str, Cell]) -> dict[str, Any]:
+    text, fault = texts[row["id"]]
+    return row | {"text": text, "fault": row["fault"] or fault or None}
 
 
 def _named(data: DataArguments) -> list[tuple[str, str, str]]:
@@ -253,7 +337,9 @@ def _load(
         revision=revisions.get(name),
         text_column=data.text_column if transcribed else None,
         audio_column=data.audio_column,
+        audio_root=data.audio_root,
         kept_columns=kept_columns,
+        list_ids=not transcribed,
     )
 
 
@@ -284,7 +370,11 @@ def _part(corpus: Corpus, data: DataArguments, *, held_out: bool) -> Corpus:
 
 
 def _belongs(id_: str, *, share: float, held_out: bool) -> bool:
-    return (zlib.crc32(id_.encode()) / 2**32 < share) == held_out
+    return (_hash(id_) < share) == held_out
+
+
+def _hash(id_: str) -> float:
+    return zlib.crc32(id_.encode()) / 2**32
 
 
 def _is_said_by(speaker_id: str, *, speakers: frozenset[str], held_out: bool) -> bool:

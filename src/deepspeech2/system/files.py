@@ -1,6 +1,7 @@
 """Files and folders on the disk: atomic writes, and a lock that only one run at a time can hold."""
 
 import os
+import re
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -41,8 +42,18 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def printable(name: str | Path) -> str:
-    r"""Return the name of a file for a message or a list: bytes that are not UTF-8 become escapes, caf\xe9.wav."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    r"""
+    Return a name that a message and a file can hold. Bytes that are not UTF-8, which Python has as surrogates, become
+    `\xe9`.
+
+    Two different names stay different, unless one of them has such a backslash itself.
+    """
+    return str(name) if str(name).isascii() else re.sub("[\ud800-\udfff]", _escape, str(name))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def sync(path: Path) -> None:

@@ -442,7 +442,7 @@ def test_the_short_check_says_nothing_much_of_good_data(validation, built, tmp_p
     training = tiny.training_arguments(tmp_path / "run")
     run = run_of(manifest, validation, built, training)
     check(run)
-    assert [record.getMessage() for record in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records if "rows from" not in record.getMessage()] == [
         "the checked data (training: 12, validation: 4) has no problems"
     ]
     assert torch.equal(state, torch.get_rng_state())

@@ -23,7 +23,8 @@ ADVICE = {
     "heard_unlabelled": "these are also in the unlabelled training data, so error rates on them are lower than on new "
     "speech",
     "outside_corpus": "a dataset or an audio folder may only name files inside itself: use a manifest for other files",
-    "missing_file": "the recording does not exist: fix the path. Relative paths start at the folder of the manifest",
+    "missing_file": "the recording does not exist: fix the path. Relative paths start at the folder of the list, or at "
+    "audio_root; a path such as C:\\x.wav is of Windows",
     "undecodable": "libsndfile cannot read this audio (it reads WAV, FLAC, Ogg, MP3), or it is damaged: convert it or "
     "download it again",
     "truncated": "the file is cut off: download or copy it again",
@@ -33,6 +34,7 @@ ADVICE = {
     "not_finite": "the samples contain NaN or infinity: create the file again from its source",
     "silent": "the recording is silent: a wrong channel or a failed recording. Training drops it",
     "missing_text": "there is no transcript: add one, or remove the recording",
+    "not_text": "the transcript is no string but a list, a number, true or an object: write the words as one string",
     "empty_text": "the transcript is empty after normalisation",
     "unknown_characters": "the vocabulary lacks these characters. Write them in other characters, or extend the "
     "vocabulary: new_characters transcripts for a checkpoint, characters '' for random weights. For punctuation, use "
