@@ -12,7 +12,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from .arguments import Recipe
-from .suggestions import did_you_mean
+from .suggestions import did_you_mean, given_twice
 from .validation import contradictions, without_effect
 from .yaml_loader import read_yaml
 
@@ -92,6 +92,8 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
     objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
     _merge_objects(namespace, objects | written, parser.faults)
+    options = {option: action.dest for option, action in parser._option_string_actions.items()}
+    parser.faults += [f"the command line: {fault}" for fault in given_twice(argv, options)]
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be the values of an unknown key
@@ -149,10 +151,16 @@ def default_settings() -> dict[str, Any]:
 
 
 def _json_object(text: str) -> dict | None:
-    value = json.loads(text)
+    value = json.loads(text, object_pairs_hook=_each_key_once)
     if not (value is None or isinstance(value, dict)):
         raise ValueError("neither a JSON object nor null")
     return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"a key is given twice: {', '.join(key for key, _ in pairs)}")
+    return dict(pairs)
 
 
 def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
@@ -176,7 +184,7 @@ def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) ->
 def _expected(action: argparse.Action) -> str:
     if action.choices:
         return f"one of {', '.join(map(str, action.choices))}"
-    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "str; quote a word such as 'no'"}
+    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "text; quote 'no' or '1.10'"}
     name = names.get(action.type) or action.type.__name__  # type: ignore[union-attr]
     return f"a list of {name}" if action.nargs == "+" else name
 
@@ -195,7 +203,9 @@ def _convert(value: Any, action: argparse.Action, hint: Any) -> Any:
 
 def _scalar(value: Any, action: argparse.Action) -> Any:
     convert: Any = action.type
-    if (isinstance(value, bool) and convert is not string_to_bool) or (isinstance(value, float) and convert is int):
+    if isinstance(value, bool) and convert is not string_to_bool:
+        raise TypeError
+    if isinstance(value, float) and convert in (int, str):  # as text, 1.10 would become 1.1
         raise TypeError
     converted = convert(str(value))
     if action.choices and converted not in action.choices:

@@ -327,7 +327,7 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
         share: whether Gradio also publishes the page under a public address.
 
     Raises:
-        ValueError: the port is taken or invalid, or the host is not an address of this machine.
+        ValueError: the port is taken or invalid, the host is not an address of this machine, or a proxy is between them.
     """
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
@@ -335,6 +335,11 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
         raise ValueError(
             f"cannot serve the page at {host}:{port}: the port is taken, or the host is not an address of this "
             "machine; choose another --port or --host"
+        ) from error
+    except ValueError as error:  # Gradio opens its own page once, by way of a proxy if there is one
+        raise ValueError(
+            f"the page at {host}:{port} cannot be opened from this machine: {error} If HTTP_PROXY or ALL_PROXY is set, "
+            f"set NO_PROXY=localhost,127.0.0.1,{host}"
         ) from error
 
 
