@@ -327,3 +327,17 @@ def test_a_port_that_is_taken_is_said(tmp_path):
             serve(page, "127.0.0.1", port, share=False)
     with pytest.raises(ValueError, match=r"cannot serve the page at 127.0.0.1:99999: .*choose another --port"):
         serve(page, "127.0.0.1", 99999, share=False)
+
+
+def test_a_proxy_between_the_page_and_its_own_machine_is_said(tmp_path, monkeypatch):
+    model, processor = tiny.new_model()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    page = build_page([load_hearing(str(tmp_path / "model"))])
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"cannot be opened from this machine: .*set NO_PROXY=localhost,127.0.0.1"):
+        serve(page, "127.0.0.1", free_port(), share=False)
+    page.close()

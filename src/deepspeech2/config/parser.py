@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -105,7 +107,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     groups = _build_groups(namespace, parser.faults)
     given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
     settings = {
-        name: getattr(namespace, name)
+        name: _plain(getattr(namespace, name))
         for name in sorted(known)
         if not name.endswith("token") and (name in given or getattr(namespace, name) != defaults[name])
     }
@@ -117,6 +119,13 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     return recipe
 
 
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON and YAML can hold it: transformers puts its enumerations in place of some strings."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.value if isinstance(value, Enum) else value
+
+
 def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], faults: list[str]) -> None:
     """Merge the objects of the command line into those of the file, key by key. null clears an object."""
     for name, value in written.items():
@@ -126,7 +135,7 @@ def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], fault
         if isinstance(given, str):  # a field that may be a string too
             try:
                 given = _json_object(given)
-            except ValueError:
+            except argparse.ArgumentTypeError:
                 faults.append(f"the command line: {name} is {given!r}; expected a JSON object, or null for none")
                 continue
         setattr(namespace, name, {} if given is None else value | given)
@@ -151,15 +160,19 @@ def default_settings() -> dict[str, Any]:
 
 
 def _json_object(text: str) -> dict | None:
-    value = json.loads(text, object_pairs_hook=_each_key_once)
+    try:
+        value = json.loads(text, object_pairs_hook=_each_key_once)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object: {error}") from error
     if not (value is None or isinstance(value, dict)):
-        raise ValueError("neither a JSON object nor null")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a JSON object nor null")
     return value
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
-        raise ValueError(f"a key is given twice: {', '.join(key for key, _ in pairs)}")
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f"the key {twice[0]!r} is given twice")
     return dict(pairs)
 
 

@@ -62,7 +62,9 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply; expected 'key: value' lines") from error
     except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the last three of a wrong `!!int`
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        hint = "; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        hint = "; YAML takes spaces, no tabs" if "'\\t'" in str(error) else hint
+        raise ValueError(f"{path} is not YAML: {error}{hint}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected 'key: value' lines")
     return content

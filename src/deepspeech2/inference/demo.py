@@ -327,7 +327,7 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
         share: whether Gradio also publishes the page under a public address.
 
     Raises:
-        ValueError: the port is taken or invalid, the host is not an address of this machine, or a proxy is between them.
+        ValueError: the port is taken or invalid, the host is not an address of this machine, or a proxy is in between.
     """
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))

@@ -152,6 +152,12 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
         "num_features": extractor.feature_size,
         "hop_length": extractor.hop_length,
     }
+    if lost := [one for one in dict.fromkeys(characters) if one != " " and processor.normalize_text(one) != one]:
+        raise ValueError(
+            f"characters has {', '.join(map(repr, lost))}, which normalisation changes or removes (text_case "
+            f"{arguments.text_case!r}), so no transcript could have them. Leave them out, or set text_case and "
+            "removed_characters"
+        )
     try:
         config = DeepSpeech2Config(**(sizes | arguments.model_config))
     except StrictDataclassError as error:  # not a ValueError; its cause names the invalid value
