@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)$")
+INTEGER = re.compile(r"(?:0|-?[1-9][0-9]*)$")
 FLOAT = re.compile(
     r"(?:-?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )

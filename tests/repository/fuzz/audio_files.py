@@ -110,7 +110,7 @@ def differences(expected: np.ndarray, found: np.ndarray, container: Container, p
             yield f"samples differ by {worst:.4f}"
         return
     likeness = alike(expected[:both], found[:both])
-    if not likeness > 0.6:
+    if not likeness > (0.6 if parts == 1 else 0.3):  # the padding between joined files shifts all but one
         yield f"the samples are others: correlation {likeness:.2f}"
 
 

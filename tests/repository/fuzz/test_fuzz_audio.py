@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from deepspeech2.data.audio.recordings import open_audio, read_header
 
 import tiny
-from deepspeech2.data.recordings import open_audio, read_header
 from deepspeech2.inference.media import read_blocks
 from repository.fuzz.audio_files import (
     AIFF,
@@ -77,7 +77,7 @@ def damaged(folder: Path) -> Iterator[Case]:
     made = np.random.default_rng(1)
     for container in (*PLAIN, *OTHER_CODINGS, *NOT_SEEKABLE):
         content = container.write(container.clip(made))
-        for index in range(30):
+        for index in range(45):
             bad = mutated(content, rng)
             yield Case(f"damaged {container.name}", str(index), partial(only_taken, as_corpus, bad, container.rate))
         for index in range(4):
@@ -120,6 +120,10 @@ def whole(rng: np.random.Generator) -> Iterator[Made]:
         for _ in range(3):
             clip = container.clip(rng)
             yield f"whole {container.name}", container.write(clip), clip, container, 1
+    for container in (WAV, *OTHER_CODINGS[:7]):
+        clip = container.clip(rng)
+        tagged = container.write(clip) + b"LIST\x0c\x00\x00\x00INFOISFT\x00\x00\x00\x00"
+        yield f"{container.name} with a tag behind", tagged, clip, container, 1
 
 
 def wrong_sizes(rng: np.random.Generator) -> Iterator[Made]:
@@ -133,10 +137,6 @@ def wrong_sizes(rng: np.random.Generator) -> Iterator[Made]:
             if container is WAV and field == "data":
                 both = FIELDS[1][2](patched, promise(len(content)))
                 yield f"WAV, RIFF and data {name}", both, clip, container, 1
-                tagged = patched + b"LIST\x0c\x00\x00\x00INFOISFT\x00\x00\x00\x00"
-                if name in ("0", "of a pipe", "all ones"):
-                    continue  # nobody can tell a tag from samples
-                yield f"WAV, data {name}, and a tag", tagged, clip, container, 1
             yield f"{container.name}, {field} {name}", patched, clip, container, 1
 
 
@@ -190,7 +190,7 @@ def ogg_files(rng: np.random.Generator) -> Iterator[Made]:
 
 def joined(rng: np.random.Generator) -> Iterator[Made]:
     """Files joined end to end (`cat`), as speech servers send them."""
-    for container in (MP3, VORBIS, OPUS, FLAC, WAV, AU, CAF, AIFF, W64):
+    for container in (MP3, VORBIS, OPUS, FLAC, WAV):
         for count in (2, 3):
             clips = [container.clip(rng, 0.8) for _ in range(count)]
             files = [container.write(clip) for clip in clips]
