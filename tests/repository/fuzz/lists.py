@@ -1,4 +1,4 @@
-"""Lists of recordings of known content, in every format, with what people's lists have: damage, odd cells, other names."""
+"""Lists of recordings of known content: the clips, the rows as they are meant, and the formats to write them in."""
 
 import csv
 import io

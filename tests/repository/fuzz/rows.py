@@ -1,4 +1,4 @@
-"""Kinds of lists whose rows are odd: texts that are no strings, missing keys, spans, paths, shapes of JSON and Parquet."""
+"""Kinds of lists whose rows are odd: texts that are no strings, missing keys, spans, paths, JSON and Parquet."""
 
 import io
 import json

@@ -145,9 +145,8 @@ def compared(folder: Path, suffix: str, content: bytes, expected: list[Cue], sai
         own = next((one for one in waiting if same(one, cue)), None)
         if own is not None:
             waiting.remove(own)
-        elif not cue.text.split() or cue.text.split()[0] not in listed:
-            if cue.text.split():
-                lost.append(f"{cue} is lost")
+        elif cue.text.split() and cue.text.split()[0] not in listed:
+            lost.append(f"{cue} is lost")
     return lost + [f"nobody wrote {one}" for one in waiting if one.text.split()]
 
 

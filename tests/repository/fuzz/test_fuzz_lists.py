@@ -137,7 +137,7 @@ def fits(processor: DeepSpeech2Processor, entry: Entry, found: Entry) -> bool:
 
 
 def damaged(processor: DeepSpeech2Processor, root: Path) -> Iterator[Case]:
-    """Nobody can know what these were meant to be, so only a crash is a fault, or rows that are neither read nor dropped."""
+    """Nobody can know what these were meant to be. Faults are a crash, and rows that are neither read nor dropped."""
     rng = random.Random(5)
     clip = tiny.tones("ab cab", np.random.default_rng(0))
     number = 0
