@@ -50,3 +50,10 @@ def test_another_error_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("sys.argv", ["recipes/score.py"])
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         run(work)
+
+
+def test_a_full_device_without_a_name_may_be_the_shared_memory():
+    with pytest.raises(SystemExit, match=r"No space left on device; .* If disks have space: .*--shm-size 2g"):
+        end_run("finetune.py", raised(OSError(28, "No space left on device")))
+    with pytest.raises(SystemExit, match=r"No space left on device, 'out/x'; expected .* files$"):
+        end_run("finetune.py", raised(OSError(28, "No space left on device", "out/x")))

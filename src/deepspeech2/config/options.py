@@ -21,8 +21,7 @@ class CommandParser(ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return what is known, as argparse expects, or end the process with the first unknown word."""
-        options = {option: action.dest for option, action in self._option_string_actions.items()}
-        for fault in given_twice(sys.argv[1:] if args is None else args, options):
+        for fault in given_twice(sys.argv[1:] if args is None else args, self._option_string_actions):
             self.error(fault)
         given, unknown = super().parse_known_args(args, namespace)
         if unknown:

@@ -94,8 +94,8 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
     objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
     _merge_objects(namespace, objects | written, parser.faults)
-    options = {option: action.dest for option, action in parser._option_string_actions.items()}
-    parser.faults += [f"the command line: {fault}" for fault in given_twice(argv, options)]
+    twice = given_twice(argv, parser._option_string_actions)
+    parser.faults += [f"the command line: {fault}" for fault in twice]
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be the values of an unknown key

@@ -11,16 +11,17 @@ from pathlib import Path
 
 OURS = Path(__file__).parents[1]
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+SHARED_MEMORY = (
+    "the shared memory of the data workers (/dev/shm) is full. In a container start it with --shm-size 2g, or set "
+    "dataloader_num_workers 0"
+)
 # What torch and numpy say where the machine is too small, without an error class of its own, and what helps.
 TOO_SMALL = {
     r"out of memory|can't allocate memory|Unable to allocate|Cannot allocate memory": (
         "the memory is full. Take less speech at once (a lower batch_seconds, and max_duration_s in training), or "
         "fewer data workers and processes"
     ),
-    r"Bus error|[Uu]nable to (?:write|open) .*shared memory|No space left on device.*shm": (
-        "the shared memory of the data workers (/dev/shm) is full. In a container start it with --shm-size 2g, or set "
-        "dataloader_num_workers 0"
-    ),
+    r"Bus error|[Uu]nable to (?:write|open) .*shared memory": SHARED_MEMORY,
     r"DataLoader worker .*(?:killed by signal: Killed|exited unexpectedly)": (
         "a data worker was killed, most often because the memory is full. Set a lower dataloader_num_workers, "
         "window_size or batch_seconds"
@@ -52,7 +53,8 @@ def end_run(program: str, error: BaseException) -> None:
     if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
         where = f", {str(error.filename)!r}" if error.filename else ""
         cause = "No space left on device" if half_written else error.strerror
-        sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files")
+        shared = "" if where or error.errno != errno.ENOSPC else f". If disks have space: {SHARED_MEMORY}"
+        sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files{shared}")
     message = str(error)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
