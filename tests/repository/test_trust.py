@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
-from deepspeech2.data.audio.recordings import AudioError, fetch_audio
 
 import tiny
+from deepspeech2.data.audio.recordings import AudioError, fetch_audio
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.reports import write_run_report, write_score_report

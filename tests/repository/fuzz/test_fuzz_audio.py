@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from deepspeech2.data.audio.recordings import open_audio, read_header
 
 import tiny
+from deepspeech2.data.audio.recordings import open_audio, read_header
 from deepspeech2.inference.media import read_blocks
 from repository.fuzz.audio_files import (
     AIFF,

@@ -13,7 +13,6 @@ from pathlib import Path
 from deepspeech2.inference.captions.cues import Cue
 from deepspeech2.inference.captions.formats import to_srt, to_vtt
 from deepspeech2.inference.captions.reading import read_captions
-
 from repository.fuzz.check import Case, tally
 from repository.fuzz.mutations import mutated
 
