@@ -1,5 +1,7 @@
 """The strict parser: YAML below, command line above, and every fault at once."""
 
+import json
+import sys
 from dataclasses import fields
 
 import pytest
@@ -53,6 +55,104 @@ def test_numbers_are_read_as_the_command_line_reads_them(config, written):
     training = parse(config(f"dataset_name: a.csv\nlearning_rate: {written}\nmax_steps: 7\n")).training
     assert training.learning_rate == 0.0003
     assert isinstance(training.learning_rate, float) and training.max_steps == 7
+
+
+@pytest.mark.parametrize("written", ["0012", "12:30", "1_000", "0x1F", "0b1", "2001-02-03", "1e400000000000000000000x"])
+def test_text_that_looks_like_a_number_of_yaml_1_1_stays_as_it_is_written(config, written):
+    """To PyYAML itself the speaker 0012 is 10, in base 8, and the time 12:30 is 750, in base 60."""
+    recipe = parse(config(f"dataset_name: a.csv\nheld_out_speakers: [{written}]\neval_split: held-out\n"))
+    assert recipe.data.held_out_speakers == [written]
+
+
+@pytest.mark.parametrize(("written", "value"), [("1e-2", 0.01), ("1E2", 100), ("0.5", 0.5), (".5", 0.5), ("-0.0", 0)])
+def test_decimal_numbers_are_numbers_everywhere(config, written, value):
+    content = f"dataset_name: a.csv\nmodel_config: {{dropout: {written}}}\nweight_decay: {written}\n"
+    recipe = parse(config(content))
+    assert recipe.model.model_config["dropout"] == recipe.training.weight_decay == value
+
+
+@pytest.mark.parametrize(("written", "value"), [("010", 10), ("+7", 7), ("1_000", 1000)])
+def test_a_whole_number_is_decimal(config, written, value):
+    assert parse(config(f"dataset_name: a.csv\nwindow_size: {written}\n")).data.window_size == value
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [(b"credit:\tx\n", "no tabs"), (b"held_out_speakers:\n\t- a\n", "no tabs"), ("a: b".encode("utf-16"), "UTF-8")],
+)
+def test_what_yaml_does_not_take_comes_with_the_remedy(tmp_path, content, hint):
+    (tmp_path / "c.yaml").write_bytes(content)
+    (fault,) = faults(str(tmp_path / "c.yaml"))
+    assert "is not YAML" in fault and hint in fault
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        (["--seed", "1", "--seed", "2"], "seed"),
+        (["--seed=1", "--seed=1"], "seed"),
+        (["--test_split", "a", "--test_split", "b"], "test_split"),
+        (["--dataset_name", "a.csv", "--dataset-name", "b.csv"], "dataset_name"),
+        (["--spec_augment", "--spec_augment", "false"], "spec_augment"),
+    ],
+)
+def test_an_option_given_twice_is_refused(config, words, setting):
+    """argparse would forget all but the last."""
+    assert faults(config({}), *words) == [
+        f"the command line: --{setting} is given 2 times; give it once, and all values of a list after it"
+    ]
+
+
+def test_a_key_of_a_json_object_given_twice_is_refused(config):
+    (fault,) = faults(config({}), "--model_config", '{"hidden_size": 8, "hidden_size": 16}')
+    assert "the key 'hidden_size' is given twice" in fault
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("learning_rate", value) for value in ("0", "-0.1", ".nan", ".inf")),
+        *((name, "-1") for name in ("weight_decay", "max_grad_norm", "dataloader_num_workers", "cpu_threads")),
+        *((name, "-1") for name in ("early_stopping_patience", "max_skipped_steps", "num_processes", "eval_delay")),
+        *((name, "0") for name in ("gradient_accumulation_steps", "save_total_limit", "num_train_epochs", "max_steps")),
+        *((name, value) for name in ("seed", "data_seed") for value in ("-1", "4294967296")),
+        *(("adam_beta1", value) for value in ("-0.1", "1", "2")),
+        *((name, "-2") for name in ("max_steps", "save_total_limit", "adam_epsilon", "ddp_timeout")),
+    ],
+)
+def test_a_number_out_of_range_is_named(config, key, value):
+    (fault,) = faults(config(f"dataset_name: a.csv\n{key}: {value}\n"))
+    assert fault.startswith(f"{key} is ") and "; expected " in fault
+
+
+@pytest.mark.parametrize("name", ["eval", "save", "logging"])
+def test_steps_between_two_events_are_above_0(config, name):
+    given = {f"{name}_strategy": "steps", f"{name}_steps": -2, "load_best_model_at_end": False}
+    (fault,) = faults(config(given))
+    assert fault.startswith(f"{name}_steps is -2") and "expected a number of steps above 0" in fault
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"metric_for_best_model": "eval_accuracy"}, "expected wer, cer, loss or empty"),
+        ({"greater_is_better": True}, "would keep the worst checkpoint"),
+        ({"report_to": "wandb"}, "which is not installed here; expected tensorboard"),
+        ({"output_dir": ""}, "output_dir is empty"),
+        ({"neftune_noise_alpha": 5}, "neftune_noise_alpha has no effect"),
+        ({"fsdp": "full_shard"}, "fsdp shards the weights over several processes"),
+    ],
+)
+def test_what_transformers_would_find_after_the_training(config, given, part, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (fault,) = faults(config(given))
+    assert part in fault
+
+
+def test_settings_are_plain_values(config):
+    """A card and recipe.json hold them."""
+    settings = parse(config({"debug": "underflow_overflow"})).settings
+    assert yaml.safe_load(yaml.safe_dump(settings)) == json.loads(json.dumps(settings)) == settings
 
 
 def test_one_value_makes_a_list_and_an_object_stays_one(config):
@@ -113,7 +213,8 @@ def test_the_config_must_be_the_first_word(config):
         ("learning_rate", "", ["None", "float"]),
         ("window_size", "2.5", ["2.5", "int"]),
         ("window_size", "no", ["False", "int"]),
-        ("language", "no", ["False", "str", "quote"]),
+        ("language", "no", ["False", "text", "quote"]),
+        ("dataset_revision", "1.10", ["1.1", "text", "quote"]),
         ("spec_augment", "perhaps", ["'perhaps'", "true or false"]),
         ("load_best_model_at_end", "perhaps", ["'perhaps'", "true or false"]),
         ("mixture_weights", "[1, x]", ["[1, 'x']", "a list of float"]),

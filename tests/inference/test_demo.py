@@ -327,3 +327,21 @@ def test_a_port_that_is_taken_is_said(tmp_path):
             serve(page, "127.0.0.1", port, share=False)
     with pytest.raises(ValueError, match=r"cannot serve the page at 127.0.0.1:99999: .*choose another --port"):
         serve(page, "127.0.0.1", 99999, share=False)
+
+
+def test_a_proxy_of_the_environment_is_not_between_the_page_and_its_own_machine(tmp_path, monkeypatch):
+    model, processor = tiny.new_model()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "model")
+    page = build_page([load_hearing(str(tmp_path / "model"))])
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "example.org")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    launch, port = page.launch, free_port()
+    monkeypatch.setattr(page, "launch", lambda **options: launch(**options, prevent_thread_lock=True))
+    serve(page, "127.0.0.1", port, share=False)
+    assert os.environ["NO_PROXY"].startswith("example.org,localhost,127.0.0.1")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    assert b"gradio" in direct.open(f"http://127.0.0.1:{port}", timeout=20).read()
+    page.close()

@@ -3,9 +3,11 @@
 import json
 import pickle
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny
 from deepspeech2.config.arguments import AugmentationArguments, ModelArguments
@@ -45,6 +47,11 @@ def test_the_vocabulary_of_the_transcripts(root):
         ({"feature_config": {"nfft": 8}}, "feature_config: unknown key 'nfft'; did you mean 'n_fft'"),
         ({"feature_config": {"features": "wavelet"}}, "features is 'wavelet'"),
         ({"characters": ""}, "all transcripts are empty"),
+        ({"characters": "abC"}, "characters has 'C', which normalisation changes or removes"),
+        ({"characters": "abc", "text_case": "upper"}, "characters has 'a', 'b', 'c', which"),
+        ({"characters": "abc-"}, "characters has '-', which"),
+        ({"characters": "ab’"}, "characters has '’', which"),
+        ({"characters": "ß", "text_case": "upper"}, "characters has 'ß', which"),
         ({"model_config": {"conv_channels": []}}, "conv_channels is"),
         ({"model_config": {"conv_strides": [[2, 2], [0, 1]]}}, "conv_strides is.*at least 1"),
     ],
@@ -52,6 +59,12 @@ def test_the_vocabulary_of_the_transcripts(root):
 def test_models_that_cannot_be(given, message):
     with pytest.raises(ValueError, match=message):
         build_model(ModelArguments(**given), [])
+
+
+@pytest.mark.parametrize("characters", [" a\N{ZERO WIDTH NON-JOINER}\N{COMBINING ACUTE ACCENT}é'", " abc", " क्ष"])
+def test_characters_that_texts_have_are_taken(characters):
+    _, processor = build_model(ModelArguments(characters=characters), [])
+    assert set(characters) <= set(processor.tokenizer.get_vocab())
 
 
 def test_the_characters_that_normalisation_removes():
@@ -113,6 +126,94 @@ def test_what_is_no_checkpoint(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"has damaged weights, .*: copy or download model.safetensors again"):
         load_model(str(tmp_path))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    model, processor = tiny.new_model()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def change_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def change_weights(folder: Path, change) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocab.json", "processor_config.json"])
+def test_a_pointer_of_git_lfs_is_named_with_the_remedy(checkpoint, name):
+    (checkpoint / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(ValueError, match=rf"{name} is a pointer of Git LFS, not the file itself: run `git lfs pull`"):
+        load_model(str(checkpoint))
+
+
+def test_weights_that_are_missing_are_not_made_up(checkpoint):
+    change_weights(checkpoint, lambda weights: weights.pop("ctc_head.weight"))
+    with pytest.raises(ValueError, match=r"different models: weights are missing \(ctc_head.weight\)"):
+        load_model(str(checkpoint))
+
+
+def test_weights_that_the_model_does_not_have_are_not_dropped(checkpoint):
+    change_weights(checkpoint, lambda weights: weights.update(extra=torch.ones(1)))
+    with pytest.raises(ValueError, match=r"weights that config.json does not have \(extra\)"):
+        load_model(str(checkpoint))
+
+
+def test_weights_of_another_size_are_named_with_both_shapes(checkpoint):
+    change_json(checkpoint / "config.json", hidden_size=24)
+    with pytest.raises(ValueError, match=r"another shape .*\(ctc_head.weight \(5, 16\) instead of \(5, 24\)"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(checkpoint, value):
+    change_weights(checkpoint, lambda weights: weights["ctc_head.weight"].fill_(value))
+    with pytest.raises(ValueError, match=r"not finite \(ctc_head.weight\): its training diverged"):
+        load_model(str(checkpoint))
+
+
+def test_a_processor_of_another_model_is_refused(checkpoint):
+    change_json(checkpoint / "vocab.json", ä=5)
+    with pytest.raises(ValueError, match=r"vocab_size is 5 in config.json, but 6 in vocab.json"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fault"),
+    [
+        ({"feature_size": 21}, "num_features is 20 in config.json, but 21"),
+        ({"hop_length": 40}, "hop_length is 80 .* 40"),
+    ],
+)
+def test_features_of_another_model_are_refused(checkpoint, sizes, fault):
+    path = checkpoint / "processor_config.json"
+    extractor = json.loads(path.read_text())["feature_extractor"]
+    change_json(path, feature_extractor=extractor | sizes)
+    with pytest.raises(ValueError, match=fault):
+        load_model(str(checkpoint))
+
+
+def test_new_adapters_are_no_missing_weights(checkpoint):
+    model, _ = load_model(str(checkpoint), adapter_size=4)
+    assert len(model.model.adapters) == 2
+    model.save_pretrained(checkpoint)
+    assert len(load_model(str(checkpoint))[0].model.adapters) == 2
+    change_json(checkpoint / "config.json", adapter_size=0)
+    with pytest.raises(ValueError, match=r"weights that config.json does not have"):
+        load_model(str(checkpoint))
+
+
+def test_a_name_from_the_home_folder_and_one_that_cannot_be(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert load_model(f"~/{checkpoint.name}")
+    with pytest.raises(ValueError, match="cannot be loaded: Repo id must"):
+        load_model("no one/model")
 
 
 # Streams -----------------------------------------------------------------------------------------------------------

@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 
 import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 import tiny
+from deepspeech2.data.audio.recordings import AudioError, fetch_audio
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.reports import write_run_report, write_score_report
@@ -182,3 +187,25 @@ def test_a_report_shows_markup_as_text(tmp_path):
     for page in pages:
         content = page.read_text()
         assert "&lt;script&gt;" in content and "<script>alert" not in content
+
+
+def test_no_file_outside_a_folder_is_read(tmp_path):
+    """What a stranger's folder, Parquet file or list says is a transcript or a recording."""
+    secret = tmp_path / "secret.txt"
+    secret.write_text("secret")
+    clip = tmp_path / "secret.wav"
+    soundfile.write(clip, tiny.tones("ab", np.random.default_rng(0)), tiny.RATE)
+    folder = tmp_path / "folder"
+    (folder / "x").mkdir(parents=True)
+    for listed in ("../secret.wav", str(clip), f"file://{clip}", "x/../../secret.wav"):
+        (folder / "metadata.csv").write_text(f"file_name,text\n{listed},ab\n")
+        (found,) = load_corpus(str(folder))[0].stream
+        with pytest.raises(AudioError, match="lies outside its corpus"):
+            fetch_audio(found["audio"])
+    tiny.write_parquet(tiny.write_corpus(tmp_path / "m", "u", 1), tmp_path / "hub" / "train")
+    row = {"audio": {"bytes": None, "path": str(clip)}, "text": "own", "text_path": str(secret), "id": "u"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "hub" / "train" / "0000.parquet")
+    (found,) = load_corpus(str(tmp_path / "hub"))[0].stream
+    assert found["text"] == "own"
+    with pytest.raises(AudioError, match="lies outside its corpus"):
+        fetch_audio(found["audio"])

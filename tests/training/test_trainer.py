@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 import tiny
 from deepspeech2.evaluation import scoring
 from deepspeech2.training import trainer as trainer_module
-from deepspeech2.training.plan import resolve_epochs
+from deepspeech2.training.plan import resolve_epochs, try_optimizer
 from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, weights
 
 
@@ -372,6 +372,28 @@ def test_steps_stay_as_they_are():
 def test_epochs_of_unknown_length_are_refused(given):
     with pytest.raises(ValueError, match="Set max_steps"):
         resolve_epochs(epoch_arguments(**given), None)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"lr_scheduler_type": "cosine_with_min_lr"}, "lr_scheduler_type cosine_with_min_lr cannot be used .*min_lr"),
+        ({"lr_scheduler_kwargs": {"nonsense": 1}}, "lr_scheduler_type .*cannot be used .*nonsense"),
+        ({"optim": "adamw_bnb_8bit"}, "optim adamw_bnb_8bit cannot be used .*bitsandbytes"),
+        ({"adam_epsilon": -1.0}, "optim adamw_torch.* cannot be used .*epsilon"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_made_is_known_before_the_training(tmp_path, options, fault, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ValueError, match=fault):
+        try_optimizer(tiny.training_arguments(tmp_path, **options))
+
+
+def test_a_warmup_longer_than_the_training_is_said(tmp_path, caplog):
+    try_optimizer(tiny.training_arguments(tmp_path, max_steps=6, warmup_steps=5))
+    assert not caplog.text
+    try_optimizer(tiny.training_arguments(tmp_path, max_steps=6, warmup_steps=6, learning_rate=0.02))
+    assert "warmup_steps is 6 of 6 steps, so the learning rate never reaches 0.02" in caplog.text
 
 
 def test_the_learning_rate_is_divided_after_each_epoch(tmp_path, batch):

@@ -1,10 +1,11 @@
 """Command-line options that several commands share, each with one name, one default and one place in the help."""
 
+import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .suggestions import did_you_mean
+from .suggestions import did_you_mean, given_twice
 
 if TYPE_CHECKING:
     from argparse import _ActionsContainer
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
 
 
 class CommandParser(ArgumentParser):
-    """A parser that takes no shortened options and names the nearest one of an unknown option."""
+    """A parser that takes no shortened options, names the nearest one of an unknown option, and each only once."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter, **options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return what is known, as argparse expects, or end the process with the first unknown word."""
+        for fault in given_twice(sys.argv[1:] if args is None else args, self._option_string_actions):
+            self.error(fault)
         given, unknown = super().parse_known_args(args, namespace)
         if unknown:
             option = unknown[0].partition("=")[0]

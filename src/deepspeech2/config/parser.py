@@ -2,8 +2,10 @@
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -12,7 +14,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from .arguments import Recipe
-from .suggestions import did_you_mean
+from .suggestions import did_you_mean, given_twice
 from .validation import contradictions, without_effect
 from .yaml_loader import read_yaml
 
@@ -92,6 +94,8 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     namespace, unknown = parser.parse_known_args(list(argv[named:]))
     objects: dict[str, Any] = {name: {} for name, value in defaults.items() if isinstance(value, dict)}
     _merge_objects(namespace, objects | written, parser.faults)
+    twice = given_twice(argv, parser._option_string_actions)
+    parser.faults += [f"the command line: {fault}" for fault in twice]
     flags = [word for word in unknown if word.startswith("--")]
     parser.faults += [_unknown_key(flag[2:].split("=")[0], known, "the command line") for flag in flags]
     if not flags:  # else the words may be the values of an unknown key
@@ -103,7 +107,7 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     groups = _build_groups(namespace, parser.faults)
     given = {word[2:].split("=")[0].replace("-", "_") for word in argv if word.startswith("--")} | written.keys()
     settings = {
-        name: getattr(namespace, name)
+        name: _plain(getattr(namespace, name))
         for name in sorted(known)
         if not name.endswith("token") and (name in given or getattr(namespace, name) != defaults[name])
     }
@@ -115,6 +119,13 @@ def parse_recipe(argv: Sequence[str], default_config: Path, description: str = "
     return recipe
 
 
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON and YAML can hold it: transformers puts its enumerations in place of some strings."""
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value.value if isinstance(value, Enum) else value
+
+
 def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], faults: list[str]) -> None:
     """Merge the objects of the command line into those of the file, key by key. null clears an object."""
     for name, value in written.items():
@@ -124,7 +135,7 @@ def _merge_objects(namespace: argparse.Namespace, written: dict[str, Any], fault
         if isinstance(given, str):  # a field that may be a string too
             try:
                 given = _json_object(given)
-            except ValueError:
+            except argparse.ArgumentTypeError:
                 faults.append(f"the command line: {name} is {given!r}; expected a JSON object, or null for none")
                 continue
         setattr(namespace, name, {} if given is None else value | given)
@@ -149,10 +160,20 @@ def default_settings() -> dict[str, Any]:
 
 
 def _json_object(text: str) -> dict | None:
-    value = json.loads(text)
+    try:
+        value = json.loads(text, object_pairs_hook=_each_key_once)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object: {error}") from error
     if not (value is None or isinstance(value, dict)):
-        raise ValueError("neither a JSON object nor null")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a JSON object nor null")
     return value
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        raise ValueError(f"the key {twice[0]!r} is given twice")
+    return dict(pairs)
 
 
 def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) -> dict[str, Any]:
@@ -176,7 +197,7 @@ def _read_yaml(path: Path, actions: dict, known: set[str], faults: list[str]) ->
 def _expected(action: argparse.Action) -> str:
     if action.choices:
         return f"one of {', '.join(map(str, action.choices))}"
-    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "str; quote a word such as 'no'"}
+    names = {string_to_bool: "true or false", _json_object: "'key: value' pairs", str: "text; quote 'no' or '1.10'"}
     name = names.get(action.type) or action.type.__name__  # type: ignore[union-attr]
     return f"a list of {name}" if action.nargs == "+" else name
 
@@ -195,7 +216,9 @@ def _convert(value: Any, action: argparse.Action, hint: Any) -> Any:
 
 def _scalar(value: Any, action: argparse.Action) -> Any:
     convert: Any = action.type
-    if (isinstance(value, bool) and convert is not string_to_bool) or (isinstance(value, float) and convert is int):
+    if isinstance(value, bool) and convert is not string_to_bool:
+        raise TypeError
+    if isinstance(value, float) and convert in (int, str):  # as text, 1.10 would become 1.1
         raise TypeError
     converted = convert(str(value))
     if action.choices and converted not in action.choices:

@@ -1,12 +1,14 @@
 """Find the faults of a recipe: keys without effect, values out of range, values that contradict each other."""
 
+import math
 import os
 import re
 from typing import Any
 
-from transformers.trainer_utils import HubStrategy
+from transformers.integrations.integration_utils import get_available_reporting_integrations
+from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 
-from .arguments import AugmentationArguments, DataArguments, Recipe
+from .arguments import AugmentationArguments, DataArguments, Recipe, RecipeTrainingArguments
 from .method_arguments import AdaptationArguments, ObjectiveArguments
 
 SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
@@ -21,8 +23,17 @@ ANSWERED_ELSEWHERE = {
     "save_only_model": "a checkpoint without the optimizer and the data position cannot be resumed",
     "dataloader_prefetch_factor": "each worker prefetches two batches",
     "dataloader_persistent_workers": "the data workers of training always persist",
+    "auto_find_batch_size": "the batches are cut by batch_seconds; lower it if the memory is full",
+    "neftune_noise_alpha": "it is noise on the embeddings of text, which this model does not have",
+    "label_names": "the labels of speech are called labels",
+    "remove_unused_columns": "the batches have no unused columns",
+    "batch_eval_metrics": "evaluation keeps text and no logits",
+    "eval_accumulation_steps": "evaluation keeps text and no logits",
+    "ignore_data_skip": "a resumed run always continues at its place in the data",
 }
 TEXT_CASES = ("lower", "upper", "keep", "lower_turkish", "upper_turkish")  # those of the processor
+METRICS = ("wer", "cer", "loss", "empty")  # of an evaluation; the lower, the better
+MAX_SEED = 2**32 - 1
 # Options of a method, by the key that switches the method on.
 SWITCHED_BY = {
     "mwer_weight": ("mwer_hypotheses", "mwer_count", "mwer_unit"),
@@ -99,17 +110,72 @@ def contradictions(recipe: Recipe) -> list[str]:
     return faults + (_training_faults(recipe) if recipe.training is not None else [])
 
 
+def training_ranges(training: RecipeTrainingArguments) -> list[str]:
+    """Return a sentence for each number of the training that is out of range. transformers takes most of them."""
+    expected = {
+        "a number above 0": (
+            lambda value: value > 0,
+            ("learning_rate", "num_train_epochs", "adam_epsilon", "ddp_timeout"),
+        ),
+        "0 or more": (
+            lambda value: value >= 0,
+            ("weight_decay", "max_grad_norm", "warmup_steps", "eval_delay", "dataloader_num_workers", "cpu_threads",
+             "early_stopping_patience", "max_skipped_steps", "num_processes"),
+        ),
+        "1 or more": (
+            lambda value: value >= 1,
+            ("gradient_accumulation_steps", "per_device_train_batch_size", "save_total_limit"),
+        ),
+        "a share in [0, 1)": (lambda value: 0 <= value < 1, ("adam_beta1", "adam_beta2")),
+        f"a whole number from 0 to {MAX_SEED:,}": (lambda value: 0 <= value <= MAX_SEED, ("seed", "data_seed")),
+        "a number of steps above 0, or -1 for num_train_epochs": (
+            lambda value: value > 0 or value == -1,
+            ("max_steps",),
+        ),
+    }  # fmt: skip
+    faults = [
+        f"{name} is {value}; expected {what}"
+        for what, (holds, names) in expected.items()
+        for name in names
+        if (value := getattr(training, name)) is not None and not (math.isfinite(value) and holds(value))
+    ]
+    by_steps = {
+        "eval_steps": training.eval_strategy == IntervalStrategy.STEPS,
+        "save_steps": training.save_strategy == SaveStrategy.STEPS,
+        "logging_steps": training.logging_strategy == IntervalStrategy.STEPS,
+    }
+    return faults + [
+        f"{name} is {getattr(training, name)}; expected a number of steps above 0, or a share of all steps below 1"
+        for name, used in by_steps.items()
+        if used and not getattr(training, name) > 0
+    ]
+
+
 def _training_faults(recipe: Recipe) -> list[str]:
     """Return the settings that do not fit the training setup: sharding, precision, processes, checkpoints."""
     model, data, adaptation = recipe.model, recipe.data, recipe.adaptation
     objective, training = recipe.objective, recipe.training
-    faults = []
+    faults = training_ranges(training)
+    if not training.output_dir:
+        faults.append("output_dir is empty; expected the name of a folder")
+    if (training.metric_for_best_model or "wer").removeprefix("eval_") not in METRICS:
+        faults.append(
+            f"metric_for_best_model is {training.metric_for_best_model!r}; expected {', '.join(METRICS[:-1])} or "
+            f"{METRICS[-1]}"
+        )
+    if training.greater_is_better:
+        faults.append("greater_is_better is true, which would keep the worst checkpoint: all metrics here are errors")
+    known = get_available_reporting_integrations()
+    for name in sorted({*(training.report_to or [])} - {*known, "none", "all"}):
+        faults.append(f"report_to has {name!r}, which is not installed here; expected {', '.join(known)} or none")
     sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
     if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
         faults.append(
             "FSDP and DeepSpeed shard the weights: they support only CTC training of all weights, without ema_decay. "
             "For other settings, use DDP"
         )
+    elif training.fsdp and training.world_size == 1:
+        faults.append("fsdp shards the weights over several processes, but one was started; use accelerate launch")
     for name in ("low_rank", "l2_sp"):
         if getattr(adaptation, name) and training.fp16:
             faults.append(f"{name} does not go with fp16, which scales the gradients; use bf16 or fp32")

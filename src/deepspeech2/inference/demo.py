@@ -5,6 +5,7 @@
 
 import difflib
 import functools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -329,6 +330,7 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
     Raises:
         ValueError: the port is taken or invalid, or the host is not an address of this machine.
     """
+    _reach_directly(host)
     try:
         page.launch(server_name=host, server_port=port, share=share, max_file_size=MAX_FILE, **_look(import_gradio()))
     except (OSError, OverflowError) as error:
@@ -336,6 +338,12 @@ def serve(page: "gradio.Blocks", host: str, port: int, share: bool) -> None:
             f"cannot serve the page at {host}:{port}: the port is taken, or the host is not an address of this "
             "machine; choose another --port or --host"
         ) from error
+
+
+def _reach_directly(host: str) -> None:
+    """Except this machine from the proxies of the environment, because Gradio opens its own page once."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "localhost", "127.0.0.1", host]))
 
 
 def serve_space(page: "gradio.Blocks") -> None:

@@ -11,6 +11,26 @@ from pathlib import Path
 
 OURS = Path(__file__).parents[1]
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+SHARED_MEMORY = (
+    "the shared memory of the data workers (/dev/shm) is full. In a container start it with --shm-size 2g, or set "
+    "dataloader_num_workers 0"
+)
+# What torch and numpy say where the machine is too small, without an error class of its own, and what helps.
+TOO_SMALL = {
+    r"out of memory|can't allocate memory|Unable to allocate|Cannot allocate memory": (
+        "the memory is full. Take less speech at once (a lower batch_seconds, and max_duration_s in training), or "
+        "fewer data workers and processes"
+    ),
+    r"Bus error|[Uu]nable to (?:write|open) .*shared memory": SHARED_MEMORY,
+    r"DataLoader worker .*(?:killed by signal: Killed|exited unexpectedly)": (
+        "a data worker was killed, most often because the memory is full. Set a lower dataloader_num_workers, "
+        "window_size or batch_seconds"
+    ),
+    r"Too many open files": (
+        "this process may not open more files: raise the limit with `ulimit -n 8192`, or use fewer data workers"
+    ),
+}
+MAX_SHOWN = 300  # characters of an error of another library
 NOISY = ("httpx", "datasets", "absl", "matplotlib")
 
 
@@ -18,7 +38,8 @@ def end_run(program: str, error: BaseException) -> None:
     """
     End the process with the message of an error that this package raised: such a message says what to do.
 
-    An error from other code is unexpected and is raised again, with its traceback.
+    An error of a machine that is too small comes with what helps. Any other error from other code is unexpected and is
+    raised again, with its traceback.
 
     Args:
         program: the name of the command, for the start of the message.
@@ -32,7 +53,8 @@ def end_run(program: str, error: BaseException) -> None:
     if isinstance(error, OSError) and (error.errno in UNWRITABLE or half_written):
         where = f", {str(error.filename)!r}" if error.filename else ""
         cause = "No space left on device" if half_written else error.strerror
-        sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files")
+        shared = "" if where or error.errno != errno.ENOSPC else f". If disks have space: {SHARED_MEMORY}"
+        sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files{shared}")
     message = str(error)
     raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
@@ -40,6 +62,8 @@ def end_run(program: str, error: BaseException) -> None:
         message = message.rpartition(f"\n{type(error).__name__}: ")[2].strip()
     if Path(raised_in).is_relative_to(OURS):
         sys.exit(f"{program}: {message}")
+    if remedy := next((one for words, one in TOO_SMALL.items() if re.search(words, str(error))), None):
+        sys.exit(f"{program}: {remedy} ({' '.join(str(error).split())[:MAX_SHOWN]})")
     raise error
 
 
@@ -68,5 +92,5 @@ def run(main: Callable[[list[str]], int | None], stopped: str = "stopped by Ctrl
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(f"{program}: {stopped}")
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
         end_run(program, error)

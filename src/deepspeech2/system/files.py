@@ -1,18 +1,27 @@
 """Files and folders on the disk: atomic writes, and a lock that only one run at a time can hold."""
 
+import errno
+import logging
 import os
 import re
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
+
+logger = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
+# What file systems without these operations answer, such as network drives.
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # filelock itself replaces a missing flock (ENOSYS)
+NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)
 _HELD: set[FileLock] = set()
 
 
 def hold_folder(output_dir: Path) -> None:
     """
     Lock a folder against other runs until this process ends, in whatever way it ends.
+
+    A file system without locks is used without one, with a warning.
 
     Raises:
         ValueError: another run holds the lock.
@@ -22,9 +31,20 @@ def hold_folder(output_dir: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        # Without locks of the file system, the lock is a file that outlives a machine.
+        gone = f". If its machine has gone down, remove {lock.lock_file}" if isinstance(lock, SoftFileLock) else ""
         raise ValueError(
-            f"another run is writing to {output_dir}; wait until it ends, or use another --output_dir"
+            f"another run is writing to {output_dir}; wait until it ends, or use another --output_dir{gone}"
         ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        logger.warning(
+            "the file system of %s has no locks (%s), so nothing stops a second run there: start only one",
+            output_dir,
+            error.strerror,
+        )
+        return
     _HELD.add(lock)
 
 
@@ -57,9 +77,16 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def sync(path: Path) -> None:
-    """Flush a file to the disk. Otherwise a rename can reach the disk before the content of the renamed file."""
+    """
+    Flush a file or folder to the disk. Otherwise a rename can reach the disk before the content of the renamed file.
+
+    Some network drives and FUSE file systems cannot flush a folder. They keep their own order.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not path.is_dir() or error.errno not in NO_SYNC:
+            raise
     finally:
         os.close(descriptor)

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from datasets.exceptions import DatasetNotFoundError
-from huggingface_hub import get_session, set_client_factory
+from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx
+from huggingface_hub.utils._http import default_client_factory
 from pyarrow import ArrowInvalid
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,25 @@ def limit_requests() -> None:
 
     By default the client waits forever for a server that accepts a request and does not answer.
     """
-    hooks = get_session().event_hooks  # they enforce HF_HUB_OFFLINE and number the requests
-    set_client_factory(lambda: httpx.Client(event_hooks=hooks, follow_redirects=True, timeout=TIMEOUT_S))
+    set_client_factory(_limited_client)  # no client yet: a run without the Hub needs none, whatever the proxy
+
+
+def _limited_client() -> httpx.Client:
+    """
+    Return a client of the Hub with a timeout.
+
+    Raises:
+        ConnectionError: the proxy of the environment cannot be used.
+    """
+    try:
+        client = default_client_factory()  # its hooks enforce HF_HUB_OFFLINE and number the requests
+    except (ImportError, ValueError) as error:
+        raise ConnectionError(
+            f"the proxy in ALL_PROXY, HTTPS_PROXY or HTTP_PROXY cannot be used: {error} For a SOCKS proxy: pip install "
+            "socksio. Any other needs its scheme, as in http://proxy:8080"
+        ) from error
+    client.timeout = httpx.Timeout(TIMEOUT_S)
+    return client
 
 
 class Patience:

@@ -1,10 +1,15 @@
 """Plan a training: its data, its length, and which weights it trains. Everything is opened before the first step."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from transformers.trainer_utils import IntervalStrategy
+import torch
+from transformers import Trainer, get_scheduler
+from transformers.trainer_utils import IntervalStrategy, SchedulerType
+from transformers.training_args import OptimizerNames
 
 from ..config.arguments import AugmentationArguments, DataArguments, RecipeTrainingArguments
 from ..data.augmentation import Augmentation
@@ -18,6 +23,8 @@ from ..model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from .methods.adaptation import Adaptation
 from .start import Run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,12 @@ def plan_training(run: Run) -> Plan:
 
     Raises:
         ValueError: the recipe gives epochs but a corpus has no known length, the stream cannot be read as configured,
-            or the recipe names parts that the model does not have.
+            the recipe names parts that the model does not have, or its optimizer or schedule cannot be made.
     """
     recipe, training = run.recipe, run.recipe.training
     batches_per_epoch = estimate_epoch(run.speech.trained_on, recipe.data, training)
     resolve_epochs(training, batches_per_epoch)
+    try_optimizer(training)
     steps_per_epoch = None
     if batches_per_epoch is not None:
         steps_per_epoch = batches_per_epoch / (training.gradient_accumulation_steps * training.world_size)
@@ -144,6 +152,34 @@ def resolve_epochs(args: RecipeTrainingArguments, batches_per_epoch: float | Non
         if getattr(args, f"{name}_strategy") == IntervalStrategy.EPOCH:
             setattr(args, f"{name}_strategy", IntervalStrategy.STEPS)
             setattr(args, f"{name}_steps", min(steps_per_epoch, args.max_steps))
+
+
+def try_optimizer(training: RecipeTrainingArguments) -> None:
+    """
+    Make the optimizer and the schedule for a single weight. Trainer makes its own at the first step, after the scoring.
+
+    Raises:
+        ValueError: one of them cannot be made with the settings of the recipe.
+    """
+    steps, warmup = training.max_steps, training.get_warmup_steps(training.max_steps)
+    named = f"optim {OptimizerNames(training.optim).value}"
+    try:
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(training)
+        optimizer = kind([torch.nn.Parameter(torch.zeros(2, 2))], **options)
+        if training.learning_anneal:
+            return
+        named = f"lr_scheduler_type {SchedulerType(training.lr_scheduler_type).value}"
+        kwargs: Any = training.lr_scheduler_kwargs
+        get_scheduler(training.lr_scheduler_type, optimizer, warmup, steps, scheduler_specific_kwargs=kwargs)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        raise ValueError(f"{named} cannot be used with this recipe: {error}") from error
+    if warmup >= steps:
+        logger.warning(
+            "warmup_steps is %d of %d steps, so the learning rate never reaches %g; lower warmup_steps or train longer",
+            warmup,
+            steps,
+            training.learning_rate,
+        )
 
 
 def _batching(data: DataArguments, training: RecipeTrainingArguments) -> Batching:

@@ -152,11 +152,23 @@ def build_model(arguments: ModelArguments, corpora: Sequence[Corpus]) -> tuple[D
         "num_features": extractor.feature_size,
         "hop_length": extractor.hop_length,
     }
+    _refuse_impossible(arguments, processor)
     try:
         config = DeepSpeech2Config(**(sizes | arguments.model_config))
     except StrictDataclassError as error:  # not a ValueError; its cause names the invalid value
         raise ValueError(f"model_config: {error.__cause__ or error}") from error
     return DeepSpeech2ForCTC(config), processor
+
+
+def _refuse_impossible(arguments: ModelArguments, processor: DeepSpeech2Processor) -> None:
+    """Refuse given characters that no normalised transcript can have. Joiners stay only between certain letters."""
+    given = set(arguments.characters) - {" ", *JOINERS}
+    if lost := sorted(one for one in given if processor.normalize_text(one) != one):
+        raise ValueError(
+            f"characters has {', '.join(map(repr, lost))}, which normalisation changes or removes (text_case "
+            f"{arguments.text_case!r}), so no transcript could have them. Leave them out, or set text_case and "
+            "removed_characters"
+        )
 
 
 def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:

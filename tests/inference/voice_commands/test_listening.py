@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -111,38 +110,70 @@ def test_a_file_comes_whole_and_no_faster_than_it_was_spoken(tmp_path: Path, mon
     assert sum(slept) == pytest.approx(len(speech()) / tiny.RATE)
 
 
-@pytest.fixture
-def sounddevice(monkeypatch):
-    """One second of silence, then the device is gone."""
+class Microphone:
+    """sounddevice with one device, which takes some settings, records a tone and is gone after ten pieces."""
 
-    class InputStream:
-        def __init__(self, rate: int, size: int, channels: int, dtype: str) -> None:
-            assert (rate, size, channels, dtype) == (8000, 800, 1, "float32")
-            self.reads = 0
+    TONE_HZ = 440
 
-        def __enter__(self):
-            return self
+    class PortAudioError(Exception):
+        pass
 
-        def __exit__(self, *_) -> None:
-            pass
+    def __init__(self, rates: tuple[int, ...], channels: tuple[int, ...]) -> None:
+        self.rates, self.channels = rates, channels
 
-        def read(self, size: int):
-            self.reads += 1
-            if self.reads > 10:
-                raise module.PortAudioError("Device unavailable")
-            return np.zeros((size, 1), np.float32), self.reads == 3
+    def check_input_settings(self, channels: int, dtype: str, samplerate: int) -> None:
+        if not self.rates:
+            raise self.PortAudioError("Error querying device -1")
+        if samplerate not in self.rates or channels not in self.channels or dtype != "float32":
+            raise self.PortAudioError("Invalid sample rate")
 
-    module = SimpleNamespace(InputStream=InputStream, PortAudioError=type("PortAudioError", (Exception,), {}))
-    monkeypatch.setitem(sys.modules, "sounddevice", module)
-    return module
+    def query_devices(self, kind: str) -> dict:
+        if not self.rates:
+            raise self.PortAudioError("Error querying device -1")
+        return {"default_samplerate": float(self.rates[0]), "max_input_channels": max(self.channels)}
+
+    def InputStream(self, rate: int, size: int, channels: int, dtype: str) -> "Microphone":
+        self.check_input_settings(channels, dtype, rate)
+        self.rate, self.opened, self.reads = rate, channels, 0
+        return self
+
+    def __enter__(self) -> "Microphone":
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def read(self, size: int):
+        self.reads += 1
+        if self.reads > 10:
+            raise self.PortAudioError("Device unavailable")
+        time_s = np.arange((self.reads - 1) * size, self.reads * size) / self.rate
+        tone = 0.5 * np.sin(2 * np.pi * self.TONE_HZ * time_s).astype(np.float32)
+        return np.stack([tone, *[np.zeros_like(tone)] * (self.opened - 1)], axis=1), self.reads == 3
 
 
-def test_a_microphone_gives_pieces_until_it_is_gone(sounddevice, caplog) -> None:
+@pytest.mark.parametrize(
+    ("rates", "channels"),
+    [((8000, 44100), (1, 2)), ((44100, 48000), (1, 2)), ((48000,), (2,)), ((8000,), (2,)), ((96000,), (8,))],
+)
+def test_a_microphone_of_any_rate_and_channels_gives_what_is_heard_at_the_rate_of_the_model(
+    rates, channels, monkeypatch, caplog
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone(rates, channels))
     pieces = microphone_pieces(8000, 0.1)
-    assert [next(pieces).shape for _ in range(10)] == [(800,)] * 10
+    heard = np.concatenate([next(pieces) for _ in range(10)])
+    assert heard.dtype == np.float32 and 0.8 * 8000 <= heard.size <= 8000  # the resampler holds some back
+    expected = 0.5 * np.sin(2 * np.pi * Microphone.TONE_HZ * np.arange(heard.size) / 8000)
+    np.testing.assert_allclose(heard[400:], expected[400:], atol=0.01)
     assert caplog.text.count("some audio is lost") == 1
-    with pytest.raises(ValueError, match="cannot be opened at 8000 Hz: Device unavailable; python -m sounddevice"):
+    with pytest.raises(ValueError, match="the microphone cannot record: Device unavailable; python -m sounddevice"):
         next(pieces)
+
+
+def test_no_microphone_is_said(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone((), ()))
+    with pytest.raises(ValueError, match="the microphone cannot record: Error querying device -1; python -m"):
+        next(microphone_pieces(8000, 0.1))
 
 
 def test_without_sounddevice_a_microphone_says_what_to_install(monkeypatch) -> None:

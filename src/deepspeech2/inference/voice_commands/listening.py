@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import soxr
 
 from ...data.augmentation import trim
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -144,11 +146,13 @@ def file_pieces(path: Path, sampling_rate: int, piece_s: float, realtime: bool =
 
 def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray]:
     """
-    Yield audio from the default microphone in chunks of `piece_s` seconds, (n,) float32, without end.
+    Yield audio from the default microphone in chunks of about `piece_s` seconds, (n,) float32, without end.
+
+    A microphone without `sampling_rate` or without mono records as it can. Its first channel is then resampled.
 
     Raises:
         ImportError: sounddevice or PortAudio is not installed.
-        ValueError: there is no microphone, or it cannot record at this rate.
+        ValueError: there is no microphone, or it stops.
     """
     try:
         import sounddevice
@@ -157,18 +161,37 @@ def microphone_pieces(sampling_rate: int, piece_s: float) -> Iterator[np.ndarray
             f"the microphone needs sounddevice and PortAudio ({error}): pip install sounddevice, and on Debian or "
             "Ubuntu apt install libportaudio2"
         ) from None
-    size = max(round(piece_s * sampling_rate), 1)
     try:
-        with sounddevice.InputStream(sampling_rate, size, channels=1, dtype="float32") as microphone:
+        rate, channels = _microphone_settings(sounddevice, sampling_rate)
+        size = max(round(piece_s * rate), 1)
+        resampler = soxr.ResampleStream(rate, sampling_rate, 1, dtype="float32") if rate != sampling_rate else None
+        with sounddevice.InputStream(rate, size, channels=channels, dtype="float32") as microphone:
             while True:
                 samples, overflowed = microphone.read(size)
                 if overflowed:
                     logger.warning("the computer is too slow for the microphone, and some audio is lost")
-                yield samples[:, 0].copy()
+                samples = samples[:, 0].copy()
+                yield samples if resampler is None else resampler.resample_chunk(samples)
     except sounddevice.PortAudioError as error:
-        raise ValueError(
-            f"the microphone cannot be opened at {sampling_rate} Hz: {error}; python -m sounddevice lists the devices"
-        ) from error
+        raise ValueError(f"the microphone cannot record: {error}; python -m sounddevice lists the devices") from error
+
+
+def _microphone_settings(sounddevice: Any, sampling_rate: int) -> tuple[int, int]:
+    """Return the rate and the channels to record with: `sampling_rate` and 1, or those that the microphone offers."""
+    try:
+        sounddevice.check_input_settings(channels=1, dtype="float32", samplerate=sampling_rate)
+    except sounddevice.PortAudioError as error:
+        offered = sounddevice.query_devices(kind="input")
+        rate, channels = round(offered["default_samplerate"]), offered["max_input_channels"]
+        logger.info(
+            "the microphone cannot record in mono at %d Hz (%s): the first of its %d channels is resampled from %d Hz",
+            sampling_rate,
+            error,
+            channels,
+            rate,
+        )
+        return rate, channels
+    return sampling_rate, 1
 
 
 def recognise(
