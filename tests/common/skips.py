@@ -14,7 +14,6 @@ ROTARY = "no rotary position encoding"
 EXPERTS = "no mixture of experts"
 FEATURE_GETTERS = "one kind of input and output: no get_{text,image,audio,video}_features"
 NO_TENSOR_PARALLEL = "no tensor-parallel plan: data parallelism suits a model of this size"
-FLOAT32 = "no module has to stay in float32: the statistics are computed in float32 whatever the weights are"
 RECORDED = "forward collects the hidden states itself, without capture_outputs"
 CHECKPOINT_FORMAT = "no older checkpoint format that loading has to map from"
 
@@ -47,8 +46,6 @@ MODELING = {
     "test_get_*_features_*": FEATURE_GETTERS,
     "test_tied_head_has_a_tp_plan_entry": NO_TENSOR_PARALLEL,
     "test_tp_plan_matches_params": NO_TENSOR_PARALLEL,
-    "test_keep_in_fp32_modules": FLOAT32,
-    "test_keep_in_fp32_modules_exist": FLOAT32,
     "test_can_capture_specific_layers_hidden_states": RECORDED,
     "test_capture_outputs_decorator": RECORDED,
     "test_can_load_from_already_mapped_keys": CHECKPOINT_FORMAT,
