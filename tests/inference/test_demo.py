@@ -228,7 +228,7 @@ def test_what_is_no_recording_is_said_in_the_place_of_the_words_before(browser, 
     tab.click("#transcribe")
     tab.wait_for_selector("#words .problem", timeout=60_000)
     text = tab.inner_text("#words")
-    problem = r"'no b?notes.mp3' cannot be decoded after 0.0 s: it is not audio or video, or it is damaged \(8 bytes\)"
+    problem = r"'no b?notes.mp3' cannot be decoded after 0.0 s: it is text, which begins with 'no sound' \(8 bytes\)"
     assert re.fullmatch(problem, text), text  # whole, and without a folder
     assert tab.query_selector("#words .word, #cues td") is None and files_of(tab) == []
     tab.close()
