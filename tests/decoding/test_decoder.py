@@ -320,11 +320,12 @@ def test_every_spelling_of_an_arpa_file_decodes_alike(written, arpa, processor, 
         (["a", "x", "y", "9"], "can write 1 of its 4 words, and not 'x', 'y', '9'. Train it with"),
         (
             ["A", "BA", "b", "C"],
-            "can write 1 of its 4 words, .*the language model is in capitals, and the model writes lower",
+            "can write 1 of its 4 words, .*the model writes lower case, and the language model does not",
         ),
         (["日", "9"], "error: the model can write 0 of its 2 words, and not '日', '9'"),
-        (["A", "AB"], "error: .*0 of its 2 words, and not 'A', 'AB': the language model is in capitals"),
-        ([], "error: .*0 of its 0 words, and not no words at all"),
+        (["A", "AB"], "error: .*0 of its 2 words, and not 'A', 'AB': the model writes lower case"),
+        (["Abc", "Cab"], "error: .*0 of its 2 words, and not 'Abc', 'Cab': the model writes lower case"),
+        ([], "error: .*lm.arpa' has no words; .*with tabs between the columns"),
     ],
 )
 def test_the_words_of_a_language_model_are_counted(words, message, caplog):
@@ -345,8 +346,23 @@ def test_a_language_model_in_capitals_is_named(arpa, tmp_path, processor):
         .replace("b <", "B <")
     )
     (tmp_path / "upper.arpa").write_text(text)
-    with pytest.raises(ValueError, match=r"upper.arpa': .* in capitals, and the model writes lower case"):
+    with pytest.raises(ValueError, match=r"upper.arpa': .*: the model writes lower case, and the language model"):
         decoder_of(processor, beam_size=5, language_model=str(tmp_path / "upper.arpa"))
+
+
+@pytest.mark.parametrize(
+    "written, message",
+    [
+        (ARPA.replace("\t", " "), "has no words; .*with tabs between the columns"),
+        ("\ufeff" + ARPA, "begins with a byte order mark"),
+        (ARPA[:-8], r"cannot be read: [^/]*If it is cut off, copy or make it again$"),
+        (ARPA.replace("<s>", "<S>"), r"cannot be read: The ARPA file is missing <s> [^/]*$"),
+    ],
+)
+def test_a_damaged_arpa_file_is_refused_without_the_names_of_kenlms_sources(written, message, tmp_path, processor):
+    (tmp_path / "lm.arpa").write_text(written, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"(?s)lm.arpa' {message}"):
+        decoder_of(processor, beam_size=5, language_model=str(tmp_path / "lm.arpa"))
 
 
 def test_a_missing_package_is_named_with_its_command(processor, monkeypatch):

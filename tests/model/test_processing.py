@@ -62,6 +62,7 @@ def test_text_case(text_case: str, expected: str) -> None:
         ("İstanbul Işık", "istanbul ışık", "İSTANBUL IŞIK"),
         ("ILIK su iyi", "ılık su iyi", "ILIK SU İYİ"),
         ("I\u0307zmir", "izmir", "İZMİR"),  # NFD
+        ("i\u0307zmir", "izmir", "İZMİR"),  # İzmir in Python's lower case
     ],
 )
 def test_turkish_has_two_letters_i(text: str, lower: str, upper: str) -> None:

@@ -127,7 +127,11 @@ def _loading(language_model: Path | None) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"language_model {str(language_model)!r} cannot be read: {error}") from error
+        # KenLM names the place in its own code first, and the fault in the last line.
+        fault = str(error).rpartition("\n")[2].removeprefix(f"could not load language model {language_model}: ")
+        raise ValueError(
+            f"language_model {str(language_model)!r} cannot be read: {fault}. If it is cut off, copy or make it again"
+        ) from error
     finally:
         os.dup2(kept, 2)
         os.close(nowhere)
@@ -146,20 +150,20 @@ def check_words(words: Sequence[str], alphabet: set[str], name: str) -> None:
     Raises:
         ValueError: it can write none of them.
     """
+    if not words:
+        raise ValueError(
+            f"language_model {name!r} has no words; expected lines such as '-1.5<TAB>word<TAB>-0.3' below \\1-grams:, "
+            "with tabs between the columns. Make it again, or train one with recipes/train_lm.py"
+        )
     strange = [word for word in words if not alphabet.issuperset(word)]
-    if len(words) - len(strange) >= FEW * len(words) and words:
+    if len(words) - len(strange) >= FEW * len(words):
         return
-    shown = ", ".join(map(repr, strange[:NUM_SHOWN])) or "no words at all"
+    shown = ", ".join(map(repr, strange[:NUM_SHOWN]))
     what = f"language_model {name!r}: the model can write {len(words) - len(strange):,} of its {len(words):,} words"
     missing = f"{what}, and not {shown}"
-    other_case = sum(alphabet.issuperset(word.swapcase()) for word in strange)
-    if other_case > len(strange) / 2:
-        case = (
-            ("capitals", "lower case")
-            if sum(map(str.isupper, strange)) > len(strange) / 2
-            else ("lower case", "capitals")
-        )
-        missing += f": the language model is in {case[0]}, and the model writes {case[1]}"
+    for case, spell in (("lower case", str.lower), ("capitals", str.upper)):
+        if sum(alphabet.issuperset(spell(word)) for word in strange) > len(strange) / 2:
+            missing += f": the model writes {case}, and the language model does not"
     missing += ". Train it with recipes/train_lm.py --model, which spells the text as the model does"
     if len(strange) == len(words):
         raise ValueError(missing)
@@ -182,7 +186,12 @@ def arpa_words(path: Path) -> list[str]:
                 raise ValueError(f"language_model {str(path)!r} {what}")
         with gzip.open(path, "rt", encoding="utf-8") if start.startswith(GZIP) else path.open(encoding="utf-8") as file:
             first = next((line.strip() for line in file if line.strip()), "")
-            if first.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}") != "\\data\\":
+            if first == "\N{ZERO WIDTH NO-BREAK SPACE}\\data\\":
+                raise ValueError(
+                    f"language_model {str(path)!r} begins with a byte order mark, which KenLM cannot read. Remove it: "
+                    "sed -i '1s/^\\xef\\xbb\\xbf//' FILE"
+                )
+            if first != "\\data\\":
                 raise ValueError(
                     f"language_model {str(path)!r} is not an ARPA file: its first line is not \\data\\. "
                     "recipes/train_lm.py writes one"

@@ -158,9 +158,9 @@ class DeepSpeech2Processor(ProcessorMixin):
         case, _, language = self.text_case.partition("_")
         if case == "keep":
             return text
+        text = DOTTED_I.sub("i", text)
         if language:
             text = text.translate(str.maketrans(TURKISH[case]))
-        text = DOTTED_I.sub("i", text)
         # Without a language the lower case of İ has a second dot.
         return DOTTED_I.sub("i", text.lower()) if case == "lower" else text.upper()
 

@@ -310,6 +310,16 @@ def test_other_columns_come_from_pandas():
     assert figures["groups"]["room"]["hall"]["wer"] == 1 / 4
 
 
+@pytest.mark.parametrize("config_name", [None, "speakers"])
+@pytest.mark.parametrize("unknown", [None, float("nan"), pd.NA])
+def test_a_number_is_a_speaker_and_a_missing_one_is_unknown(config_name, unknown):
+    for speakers, known in (([0, 1], 2), (np.array([0, 0]), 1), ([7, unknown], 1), ([unknown, unknown], 0)):
+        figures = load_metric(config_name).compute(
+            predictions=PREDICTIONS, references=REFERENCES, speakers=speakers, durations=np.array([1, 2], np.float32)
+        )
+        assert (figures["num_speakers"], figures["audio_s"]) == (known, 3.0)
+
+
 @pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, 3, ["a", "b"]])
 def test_what_is_no_text_is_refused_by_its_place(missing):
     metric = load_metric()

@@ -36,6 +36,9 @@ def test_the_acoustic_confidence_decides_and_not_that_of_the_decoder() -> None:
     sure = [Word("so", 10.0, 10.6, 0.99)]
     assert leave_out(sure, NOISE, 0.4)[2] == [Unsure(Cue(10.0, pytest.approx(10.0 + 5 / 6), "so"), pytest.approx(0.2))]
     assert leave_out(sure, SPEECH, 0.4)[1] == sure  # nothing was heard greedily there
+    shorter = [Word("de", 0.0, 0.5, 0.1)]  # of "deeed", whose middle is at 0.6
+    assert leave_out(shorter, [Word("deeed", 0.0, 1.2, 0.6), *LATER], 0.4)[1:] == (shorter, [])
+    assert leave_out(shorter, [Word("deeed", 0.0, 1.2, 0.3)], 0.4)[2][0].confidence == pytest.approx(0.3)
 
 
 def test_every_word_is_kept_or_listed() -> None:

@@ -47,6 +47,12 @@ def test_the_same_two_cues(text: str) -> None:
     assert cues(text) == TWO
 
 
+@pytest.mark.parametrize("header", ["WEBVTT", "WEBVTT - a title\nKind: captions", "WEBVTT\n1"])
+def test_a_line_of_times_ends_the_header_of_webvtt(header: str) -> None:
+    text = f"{header}\n00:01.000 --> 00:02.000\nHello\n\n00:03.000 --> 00:04.000\nthere\n"
+    assert [cue.text for cue in parse_captions(text).cues] == ["Hello", "there"]
+
+
 def test_an_empty_line_is_part_of_a_cue_of_srt() -> None:
     text = SRT.replace("Hello there", "\nHello\n\n\nthere\n")
     assert [cue.text for cue in cues(text)] == ["Hello\nthere", "and you"]

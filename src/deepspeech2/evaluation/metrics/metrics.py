@@ -5,10 +5,12 @@ imported here too. Do not write comments on those lines: `evaluate` takes such a
 """
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import datasets
 import evaluate
+import pandas as pd
 
 from .bootstrap import BOOTSTRAP_SAMPLES
 from .edit_alignment import CONTRACT
@@ -23,8 +25,9 @@ _INPUTS = """
 Args:
     predictions (list of str): normalised hypotheses, also as an array, a Series or a generator.
     references (list of str): transcripts, normalised with the same function.
-    speakers (list of str, optional): one speaker id per prediction, used to resample the intervals. With the config
-        "speakers" it is an input like the other two, so it may come in batches and from several processes.
+    speakers (list of str, optional): one speaker id per prediction, used to resample the intervals. It may be a number,
+        and None or NaN if it is unknown. With the config "speakers" it is an input like the other two, so it may come
+        in batches and from several processes.
     durations (list of float, optional): seconds of audio, one per prediction. They are only summed.
     groups (dict of str to list of str, optional): more columns, one value per prediction. The figures are also
         given for each value of each column.
@@ -77,6 +80,8 @@ class SpeechErrorRates(evaluate.Metric):
     ) -> None:
         """Add texts from any iterable. `evaluate` itself takes a column by index, and writes a missing text as nan."""
         given = {"predictions": predictions, "references": references, **more}
+        if more.get("speakers") is not None:
+            given["speakers"] = _speaker_ids(more["speakers"])
         super().add_batch(**{name: _texts(name, values) for name, values in given.items()})
 
     def _compute(
@@ -84,7 +89,7 @@ class SpeechErrorRates(evaluate.Metric):
         *,
         predictions: list[str] | None = None,
         references: list[str] | None = None,
-        speakers: list[str] | None = None,
+        speakers: Iterable[Any] | None = None,
         durations: Iterable[float] | None = None,
         groups: Mapping[str, Iterable[str]] | None = None,
         bootstrap_samples: int = BOOTSTRAP_SAMPLES,
@@ -95,10 +100,10 @@ class SpeechErrorRates(evaluate.Metric):
             known = "speakers, durations, groups, bootstrap_samples, seed"
             raise ValueError(f"Unknown options {sorted(unknown)}; expected any of {known}.")
         predicted, said = predictions or [], references or []
-        speakers = [""] * len(predicted) if speakers is None else [str(speaker or "") for speaker in speakers]
+        speakers = [""] * len(predicted) if speakers is None else _speaker_ids(speakers)
         durations = [0.0] * len(predicted) if durations is None else list(durations)
         for index, duration in enumerate(durations):
-            if not isinstance(duration, (int, float)) or duration != duration:
+            if not isinstance(duration, Real) or duration != duration:  # also numpy's numbers
                 raise ValueError(f"durations[{index}] is {duration!r}; expected seconds.")
         columns = None if groups is None else {name: list(values) for name, values in groups.items()}
         for name, values in (("speakers", speakers), ("durations", durations)):
@@ -112,6 +117,11 @@ class SpeechErrorRates(evaluate.Metric):
             for index, row in enumerate(zip(speakers, durations, said, predicted, strict=True))
         ]
         return score(utterances, bootstrap_samples=bootstrap_samples, seed=seed, groups=columns).to_dict()
+
+
+def _speaker_ids(values: Iterable[Any]) -> list[str]:
+    """Return speaker ids as texts, and "" for None and NaN, which are unknown. The number 0 is an id."""
+    return ["" if one is None or one is pd.NA or one != one else str(one) for one in values]
 
 
 def _texts(name: str, values: Iterable[str] | None) -> list[str]:

@@ -37,13 +37,16 @@ def leave_out_unsure(
     kept_cues: list[Cue] = []
     kept_words: list[Word] = []
     left_out: list[Unsure] = []
-    middles_s = [(word.start_s + word.end_s) / 2 for word in raw_words]
+    starts_s, ends_s = [word.start_s for word in raw_words], [word.end_s for word in raw_words]
+    middles_s = [(start_s + end_s) / 2 for start_s, end_s in zip(starts_s, ends_s, strict=True)]
     place = 0
     for cue in cues:
         own = words[place : place + len(cue.text.split())]
         place += len(own)
-        first, last = bisect_left(middles_s, own[0].start_s), bisect_right(middles_s, own[-1].end_s)
-        judged = raw_words[first:last] or own
+        start_s, end_s = own[0].start_s, own[-1].end_s
+        inside = raw_words[bisect_left(middles_s, start_s) : bisect_right(middles_s, end_s)]
+        # A decoder may shorten a word, so that the middle of the raw one lies behind the cue.
+        judged = inside or raw_words[bisect_right(ends_s, start_s) : bisect_left(starts_s, end_s)] or own
         letters = sum(len(word.text) for word in judged)
         confidence = sum(word.confidence * len(word.text) for word in judged) / letters
         if confidence < min_confidence:

@@ -139,12 +139,13 @@ def _blocks(text: str) -> Iterator[tuple[str | None, list[str]]]:
 
 
 def _without_notes(lines: Sequence[str]) -> list[str]:
-    """Empty the lines of the header, the notes, the styles and the regions of a WebVTT file."""
+    """Empty the header, the notes, the styles and the regions of a WebVTT file. A line of times ends the header."""
     made: list[str] = []
-    inside = False
+    inside, header = False, True
     for before, line in pairwise(["", *lines]):
-        inside = bool(line) and (inside or (not before and NOT_CUES.match(line) is not None))
-        made.append("" if inside else line)
+        header = header and bool(line) and TIMES.match(line) is None
+        inside = bool(line) and (inside or (not before and not header and NOT_CUES.match(line) is not None))
+        made.append("" if inside or header else line)
     return made
 
 
