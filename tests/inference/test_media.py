@@ -262,7 +262,18 @@ def test_a_gap_in_an_ogg_file_is_silence(tmp_path: Path, caplog: pytest.LogCaptu
     samples = read(tmp_path / "a.ogg")
     assert len(samples) == pytest.approx(20 * RATE, abs=100)
     assert np.corrcoef(samples[-5 * RATE : -RATE], whole[-5 * RATE : -RATE])[0, 1] > 0.99
-    assert "pages are missing at 1 places" in caplog.text
+    assert "pages are missing or damaged at 1 places" in caplog.text
+
+
+def test_a_damaged_flac_file_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """FFmpeg leaves out the damaged frame without a word, and all that follows comes too early."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
+    soundfile.write(tmp_path / "a.flac", noise, RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "a.flac").write_bytes(content)
+    if len(read(tmp_path / "a.flac")) < 5 * RATE:
+        assert "a.flac' is damaged (" in caplog.text and "s are lost" in caplog.text
 
 
 def test_a_single_sample_of_a_high_rate_is_no_audio(tmp_path: Path) -> None:

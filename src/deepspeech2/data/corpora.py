@@ -339,6 +339,18 @@ def _listed(rows: list[ListRow]) -> _Source:
     return _Source(stream, len(rows), listed=True)
 
 
+def _is_one_path(files: Sequence[str], audio: str) -> bool:
+    """Return whether all encoded recordings at the start of local Parquet files have the same path."""
+    if not files:
+        return False
+    with pyarrow.parquet.ParquetFile(files[0]) as file:
+        known = {file.schema.column(index).path for index in range(len(file.schema))}
+        if not file.num_row_groups or f"{audio}.path" not in known:
+            return False
+        rows = file.read_row_group(0, columns=[f"{audio}.path"]).column(0).to_pylist()
+    return len(rows) > 1 and len({row and row["path"] for row in rows}) == 1
+
+
 def _canonical(source: _Source, title: str, wanted: _Wanted) -> IterableDataset:
     """Return the stream with its columns renamed to those of FEATURES, and the kept columns."""
     stream, kept = source.stream, tuple(wanted.kept_columns)
@@ -354,7 +366,9 @@ def _canonical(source: _Source, title: str, wanted: _Wanted) -> IterableDataset:
     else:
         audio = find_column(columns, wanted.audio_column, AUDIO_COLUMNS, title, "audio_column")
         text = wanted.text_column and find_column(columns, wanted.text_column, TEXT_COLUMNS, title, "text_column")
-        fields = fields_of(columns, stream.features, audio, text, title)
+        fields = replace(
+            fields_of(columns, stream.features, audio, text, title), same_path=_is_one_path(source.files, audio)
+        )
         if stream.features and isinstance(stream.features[audio], Audio):
             stream = stream.cast_column(audio, Audio(decode=False))
     fields = replace(fields, kept=kept, roots=source.roots)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 BLOCK_S = 10.0
 MAX_UTTERANCE_BLOCKS = 6
 SMALLEST_GAP_S = 0.1  # shorter gaps between time stamps are rounding
+SMALLEST_LOSS_S = 0.08  # less may be the delay of a coding
 LARGEST_GAP_S = 4 * 3600.0
 INSTALL_PYAV = "pip install av==18.1.0"
 MIXED_S = 1.0  # of all channels, that are mixed together
@@ -108,12 +109,13 @@ class _SoundfileStops(Exception):
 
 def _pieces(path: Path, sampling_rate: int, track: int | None) -> Iterator[np.ndarray]:
     """Yield samples decoded by soundfile and, from where it stops, by PyAV."""
-    name, place, missing = repr(str(path)), 0, ""
+    name, place, missing, promised = repr(str(path)), 0, "", 0
     try:
         with AudioFile(str(path)) as file:
             if track is not None and track != 1:
                 raise AudioError(f"{name} has one audio track, but track {track} was asked for", "no_audio")
             missing = file.layout.missing if file.layout.is_truncated else ""
+            promised = round(file.num_samples / max(file.sampling_rate, 1) * sampling_rate)
             for note in file.layout.notes:
                 logger.log(logging.INFO if note.name == "joined" else logging.WARNING, "%s: %s", name, note.detail)
             # FFmpeg puts silence in place of what is missing, so that the rest is at its time.
@@ -138,6 +140,9 @@ def _pieces(path: Path, sampling_rate: int, track: int | None) -> Iterator[np.nd
                 known -= len(samples) - len(new)
                 place += len(new)
                 yield new
+            lost_s = (promised - place) / sampling_rate
+            if not missing and lost_s > SMALLEST_LOSS_S:  # FFmpeg leaves out damaged frames of FLAC without a word
+                logger.warning("%s is damaged (%s): %.2f s are lost. Download or copy it again", name, stop, lost_s)
     if not place:
         raise AudioError(f"{name} has no audio that can be decoded", "empty_audio")
     if missing:

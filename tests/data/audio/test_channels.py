@@ -45,3 +45,10 @@ def test_a_few_samples_that_cancel_by_chance_are_averaged() -> None:
     some = np.array([[0.1, -0.1]], np.float32)
     np.testing.assert_array_equal(mixer.mix(some), some.mean(axis=1))
     assert not mixer.cancel
+
+
+def test_an_offset_does_not_hide_that_channels_cancel() -> None:
+    """A cheap sound card adds the same constant to both."""
+    mixer = Mixer()
+    np.testing.assert_array_equal(mixer.mix(np.stack([LEFT + 0.2, -LEFT + 0.2], 1)), LEFT + 0.2)
+    assert mixer.cancel

@@ -242,3 +242,27 @@ def test_ordinary_files_are_given_to_libsndfile_as_they_are() -> None:
         with AudioFile(content) as file:
             assert not file.layout.parts and not file.layout.missing and not file.layout.notes
         np.testing.assert_array_equal(decoded(content), by_libsndfile(content))
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("page", [-1, 3])
+def test_an_ogg_with_a_damaged_page_is_not_shortened_without_a_word(subtype: str, page: int) -> None:
+    """libsndfile drops a page whose checksum is wrong. At the start or the end, it takes the rest for the whole."""
+    content = bytearray(file_of(np.random.default_rng(0).normal(0, 0.1, 80_000), 16_000, "OGG", subtype))
+    pages = [place for place in range(len(content)) if content.startswith(b"OggS", place)]
+    assert not notes_of(bytes(content))
+    content[pages[page] + 300] ^= 0xFF
+    with pytest.raises(AudioError, match=r"truncated: pages are damaged or missing at 1 place") as caught:
+        read_header({"bytes": bytes(content), "path": "a.ogg"})
+    assert caught.value.reason == "truncated"
+
+
+def test_a_header_behind_a_checksum_is_a_header() -> None:
+    """lame -p: libsndfile takes the frame of the header for sound, and does not see that the end is missing."""
+    whole = mp3(3.0, 16_000)
+    place = whole.index(b"\xff\xf3")
+    assert b"Info" in whole[:100] or b"Xing" in whole[:100]
+    content = whole[:place] + b"\xff\xf2" + whole[place + 2 : place + 4] + b"\x34\xcd" + whole[place + 6 :]
+    assert read_header({"bytes": content, "path": "a"}).duration_s == pytest.approx(3.0, abs=0.15)
+    with pytest.raises(AudioError, match=r"according to its header .* s are missing"):
+        read_header({"bytes": content[: len(content) // 2], "path": "a"})

@@ -187,3 +187,19 @@ def test_an_aiff_file_of_any_coding_that_is_cut_off(subtype: str) -> None:
     assert len(samples_of(content)) >= RATE
     with pytest.raises(AudioError, match="bytes are missing"):
         samples_of(content[: len(content) * 85 // 100])
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_pipes_that_were_joined_end_to_end(size: int) -> None:
+    """Without a size, the audio ends where the next file begins: else its header and its rate would be taken for it."""
+    first, second = content_of("WAV"), file_of(tone(0.5, 8000, hz=700), 8000)
+    content = with_size(first, "wav", size) + with_size(second, "wav", size)
+    samples = open_audio({"bytes": content, "path": "a.wav"}, RATE)
+    np.testing.assert_array_equal(samples[:RATE], samples_of(first))
+    assert len(samples) == RATE * 3 // 2 and np.abs(np.fft.rfft(samples[RATE:])).argmax() == 350
+    assert notes_of(content) == ["joined"]
+
+
+def test_an_aiff_of_a_sox_pipe() -> None:
+    content = content_of("AIFF")
+    np.testing.assert_array_equal(samples_of(with_size(content, "aiff", 0x7F000008)), samples_of(content))

@@ -147,6 +147,10 @@ def test_lists_without_a_header():
     assert read("a.wav,a.txt\nb.wav,b.txt\n").columns == ["audio", "txt_path"]
     assert read("a.wav,one\nb.wav,two\n").columns == ["audio", "text"]
     assert read("a.wav\nb.wav\n").columns == ["audio"]
+    assert read("one,a.wav\ntwo,b.wav\n").columns == ["text", "audio"]
+    for command in ("text", "path", "id"):  # which a header could have
+        table = read(f"a.wav,{command}\nb.wav,stop\n")
+        assert table.columns == ["audio", "text"] and table.rows == [["a.wav", command], ["b.wav", "stop"]]
     spoken = [
         ("it costs $5.", "it costs five dollars"),
         ("The year 1999", "the year nineteen ninety nine"),

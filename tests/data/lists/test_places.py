@@ -34,6 +34,12 @@ def test_other_endings(tmp_path, ending, listed):
     assert told(write_list(tmp_path / "deep.csv", f"clips/{listed}".format)) == EXPECTED
 
 
+def test_recordings_that_were_converted_after_the_list_was_written(tmp_path):
+    """Common Voice's list names MP3 files."""
+    write_clips(tmp_path / "clips", ".wav")
+    assert told(write_list(tmp_path / "train.tsv", "{}.mp3".format, "\t")) == EXPECTED
+
+
 def test_a_file_of_the_very_name_comes_first(tmp_path):
     write_clips(tmp_path)
     write_clips(tmp_path / "clips", names=dict.fromkeys(LENGTHS_S, 0.9))

@@ -197,3 +197,12 @@ def test_names_that_are_not_utf_8_in_lists_of_folders(odd_names):
     stream = EvaluationStream([corpus], new_model()[1], batch_size=8, transcribed=False, drops_dir=drops)
     assert sorted(name for batch in stream for name in batch["ids"]) == ["c.wav", r"caf\xea.wav"]
     assert stream.drop_counts() == {"undecodable": 1} and r"caf\xe9.wav" in stream.drop_summary()
+
+
+def test_one_path_for_all_recordings_is_no_name(tmp_path):
+    """Such as audio.wav, which some programs write: held_out_share would hold out all rows or none."""
+    wavs = [{"bytes": encoded(duration_s, RATE), "path": "audio.wav"} for duration_s in LENGTHS_S.values()]
+    assert len({row["id"] for row in rows_of(write(tmp_path / "same", wavs))}) == 3
+    wavs[0]["path"] = "other.wav"
+    found = [row["id"] for row in rows_of(write(tmp_path / "names", wavs))]
+    assert sorted(found) == ["audio.wav", "audio.wav", "other.wav"]

@@ -24,8 +24,10 @@ class Mixer:
         if samples.shape[1] == 1:
             return samples[:, 0]
         mean = samples.mean(axis=1)
-        powers = np.einsum("nc,nc->c", samples, samples, dtype=np.float64)
-        power_of_sum = float(np.dot(mean, mean)) * samples.shape[1] ** 2
+        # Without the constant offset of a cheap sound card, which is no sound and does not cancel.
+        offsets = samples.mean(axis=0, dtype=np.float64)
+        powers = np.einsum("nc,nc->c", samples, samples, dtype=np.float64) - len(samples) * offsets**2
+        power_of_sum = (float(np.dot(mean, mean)) - len(samples) * offsets.mean() ** 2) * samples.shape[1] ** 2
         self._powers += float(powers.sum())
         self._power_of_sum += power_of_sum
         # A block of a few samples may look so by chance: then the recording up to here does not.

@@ -75,6 +75,8 @@ def _wav(
     if int.from_bytes(form[:2], order) == MPEG_LAYER_3:
         inside = scan_mp3(file, data.place, data.place + size)
         return replace(inside, notes=(*inside.notes, *notes)) if inside else None
+    if size != data.size and not missing and (follows := _next_recording(file, data.place, end)):
+        size, notes = follows - data.place, ()
     rate_bytes = max(int.from_bytes(form[8:12], order), 1)
     is_right = start == 0 and size == data.size and not follows and not data.shifted
     layout = Layout(
@@ -161,6 +163,21 @@ def _what_follows(file: BinaryIO, place: int, end: int, chain: Chain | None) -> 
     if head[:3] in (b"TAG", b"ID3") or (text and all(9 <= byte < 127 for byte in text)):
         return "text", 0
     return ("audio" if _has_content(file, place, end) else "zeros"), 0
+
+
+def _next_recording(file: BinaryIO, place: int, end: int) -> int:
+    """Return where another WAV file begins behind audio without a size, or 0: pipes that were joined end to end."""
+    while place < end:
+        some = read_at(file, place, min(1 << 20, end - place))
+        inside = some.find(b"WAVE", 8)
+        while inside >= 0:
+            if some[inside - 8 : inside - 4] in (b"RIFF", b"RF64"):
+                return place + inside - 8
+            inside = some.find(b"WAVE", inside + 1)
+        if len(some) < 1 << 20:
+            break
+        place += len(some) - 11
+    return 0
 
 
 def _is_chain(file: BinaryIO, start: int, end: int, chain: Chain) -> bool:

@@ -26,6 +26,7 @@ NAMES = (
     (b"SQLite format", "a database"),
     (b"PAR1", "a Parquet file: give the folder of a data set as dataset_name"),
 )
+INSIDE_OGG = ((b"\x7fFLAC", "FLAC"), (b"Speex   ", "Speex"), (b"\x80theora", "video (Theora)"))
 WEB_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml|<!--)", re.IGNORECASE)
 SHOWN = 40
 HEAD_BYTES = 512
@@ -42,6 +43,9 @@ def name_of(head: bytes) -> str:
         return "it is MP4, M4A or 3GP"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "it is AVI video"
+    if head.startswith(b"OggS"):  # Vorbis and Opus are read
+        inside = next((name for magic, name in INSIDE_OGG if magic in head[:64]), "")
+        return f"it is Ogg with {inside} in it: convert it, such as by ffmpeg -i OLD NEW.flac" if inside else ""
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return "it is AAC (ADTS), whatever its name ends in"
     text = head.removeprefix(b"\xef\xbb\xbf")

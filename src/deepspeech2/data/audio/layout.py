@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import BinaryIO, NamedTuple
 
-# Sizes that programs write before they know the real one: 0, or something at the end of 31 or 32 bits (sox, FFmpeg).
-UNKNOWN_FROM = 0x7FFFF000
+# Sizes that programs write before they know the real one: 0, or something at the end of 31 or 32 bits (FFmpeg, and sox,
+# which writes 0x7F000000 into AIFF).
+UNKNOWN_FROM = 0x7F000000
 Piece = bytes | range
 
 

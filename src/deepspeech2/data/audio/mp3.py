@@ -177,17 +177,21 @@ class _Walk:
     def header(self, place: int, frame: Frame) -> tuple[bool, int | None, bytes] | None:
         """
         Return whether libsndfile knows the header, its number of frames and LAME's fields, if the frame is a header:
-        Xing and Info, which it knows, or VBRI.
+        Xing and Info, which it knows if there is no checksum before them, or VBRI.
         """
         if frame.stream[1] != LAYER_3:
             return None
         offset = 4 + frame.side_bytes
-        if self.at(place + offset, 4) in (b"Xing", b"Info") and not any(self.at(place + 4, frame.side_bytes)):
+        checksum = 0 if self.at(place + 1, 1)[0] & 1 else 2  # bytes, which LAME counts as a part of the side bytes
+        silent = not any(self.at(place + 4 + checksum, frame.side_bytes - checksum))
+        if self.at(place + offset, 4) in (b"Xing", b"Info") and silent:
             content = self.at(place + offset, min(frame.length - offset, ROOM))
             flags = int.from_bytes(content[4:8], "big")
             after = 8 + 4 * (flags & 1) + 4 * (flags >> 1 & 1) + 100 * (flags >> 2 & 1) + 4 * (flags >> 3 & 1)
             extra = content[after : after + LAME_BYTES]
             known = int.from_bytes(content[8:12], "big") if flags & 1 else None
+            if checksum:
+                return False, known, b""
             return True, known, extra if len(extra) == LAME_BYTES and extra[0] else b""
         if self.at(place + 36, 4) == b"VBRI":
             return False, int.from_bytes(self.at(place + 50, 4), "big"), b""

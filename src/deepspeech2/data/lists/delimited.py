@@ -78,7 +78,7 @@ def read_delimited(text: str, suffix: str, known: Sequence[str], is_name: Callab
     table.delimiter = delimiter or _guess(lines[first:], ".tsv" if suffix == ".tsv" else ".csv", names)
     header = _strict(lines[first], table.delimiter) or lines[first].split(table.delimiter)
     table.columns = [cell.strip().strip("\ufeff") for cell in header]
-    table.headerless = not names & {folded(name) for name in table.columns} and is_name(table.columns[0])
+    table.headerless = _is_row(table.columns, names, is_name)
     cells_of_some = (line.split(table.delimiter) for line in lines[first : first + LINES_LOOKED_AT])
     table.has_names = any(is_recording(cell.strip(' "')) for some in cells_of_some for cell in some)
     width = len(table.columns)
@@ -94,6 +94,13 @@ def read_delimited(text: str, suffix: str, known: Sequence[str], is_name: Callab
     else:
         _refuse_repeated(table.columns, names)
     return table
+
+
+def _is_row(cells: Sequence[str], names: set[str], is_name: Callable[[str], bool]) -> bool:
+    """Return whether the first line is a row, not a header. A command may be the word `text`."""
+    if any(map(is_recording, cells)):
+        return True
+    return not names & {folded(name) for name in cells} and is_name(cells[0])
 
 
 def _is_comment(line: str, names: set[str]) -> bool:
@@ -230,6 +237,7 @@ def _refuse_repeated(columns: Sequence[str], names: set[str]) -> None:
 def _columns_of_headerless(rows: list[list[str]]) -> list[str]:
     """
     Return the columns of a list without a header: recordings, with files of texts, or texts, or LJSpeech's two texts.
+    Texts with their recordings behind them are understood as well.
 
     Raises:
         ValueError: there are more columns, or the third is no normalised form of the second.
@@ -237,6 +245,8 @@ def _columns_of_headerless(rows: list[list[str]]) -> list[str]:
     width = len(rows[0])
     if width == 1:
         return ["audio"]
+    if width == 2 and is_recording(rows[0][1]) and not is_recording(rows[0][0]):
+        return ["text", "audio"]
     if width == 2:
         return ["audio", "txt_path" if rows[0][1].endswith(TEXT_FILES) else "text"]
     pairs = [(row[1], row[2]) for row in rows if len(row) == 3 and row[2]]

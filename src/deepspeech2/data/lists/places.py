@@ -127,11 +127,18 @@ def locate(path: str) -> str:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    r"""Yield other spellings: `a\b.wav`, another normal form of Unicode, `.WAV`, no ending, and `clips/`."""
+    r"""
+    Yield other spellings: `a\b.wav`, another normal form of Unicode, `.WAV`, no ending, and `clips/`.
+
+    At last the other endings, of recordings that were converted after their list was written.
+    """
     for plain in dict.fromkeys([path, path.replace("\\", "/")]):
         folder, name = os.path.split(plain)
         forms = dict.fromkeys([name, name.strip(), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
         endings = [one for form in forms for one in _endings(form)]
+        endings += [
+            os.path.splitext(form)[0] + ending for form in forms for ending in AUDIO_SUFFIXES if is_recording(form)
+        ]
         for below in ("", *FOLDERS):
             yield from map(partial(os.path.join, folder, below), endings)
 

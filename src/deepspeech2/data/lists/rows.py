@@ -63,6 +63,7 @@ class Fields:
         roots: the folders or the repository that the recordings must be in; None allows any.
         listed: whether the rows are of a list of ours.
         names: the names of the classes of the text column, if it is a class label.
+        same_path: whether the encoded recordings have one path, such as audio.wav, so that it is no name.
     """
 
     audio: str
@@ -74,6 +75,7 @@ class Fields:
     roots: tuple[str, ...] | None = None
     listed: bool = False
     names: tuple[str, ...] = ()
+    same_path: bool = False
 
     def canonical(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the row in the form of `FEATURES`, with the kept columns."""
@@ -90,7 +92,8 @@ class Fields:
         name = label(row[self.id]) if self.id else None
         if name is None:
             # The place in the stream and the shard can change. The recording does not.
-            name = short(with_span(printable(path), part)) if path else _digest(content, row)
+            named = path and not (self.same_path and content is not None)
+            name = short(with_span(printable(path), part)) if named else _digest(content, row)
         if content is None and path is not None:
             content, path = self._found(path)
         text = self._text(row, faults)
