@@ -36,6 +36,10 @@ def with_blanks(ids: list[int]) -> list[int]:
         ("cafe\u0301", "café"),  # e + combining accent -> é: a text has one spelling
         ("«Ça va?»", "ça va"),
         ("ПРИВЕТ", "привет"),
+        ("نعم، حقا؟", "نعم حقا"),
+        ("मैं हूँ। हाँ॥", "मैं हूँ हाँ"),
+        ("「はい」、どうぞ。", "はい どうぞ"),
+        ("well\u2010known", "well known"),
         ("", ""),
         ("...", ""),
         ("\ufeffzero\u200bwidth\u2060", "zerowidth"),

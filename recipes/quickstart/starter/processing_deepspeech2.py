@@ -13,7 +13,7 @@ import numpy as np
 from transformers import BatchFeature, ProcessorMixin, Wav2Vec2CTCTokenizer
 
 BLANK_TOKEN = "<pad>"
-PUNCTUATION = '.,!?;:"()[]{}<>«»„“”…¿¡*_~|/\\–—-'
+PUNCTUATION = '.,!?;:"()[]{}<>«»‹›„‚“”…¿¡*_~|/\\–—-‐‑،؛؟۔।॥。、「」『』・！？：；（）'
 TYPOGRAPHIC_APOSTROPHES = "’‘`´ʼ"
 PADDING_OPTIONS = ("padding", "max_length", "pad_to_multiple_of", "padding_side")
 TEXT_CASES = ("lower", "upper", "keep", "lower_turkish", "upper_turkish")

@@ -8,6 +8,7 @@ from argparse import Namespace
 from datetime import timedelta
 
 import torch
+import transformers
 from accelerate import PartialState
 
 from .command_line import set_up_log
@@ -40,6 +41,7 @@ def set_up_process(given: Namespace, num_workers: int = 1, shared: bool = False)
     # At the end the first process to finish waits for the last one, for hours if the corpus is large.
     state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
     set_up_log(logging.INFO if state.is_main_process else logging.WARNING)
+    transformers.utils.logging.disable_progress_bar()  # a bar for each weight file loaded
     set_up_cpu(given.cpu_threads, num_workers)  # last: accelerate sets its own number of threads
     return device
 
