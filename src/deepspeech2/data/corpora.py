@@ -15,7 +15,7 @@ import pyarrow.parquet
 from datasets import Audio, Features, IterableDataset, Value
 
 from ..system.files import printable
-from ..system.network import FAILURES, advice, ask
+from ..system.network import FAILURES, advice, ask, reading
 from .lists.cells import label
 from .lists.columns import AUDIO_COLUMNS, ID_COLUMNS, TEXT_COLUMNS, find_column, first_column, shown_columns
 from .lists.folders import KALDI, KEPT, ListRow, has_librispeech_tree, read_librispeech, read_recordings
@@ -144,8 +144,9 @@ def load_corpus(
             )
         else:
             source = _hub_layout(dataset_name, dataset_config, name, revision=revision)
-        stream = _canonical(source, title, wanted)
-        ids = _ids(source, stream) if list_ids else None
+        with reading(title):
+            stream = _canonical(source, title, wanted)
+            ids = _ids(source, stream) if list_ids else None
         corpora.append(
             Corpus(title, stream, source.num_examples, dataset_name, dataset_config, name, source.commit, ids)
         )
@@ -264,10 +265,11 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
     files = [str(file) for file in (builder.config.data_files or {}).get(split, [])]
     if not all(file.lower().endswith(".parquet") and "://" not in file for file in files):
         files = []
-    if files and (features := _all_columns(files, builder.info.features)):
-        builder = datasets.load_dataset_builder(name, config, **options, features=features)
-        stream = builder.as_streaming_dataset(split=split)
-    return _Source(stream, _count_examples(builder, split, files), commit, (root,), files=files)
+    with reading(name):
+        if files and (features := _all_columns(files, builder.info.features)):
+            builder = datasets.load_dataset_builder(name, config, **options, features=features)
+            stream = builder.as_streaming_dataset(split=split)
+        return _Source(stream, _count_examples(builder, split, files), commit, (root,), files=files)
 
 
 def _all_columns(files: Sequence[str], found: Features | None) -> Features | None:

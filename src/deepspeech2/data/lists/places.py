@@ -8,7 +8,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
 from pathlib import PureWindowsPath
@@ -38,16 +38,20 @@ def is_url(name: str) -> bool:
 @dataclass(frozen=True)
 class Names:
     """
-    How a list's names become paths: relative ones start at `root`; `moved` from the first folder to the second.
+    How a list's names become paths: relative ones start at `root`; `moved` from the first folder to the second; with
+    another `ending`, because the recordings were converted after the list was written.
 
     Use `names_of` to make one.
     """
 
     root: str
     moved: tuple[str, str] | None = None
+    ending: str = ""
 
     def path(self, name: str) -> str:
         """Return the path of a name, which may not exist (see `locate`), or the URL that the name is."""
+        if self.ending and is_recording(name):
+            name = os.path.splitext(name)[0] + self.ending
         name = name.removeprefix("{data_root}/").removeprefix("$data_root/")  # SpeechBrain's placeholder
         if name.startswith("file://"):
             name = unquote(urlsplit(name).path)
@@ -78,7 +82,7 @@ def names_of(values: Iterable[Any], root: str, audio_root: str, where: str) -> t
     sample = names[:: -(-len(names) // LOOKED_AT)]
     candidates = [Names(os.path.abspath(os.path.expanduser(audio_root)))] if audio_root else []
     candidates += [Names(root), *_moves(names, root, audio_root)]
-    for one in candidates:
+    for one in (replace(one, ending=ending) for ending in ("", *AUDIO_SUFFIXES) for one in candidates):
         if first := next((name for name in sample if os.path.isfile(locate(one.path(name)))), None):
             found = locate(one.path(first))
             plain = found == os.path.join(root, first)
@@ -127,18 +131,11 @@ def locate(path: str) -> str:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    r"""
-    Yield other spellings: `a\b.wav`, another normal form of Unicode, `.WAV`, no ending, and `clips/`.
-
-    At last the other endings, of recordings that were converted after their list was written.
-    """
+    r"""Yield other spellings: `a\b.wav`, another normal form of Unicode, `.WAV`, no ending, and `clips/`."""
     for plain in dict.fromkeys([path, path.replace("\\", "/")]):
         folder, name = os.path.split(plain)
         forms = dict.fromkeys([name, name.strip(), *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))])
         endings = [one for form in forms for one in _endings(form)]
-        endings += [
-            os.path.splitext(form)[0] + ending for form in forms for ending in AUDIO_SUFFIXES if is_recording(form)
-        ]
         for below in ("", *FOLDERS):
             yield from map(partial(os.path.join, folder, below), endings)
 
