@@ -239,7 +239,7 @@ class Proof:
     def resuming(self) -> Rows:
         """Stop a run at its first checkpoint and resume it. GPUs round differently each time, so losses may differ."""
         options = ["--max_steps", "8" if self.tiny else "40", "--batch_seconds", "20" if self.tiny else "320"]
-        options += ["--save_strategy", "steps", "--save_steps", "4" if self.tiny else "20"]
+        options += ["--save_steps", "4" if self.tiny else "20"]
         with tempfile.TemporaryDirectory() as folder:
             whole, stopped = Path(folder, "whole"), Path(folder, "stopped")
             finish(self.launch(whole, *options))
@@ -258,24 +258,19 @@ class Proof:
 
     def launch(self, output_dir: Path, *options: str) -> subprocess.Popen:
         given = self.given
-        config = "single_gpu.yaml" if self.on_gpu else "cpu.yaml"
+        launcher = [str(Path(sys.executable).with_name("accelerate")), "launch"]
+        launcher += ["--config_file", str(ROOT / "accelerate_configs" / "single_gpu.yaml")]
         model = {**self.sizes, "dropout": 0.1}
         command = [
-            *(str(Path(sys.executable).with_name("accelerate")), "launch"),
-            *("--config_file", str(ROOT / "accelerate_configs" / config), str(ROOT / "recipes" / "finetune.py")),
+            *(launcher if self.on_gpu else [sys.executable]),
+            str(ROOT / "recipes" / "finetune.py"),
             *(str(ROOT / "recipes" / "librispeech" / "clean_100h.yaml"), "--model_config", json.dumps(model)),
             *("--dataset_name", given.dataset_name, "--dataset_config", given.dataset_config),
             *("--train_split", given.train_split, "--eval_split", given.train_split, "--test_split", "-"),
             *("--output_dir", str(output_dir), "--bf16", str(self.on_gpu).lower(), "--disable_tqdm", "true"),
-            *("--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"),
-            *(
-                "--check_utterances",
-                "0",
-                "--dataloader_num_workers",
-                "2" if self.on_gpu else "0",
-                "--window_size",
-                "64",
-            ),
+            *("--eval_strategy", "no", "--save_strategy", "steps" if "--save_steps" in options else "no"),
+            *("--load_best_model_at_end", "false", "--check_utterances", "0", "--window_size", "64"),
+            *("--dataloader_num_workers", "2" if self.on_gpu else "0"),
             *("--characters", "abcdefghijklmnopqrstuvwxyz' ", "--logging_steps", "1" if self.tiny else "10"),
             *("--warmup_steps", "2", *options),
         ]
@@ -286,8 +281,7 @@ class Proof:
 
     def inference(self) -> Rows:
         """The starter on this device, in three dtypes and through the pipeline, against its texts on the CPU."""
-        from deepspeech2.data.recordings import open_audio
-
+        from deepspeech2.data.audio.recordings import open_audio
         from deepspeech2.data.corpora import load_corpus
 
         config = None if self.given.dataset_config == "-" else self.given.dataset_config
