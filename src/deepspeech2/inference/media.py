@@ -258,7 +258,9 @@ def _av_pieces(av: Any, path: Path, sampling_rate: int, track: int | None) -> It
             yield from mixed()
             sounding = [] if loud else [other for other in others if _sounds(container, other)]
     except av.error.InvalidDataError as error:
-        size, head = path.stat().st_size, path.open("rb").read(HEAD_BYTES)
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
         known = "it is damaged" if place else name_of(head) or "it is not audio or video, or it is damaged"
         raise AudioError(
             f"{name} cannot be decoded after {place / sampling_rate:.1f} s: {known} ({size:,} bytes)"

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from ..data.audio.recordings import AudioError
-from ..decoding.decoder import Decoder, load_decoder
+from ..decoding.decoder import GREEDY, Decoder, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -217,11 +217,13 @@ def _transcribe(
     blocks = _counted(blocks, name, listener.sampling_rate)
     left_out: list[Unsure] = []
     if script is None:
-        greedy = Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
+        plain = decoder.options == GREEDY
+        greedy = decoder if plain else Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
         words, raw_words = list[Word](), list[Word]()
         for first, log_probs in listener.phrases(blocks):
-            words += _decoded(first * listener.frame_s, log_probs, decoder)
-            raw_words += _decoded(first * listener.frame_s, log_probs, greedy)
+            decoded = _decoded(first * listener.frame_s, log_probs, decoder)
+            words += decoded
+            raw_words += decoded if plain else _decoded(first * listener.frame_s, log_probs, greedy)
         cues, words, left_out = leave_out_unsure(make_cues(words, limits), words, raw_words, min_confidence)
     else:
         words = align_words(script_words(script, listener.processor), listener.whole(blocks).numpy(), listener)

@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
 from safetensors import SafetensorError
 
+from ..system.files import LFS_POINTER
 from ..system.network import advice, ask
 from .configuration_deepspeech2 import DeepSpeech2Config
 from .modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -28,7 +29,6 @@ CHECKPOINT_FILES = (
     "model*.safetensors",
     "*.py",
 )
-LFS_POINTER = b"version https://git-lfs"
 PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")
 
 

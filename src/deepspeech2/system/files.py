@@ -11,6 +11,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 logger = logging.getLogger(__name__)
 
 LOCK_NAME = ".lock"
+LFS_POINTER = b"version https://git-lfs"  # how a file of a clone without Git LFS begins
 # What file systems without these operations answer, such as network drives.
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)  # filelock itself replaces a missing flock (ENOSYS)
 NO_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF)

@@ -2,8 +2,10 @@
 
 import re
 
+from ...system.files import LFS_POINTER
+
 NAMES = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the recording itself: run git lfs pull"),
+    (LFS_POINTER, "a Git LFS pointer, not the recording itself: run git lfs pull"),
     (b"\x00\x05\x16\x07", "a file that macOS made beside the recording (._NAME): remove it"),
     (b"\x00\x05\x16\x00", "a file that macOS made beside the recording: remove it"),
     (b"\x1aE\xdf\xa3", "Matroska or WebM"),

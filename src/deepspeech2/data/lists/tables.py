@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...system.files import LFS_POINTER
 from .columns import AUDIO_COLUMNS, first_column, folded, shown_columns
 from .delimited import DELIMITERS, read_delimited
 
@@ -24,7 +25,7 @@ NO_LISTS = {  # how files begin that are no text, and what to do
     b"PK\x03\x04": "is a zip archive or a workbook of Excel; unpack it, or save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "is a workbook of Excel; save the sheet as CSV UTF-8",
     b"PAR1": "is a Parquet file; name its folder, not the file",
-    b"version https://git-lfs": "is a pointer of Git LFS, not the list; fetch the list: git lfs pull",
+    LFS_POINTER: "is a pointer of Git LFS, not the list; fetch the list: git lfs pull",
     b"<!DOCTYPE": "is a web page; download the file itself",
     b"<html": "is a web page; download the file itself",
 }
