@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+import forked
 import tiny
 from deepspeech2.config.arguments import Recipe
 from deepspeech2.config.method_arguments import AdaptationArguments
@@ -83,10 +84,12 @@ def arguments(folder: Path, output_dir: Path, adaptation: AdaptationArguments | 
     return run, plan_training(run)
 
 
-def launch(*argv: str) -> subprocess.CompletedProcess:
+def launch(*argv: str, fork: bool = True) -> subprocess.CompletedProcess:
+    """What `accelerate launch` of the recipe on two processes does; forked or, as its user has it, executed."""
     config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"
     accelerate = str(Path(sys.executable).with_name("accelerate"))
     command = [accelerate, "launch", "--config_file", str(config), str(RECIPE), *argv]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-    )
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    if fork:
+        return forked.run(command, environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -1,11 +1,16 @@
 """A small run to be stopped at any moment."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import kill
+import pytest
 import yaml
 
+import forked
 import tiny
 
 SETTINGS = {
@@ -55,3 +60,10 @@ def wait_for(condition: Callable[[], bool], log: Path, limit_s: float = 120) -> 
     while not condition():
         assert time.monotonic() - started < limit_s and "Error" not in log.read_text(), log.read_text()
         time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick_start(monkeypatch) -> None:
+    """`launch` of the benchmark forks the launcher and its processes, in the tests of a file that imports this."""
+    quick = SimpleNamespace(Popen=forked.Forked, TimeoutExpired=subprocess.TimeoutExpired)
+    monkeypatch.setattr(kill, "subprocess", quick)

@@ -1,14 +1,12 @@
 """Trainers of a tiny model, and what they left."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
+import forked
 import tiny
 from deepspeech2.training.trainer import CTCTrainer
 
@@ -75,11 +73,10 @@ def logged(trainer: CTCTrainer, name: str) -> list[float]:
     return [line[name] for line in trainer.state.log_history if name in line]
 
 
-def run_on_two_ranks(script: str, folder: Path, beside: Path) -> None:
-    """Run a script with `folder` as its argument in two CPU processes; it may import the tests `beside` it."""
+def run_on_two_ranks(script: str, folder: Path, *words: str) -> None:
+    """Run a script with `folder` as its first argument in two CPU processes; it may import the tests of its module."""
     (folder / "script.py").write_text(script)
     config = Path(__file__).resolve().parents[1] / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    folders = [str(Path(__file__).parent), str(beside), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
-    subprocess.run([*command, str(folder)], cwd=folder, env=environment, check=True)
+    command = ["accelerate", "launch", "--config_file", str(config), "script.py", str(folder)]
+    done = forked.run([*command, *words], cwd=folder)
+    assert done.returncode == 0, done.stderr

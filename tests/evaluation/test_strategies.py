@@ -3,21 +3,20 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+import forked
 import tiny
 from deepspeech2.evaluation.experiments import START, Experiment, plan_runs, read_experiment
 from deepspeech2.evaluation.metrics import Utterance, compare_over_seeds, over_seeds
 from deepspeech2.evaluation.reports import few_speakers, strategy_rows, strategy_table, write_strategy_report
 from deepspeech2.evaluation.scoring import read_utterances
 from deepspeech2.evaluation.strategies import Outcome, collect, recommend
+from killed_runs import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,7 +119,7 @@ def declare(folder: Path, **changes) -> tuple[Path, list[str]]:
     config = folder / "experiment.yaml"
     config.write_text(yaml.safe_dump(experiment | changes, sort_keys=False))
     recipe = str(ROOT / "recipes" / "compare_strategies.py")
-    return config, [sys.executable, recipe, str(config), "--output_dir", str(folder / "out")]
+    return config, ["python", recipe, str(config), "--output_dir", str(folder / "out")]
 
 
 @pytest.mark.slow
@@ -129,7 +128,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     strategies = {"low": {}, "high": {"learning_rate": 1e-2}, "bad": {"dataset_name": "{seed}.csv"}}
     config, command = declare(tmp_path, strategies=strategies)
     (tmp_path / "1.csv").write_text("audio,text\nnothing.wav,a\n")
-    done = subprocess.run([*command, "--num_workers", "2"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run([*command, "--num_workers", "2"], cwd=tmp_path)
     assert done.returncode == 1 and "bad with seed 1; bad with seed 2" in done.stderr, done.stderr
     assert "nothing.wav" in done.stderr and "2.csv" in done.stderr  # the end of each log
     assert "| high |" in done.stdout and "| bad |" not in done.stdout and "Take " in done.stdout
@@ -138,7 +137,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     written = results.stat().st_mtime_ns
     _, command = declare(tmp_path)
     os.utime(tmp_path / "model" / "model.safetensors", (0, 0))
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run(command, cwd=tmp_path)
     assert done.returncode == 0 and "4 of them finished" in done.stdout, done.stderr
     assert results.stat().st_mtime_ns == written and (tmp_path / "out" / "index.html").is_file()
     experiment = read_experiment(config)
@@ -149,9 +148,7 @@ def test_a_comparison_from_end_to_end(tmp_path):
     assert [scores.num_utterances for scores in outcomes["high"].target.runs.values()] == [6, 6]
     assert outcomes["low"].num_trained > 0 and len(outcomes["low"].logs) == 2
 
-    done = subprocess.run(
-        [*command, "--set", "learning_rate=0.5"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = forked.run([*command, "--set", "learning_rate=0.5"], cwd=tmp_path)
     assert done.returncode != 0 and "low/seed-1 holds a run with other settings" in done.stderr
     assert "learning_rate was None and is 0.5" in done.stderr and "high: " not in done.stderr
 
@@ -159,29 +156,24 @@ def test_a_comparison_from_end_to_end(tmp_path):
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     """SIGTERM during the second of two runs: the first stays, the second goes on from the checkpoint that it left."""
-    saving = {"max_steps": 400, "save_strategy": "steps", "save_steps": 400}
+    saving = {"max_steps": 200, "save_strategy": "steps", "save_steps": 200}
     _, command = declare(tmp_path, common=saving, seeds=[1])
     second = tmp_path / "out" / "high" / "seed-1"
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("1 of 2: low"):
-            break
-    deadline = time.monotonic() + 300
-    while "loss=" not in (log := (second / "log.txt").read_text() if (second / "log.txt").is_file() else ""):
-        assert time.monotonic() < deadline, log
-        time.sleep(0.05)
+    printed, log = tmp_path / "printed.txt", second / "log.txt"
+    with printed.open("w") as file:
+        process = forked.Forked(command, cwd=tmp_path, stdout=file, stderr=file)
+    wait_for(lambda: log.is_file() and "loss=" in log.read_text(), printed)
+    assert "1 of 2: low" in printed.read_text()
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode != 0 and "run the same command to resume" in errors
+    assert process.wait(timeout=300) != 0 and "run the same command to resume" in printed.read_text()
     (checkpoint,) = second.glob("checkpoint-*")
-    assert checkpoint.name != "checkpoint-400" and not (second / "results.json").exists()
+    assert checkpoint.name != "checkpoint-200" and not (second / "results.json").exists()
 
     first = tmp_path / "out" / "low" / "seed-1" / "results.json"
     written = first.stat().st_mtime_ns
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.run(command, cwd=tmp_path)
     assert done.returncode == 0 and "1 of them finished" in done.stdout, done.stderr
     assert first.stat().st_mtime_ns == written
     steps = [line["step"] for line in json.loads((second / "trainer_state.json").read_text())["log_history"]]
-    assert max(steps) == 400 and checkpoint.name in (second / "log.txt").read_text()
+    assert max(steps) == 200 and checkpoint.name in (second / "log.txt").read_text()
     assert not list(second.glob("checkpoint-*"))  # of a finished run the model is enough

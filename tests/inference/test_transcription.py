@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import forked
 import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
@@ -240,7 +240,7 @@ def test_two_processes_share_the_files(tmp_path: Path) -> None:
         "--formats",
         "txt",
     ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT)
+    done = forked.run(words, cwd=ROOT)
     assert done.returncode == 1
     assert "1 of 5 recordings were skipped" in done.stderr and "bad.mp3" in done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.txt")) == ["0.txt", "1.txt", "2.txt", "3.txt"]

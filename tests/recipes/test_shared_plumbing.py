@@ -2,16 +2,14 @@
 
 import csv
 import json
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 import tiny
 from deepspeech2.decoding.language_model import train_language_model
 from deepspeech2.system import devices
@@ -134,9 +132,10 @@ def launched(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
             words = [f"recipes/{name}.py", *words_of(name, folder, out / "labels.csv" if "label" in name else out)]
             if count == 2:
                 config = str(ROOT / "accelerate_configs" / "cpu_ddp.yaml")
-                words = ["-m", "accelerate.commands.launch", "--config_file", config, *words]
-            command = [sys.executable, *words, "--device", "cpu", "--cpu_threads", "1"]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+                words = ["accelerate", "launch", "--config_file", config, *words]
+            else:
+                words = ["python", *words]
+            done = forked.run([*words, "--device", "cpu", "--cpu_threads", "1"], cwd=ROOT)
             assert done.returncode == 0, done.stderr
             (out / "printed.txt").write_text(done.stdout.replace(str(out), "OUT"))
             folders.append(out)

@@ -12,6 +12,7 @@ from transformers import TrainerCallback
 from deepspeech2.system.signals import StopOnSignal
 from deepspeech2.training.run import train
 from finetuning import arguments, write_inputs
+from killed_runs import quick_start as quick_start
 from killed_runs import wait_for, write_run
 
 EVERY_FOUR = {"max_steps": 6, "save_strategy": "steps", "save_steps": 4, "ema_decay": 0.5}

@@ -3,7 +3,6 @@
 import json
 import random
 import socket
-import subprocess
 import sys
 import time
 
@@ -13,6 +12,8 @@ import torch
 from kill import different_losses, different_weights, kill, launch, losses
 from safetensors.torch import save_file
 
+from forked import Forked
+from killed_runs import quick_start as quick_start
 from killed_runs import wait_for, write_run
 
 
@@ -55,13 +56,13 @@ def test_a_killed_run_is_the_uninterrupted_one(tmp_path, processes, stream, sett
 @pytest.mark.slow
 def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
     """Two launchers as two machines on the loopback; the second one's power goes, then both start again."""
-    config = write_run(tmp_path, max_steps=400)
+    config = write_run(tmp_path, max_steps=100)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     logs = [tmp_path / f"log{rank}" for rank in (0, 1)]
 
-    def start() -> list[subprocess.Popen]:
+    def start() -> list[Forked]:
         together = ["--num_machines", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
         return [
             launch([str(config)], tmp_path / "run", log, 2, [*together, "--machine_rank", log.name[-1]]) for log in logs
@@ -77,12 +78,12 @@ def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
     assert named in logs[0].read_text()
 
     assert [process.wait(timeout=240) for process in start()] == [0, 0], logs[0].read_text()
-    assert "resuming from" in logs[0].read_text() and len(losses(tmp_path / "run")) == 400
+    assert "resuming from" in logs[0].read_text() and len(losses(tmp_path / "run")) == 100
 
 
 @pytest.mark.slow
 def test_the_benchmark_kills_and_compares(tmp_path, monkeypatch, capsys):
-    config, folder = write_run(tmp_path, max_steps=900, save_steps=15), tmp_path / "kill"
+    config, folder = write_run(tmp_path, max_steps=400, save_steps=15), tmp_path / "kill"
     monkeypatch.setattr(sys, "argv", ["kill.py", str(config), "--kills", "4", "--folder", str(folder)])
     benchmark.main()
     table = capsys.readouterr().out

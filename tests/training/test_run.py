@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForCTC, AutoProcessor
 
+import forked
 import tiny
 from deepspeech2.config.arguments import AugmentationArguments, Recipe
 from deepspeech2.config.method_arguments import AdaptationArguments
@@ -318,7 +318,7 @@ def test_what_is_no_checkpoint_ends_in_one_message(folder, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_a_mistake_shows_no_traceback(folder):
     command = [sys.executable, str(RECIPE), str(folder / "config.yaml"), "--eval_split", "dev"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.run(command)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("finetune.py: ")
 
@@ -472,7 +472,7 @@ def test_an_error_of_ours_is_a_message_and_another_a_traceback():
 def test_the_card_names_the_launch(folder, tmp_path):
     """`accelerate launch` with its own options, as the run was started; and two processes score as one."""
     options = ["--num_processes", "2", "--max_steps", "2", "--output_dir", str(tmp_path)]
-    done = launch(str(folder / "config.yaml"), *options)
+    done = launch(str(folder / "config.yaml"), *options, fork=False)
     assert done.returncode == 0, done.stderr
     command = results(tmp_path)["run"]["command"]
     config = ROOT / "accelerate_configs" / "cpu_ddp.yaml"

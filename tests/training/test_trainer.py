@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -16,7 +14,7 @@ import tiny
 from deepspeech2.evaluation import scoring
 from deepspeech2.training import trainer as trainer_module
 from deepspeech2.training.plan import resolve_epochs, try_optimizer
-from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, weights
+from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, run_on_two_ranks, weights
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +104,10 @@ torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path, manifest, batch, repository):
+def test_two_processes_are_one(tmp_path, manifest, batch):
     """Four of the eight on each process: the loss and the step of eight; and every clip is scored once."""
     torch.save(batch, tmp_path / "batch.pt")
-    (tmp_path / "script.py").write_text(RANK_SCRIPT)
-    config = repository / "accelerate_configs" / "cpu_ddp.yaml"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), "script.py"]
-    path = os.pathsep.join([str(repository / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    subprocess.run(
-        [*command, str(tmp_path), str(manifest)], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True
-    )
+    run_on_two_ranks(RANK_SCRIPT, tmp_path, str(manifest))
 
     trainer = new_trainer(tmp_path, [batch], **ONE_STEP)
     before = weights(trainer.model)

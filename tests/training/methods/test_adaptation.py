@@ -1,7 +1,6 @@
 """What of a model learns, and how fast."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -190,7 +189,7 @@ def test_statistics_are_those_of_all_processes(tmp_path, batches):
     """One batch on the first process, two on the second: each batch weighs the same, and both find the same."""
     torch.save([{name: batch[name] for name in ("input_features", "attention_mask")} for batch in batches[:3]],
                tmp_path / "batches.pt")  # fmt: skip
-    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path)
     model, _ = adapted()
     reestimate_norms(model, iter(batches[:3]))
     for rank in (0, 1):

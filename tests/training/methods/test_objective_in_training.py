@@ -156,7 +156,7 @@ def test_two_processes_take_the_step_of_one(tmp_path, manifest):
         for batch, other in zip(batches[:4], batches[4:], strict=True)
     ]
     torch.save(pairs, tmp_path / "batches.pt")
-    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path)
 
     first, second = (torch.load(tmp_path / f"step-{rank}.pt") for rank in (0, 1))
     alone = one_step(tmp_path, [0, 1, 2, 3])

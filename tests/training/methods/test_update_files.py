@@ -1,7 +1,6 @@
 """Low-rank updates and adapters: what they start as, what learns, and the small file of what has changed."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -208,7 +207,7 @@ def four_steps(folder, places: list[int]) -> list[dict]:
 def test_two_processes_take_the_steps_of_one(tmp_path, batches):
     """A batch on each of two processes, or two on one: the same weights, of parts that unfreeze one after another."""
     torch.save(batches[:2], tmp_path / "batches.pt")
-    run_on_two_ranks(RANK_SCRIPT, tmp_path, Path(__file__).parent)
+    run_on_two_ranks(RANK_SCRIPT, tmp_path)
     first, second = (torch.load(tmp_path / f"steps-{rank}.pt") for rank in (0, 1))
     alone = four_steps(tmp_path, [0, 1])
     assert [name for name in alone[0] if "layers" in name and not alone[0][name].equal(alone[1][name])]
