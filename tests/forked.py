@@ -127,7 +127,10 @@ def _become(
         accelerate_cli.main()
         return
     words = [word for word in words[1:] if word != "-u"]
-    if words[0] == "-m":
+    if words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        exec(compile(words[1], "-c", "exec"), {"__name__": "__main__"})
+    elif words[0] == "-m":
         sys.argv = words[1:]
         sys.path.insert(0, folder)
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)

@@ -115,7 +115,7 @@ def first_epochs(corpora, num_readers: int, seed: int = 3) -> list[set[str]]:
     return [{row.example["id"] for row in source.rest_of_epoch()} for source in sources]
 
 
-@pytest.mark.parametrize("num_shards, row_group_size", [(6, 5), (2, 5), (1, 100)])
+@pytest.mark.parametrize("num_shards, row_group_size", [(6, 5), pytest.param(2, 5, marks=pytest.mark.slow), (1, 100)])
 def test_each_example_once_an_epoch_whoever_reads(tmp_path, processor, num_shards, row_group_size):
     """More shards than the 4 readers; fewer, with enough row groups; fewer row groups: every 4th row."""
     corpora = corpus_of(tmp_path, varied_rows(), num_shards, row_group_size)

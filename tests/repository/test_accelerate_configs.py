@@ -1,6 +1,5 @@
 """Every file of accelerate_configs/ is read by the pinned accelerate, and starts the ranks that it says."""
 
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin, patch_environment
 from accelerate.utils.launch import prepare_multi_gpu_env
+
+import forked
 
 FOLDER = Path(__file__).resolve().parents[2] / "accelerate_configs"
 NAMES = ["cpu", "cpu_ddp", "single_gpu", "multi_gpu", "multi_node", "fsdp2", "deepspeed_zero2"]
@@ -36,21 +37,17 @@ def launch_arguments(name: str, *extra: str) -> Namespace:
     return _validate_launch_command(args)[0]
 
 
-def launch(name: str, *extra: str, script: Path) -> subprocess.Popen[str]:
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
+def command(name: str, *extra: str, script: Path) -> list[str]:
+    accelerate = str(Path(sys.executable).with_name("accelerate"))
+    return [
+        accelerate,
+        "launch",
         "--config_file",
         str(FOLDER / f"{name}.yaml"),
+        *extra,
+        str(script),
+        str(script.parent),
     ]
-    return subprocess.Popen(
-        [*command, *extra, str(script), str(script.parent)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def rank_script(folder: Path) -> Path:
@@ -123,17 +120,20 @@ def test_fsdp2_is_version_2_and_has_no_key_of_version_1() -> None:
 
 @pytest.mark.slow
 def test_cpu_ddp_starts_two_ranks(tmp_path: Path) -> None:
-    output, _ = launch("cpu_ddp", script=rank_script(tmp_path)).communicate(timeout=120)
-    assert output.count("world=2 backend=gloo sum=3") == 2, output  # 1 + 2
+    words = command("cpu_ddp", script=rank_script(tmp_path))
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.count("world=2 backend=gloo sum=3") == 2, done.stderr  # 1 + 2
 
 
 @pytest.mark.slow
 def test_multi_node_joins_two_machines_on_loopback(tmp_path: Path) -> None:
     with_one_rank_each = ["--main_process_ip", "127.0.0.1", "--num_processes", "2"]
     script = rank_script(tmp_path)
-    machines = [
-        launch("multi_node", *with_one_rank_each, "--machine_rank", str(rank), script=script) for rank in (0, 1)
-    ]
-    for machine in machines:
-        output, _ = machine.communicate(timeout=120)
-        assert output.count("world=2 backend=gloo sum=3") == 1, output
+    machines = {}
+    for rank in "01":
+        with (tmp_path / rank).open("w") as file:
+            words = command("multi_node", *with_one_rank_each, "--machine_rank", rank, script=script)
+            machines[rank] = forked.Forked(words, stdout=file, stderr=file)
+    for rank, machine in machines.items():
+        assert machine.wait(timeout=120) == 0, (tmp_path / rank).read_text()
+        assert (tmp_path / rank).read_text().count("world=2 backend=gloo sum=3") == 1

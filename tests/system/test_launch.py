@@ -30,6 +30,7 @@ def test_a_test_run_has_no_launcher():
     assert launcher("finetune.py") == ["python"]
 
 
+@pytest.mark.slow
 def test_one_process_where_two_were_asked_for_is_refused():
     """`accelerate launch --cpu --num_processes 2` starts one, and says nothing."""
     accelerate = str(Path(sys.executable).with_name("accelerate"))

@@ -1,10 +1,10 @@
 """The limit of the Hub's requests; tests/training/test_hub.py and tests/data/test_hub_reading.py have its effect."""
 
 import os
-import subprocess
-import sys
 
 import pytest
+
+import forked
 
 SCRIPT = """
 from huggingface_hub import get_session
@@ -20,8 +20,8 @@ print(get_session() is client)
 
 
 def test_requests_are_limited_from_the_first_on_and_not_by_an_import():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["None", "120 True True", "True"]
+    done = forked.run(["python", "-c", SCRIPT])
+    assert done.stdout.splitlines() == ["None", "120 True True", "True"], done.stderr
 
 
 PROXY_SCRIPT = """
@@ -38,9 +38,8 @@ except ConnectionError as error:
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks5h://127.0.0.1:9", "proxy.example:8080", "ftp://a:1"])
 def test_a_proxy_that_cannot_be_used_matters_to_the_hub_alone_and_comes_with_the_remedy(proxy):
-    environment = os.environ | {"ALL_PROXY": proxy}
-    command = [sys.executable, "-c", PROXY_SCRIPT]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = forked.run(["python", "-c", PROXY_SCRIPT], os.environ | {"ALL_PROXY": proxy})
+    assert done.returncode == 0, done.stderr
     read, *rest = done.stdout.splitlines()
     assert read == "read"
     if rest:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import soundfile
 
 import tiny
@@ -247,7 +248,8 @@ def only_read(processor: DeepSpeech2Processor, name: str, said: list[str], **opt
     return [f"{lost} rows are lost"] if lost > doubled and all(known_sizes) else []
 
 
-def test_lists(tmp_path, monkeypatch):
+@pytest.mark.parametrize("one_of", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_lists(tmp_path, monkeypatch, one_of):
     monkeypatch.setattr(corpora, "MAX_LOCAL_SHARDS", 1)  # opening a shard takes longer than reading a row
     processor = new_processor()
 
@@ -255,4 +257,4 @@ def test_lists(tmp_path, monkeypatch):
         yield from known(processor, tmp_path / "known")
         yield from damaged(processor, tmp_path)
 
-    tally("lists", cases())
+    tally("lists", cases(), one_of)
