@@ -36,6 +36,7 @@ PRELOAD = [
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(PRELOAD)
 _context: multiprocessing.context.BaseContext = SERVER
+_words: list[str] = []  # the command line of this process, if it was forked
 
 
 class Forked:
@@ -53,7 +54,7 @@ class Forked:
         """The output is appended to the files; None: to that of the parent."""
         files = [file and str(Path(file.name).resolve()) for file in (stdout, stderr)]
         words = [str(word) for word in args]
-        given = (words, dict(env or os.environ), files, str(cwd or Path.cwd()), start_new_session)
+        given = (words, _words, dict(env or os.environ), files, str(cwd or Path.cwd()), start_new_session)
         self.process = _context.Process(target=_become, args=given)
         self.process.start()
         self.pid: int = self.process.pid
@@ -92,11 +93,16 @@ def run(command: Sequence[str | Path], env: dict[str, str] | None = None, cwd: P
 
 
 def _become(
-    words: list[str], env: dict[str, str], files: list[str | None], folder: str, start_new_session: bool
+    words: list[str],
+    launcher: list[str],
+    env: dict[str, str],
+    files: list[str | None],
+    folder: str,
+    start_new_session: bool,
 ) -> None:
     """What the interpreter does with a command line. What this process starts in turn is forked from it."""
-    global _context
-    _context = multiprocessing.get_context("fork")
+    global _context, _words
+    _context, _words = multiprocessing.get_context("fork"), words
     concurrent.futures.thread._threads_queues.clear()  # a fork has not the other threads, which its end would wait for
     if start_new_session:
         with suppress(PermissionError):
@@ -117,10 +123,15 @@ def _become(
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
     from deepspeech2.evaluation import strategies
+    from deepspeech2.system import launch
 
     subprocess_handler.Popen = Forked
     for module in (accelerate_launch, strategies):
         module.subprocess = SimpleNamespace(Popen=Forked, CalledProcessError=subprocess.CalledProcessError)
+
+    # The system shows the command line of the fork server for all of them.
+    parent = SimpleNamespace(cmdline=lambda: launcher)
+    launch.psutil = SimpleNamespace(Process=lambda: SimpleNamespace(parent=lambda: parent))
 
     if Path(words[0]).name == "accelerate":
         sys.argv = words

@@ -156,18 +156,18 @@ def test_a_comparison_from_end_to_end(tmp_path):
 @pytest.mark.slow
 def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     """SIGTERM during the second of two runs: the first stays, the second goes on from the checkpoint that it left."""
-    saving = {"max_steps": 200, "save_strategy": "steps", "save_steps": 200}
+    saving = {"max_steps": 60, "save_strategy": "steps", "save_steps": 60}
     _, command = declare(tmp_path, common=saving, seeds=[1])
     second = tmp_path / "out" / "high" / "seed-1"
     printed, log = tmp_path / "printed.txt", second / "log.txt"
     with printed.open("w") as file:
         process = forked.Forked(command, cwd=tmp_path, stdout=file, stderr=file)
-    wait_for(lambda: log.is_file() and "loss=" in log.read_text(), printed)
+    wait_for(lambda: log.is_file() and "loss=" in log.read_text(), printed, limit_s=300)
     assert "1 of 2: low" in printed.read_text()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=300) != 0 and "run the same command to resume" in printed.read_text()
     (checkpoint,) = second.glob("checkpoint-*")
-    assert checkpoint.name != "checkpoint-200" and not (second / "results.json").exists()
+    assert checkpoint.name != "checkpoint-60" and not (second / "results.json").exists()
 
     first = tmp_path / "out" / "low" / "seed-1" / "results.json"
     written = first.stat().st_mtime_ns
@@ -175,5 +175,5 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path):
     assert done.returncode == 0 and "1 of them finished" in done.stdout, done.stderr
     assert first.stat().st_mtime_ns == written
     steps = [line["step"] for line in json.loads((second / "trainer_state.json").read_text())["log_history"]]
-    assert max(steps) == 200 and checkpoint.name in (second / "log.txt").read_text()
+    assert max(steps) == 60 and checkpoint.name in (second / "log.txt").read_text()
     assert not list(second.glob("checkpoint-*"))  # of a finished run the model is enough

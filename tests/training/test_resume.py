@@ -83,7 +83,7 @@ def test_when_a_machine_dies_the_other_stops_and_names_it(tmp_path):
 
 @pytest.mark.slow
 def test_the_benchmark_kills_and_compares(tmp_path, monkeypatch, capsys):
-    config, folder = write_run(tmp_path, max_steps=400, save_steps=15), tmp_path / "kill"
+    config, folder = write_run(tmp_path, max_steps=240, save_steps=10), tmp_path / "kill"
     monkeypatch.setattr(sys, "argv", ["kill.py", str(config), "--kills", "4", "--folder", str(folder)])
     benchmark.main()
     table = capsys.readouterr().out
