@@ -7,6 +7,7 @@ process, and `accelerate launch` is accelerate's own, torch's agent included. Wh
 while it is imported is that of the tests: a test that sets such a variable needs `subprocess`.
 """
 
+import atexit
 import concurrent.futures.thread
 import multiprocessing
 import os
@@ -37,6 +38,13 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(PRELOAD)
 _context: multiprocessing.context.BaseContext = SERVER
 _words: list[str] = []  # the command line of this process, if it was forked
+
+
+@atexit.register
+def _end_all() -> None:
+    """What a failed test left running; multiprocessing would wait for it."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 class Forked:
