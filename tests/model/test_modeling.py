@@ -13,12 +13,14 @@ import tiny
 from deepspeech2.model import modeling_deepspeech2
 from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
 from deepspeech2.model.modeling_deepspeech2 import (
+    DeepSpeech2ConvLayer,
     DeepSpeech2ForCTC,
     DeepSpeech2Lookahead,
     DeepSpeech2RecurrentLayer,
     _fit_persistent_kernels,
     _masked_batch_norm,
     choose_path,
+    folds_time,
 )
 
 RNN_KINDS = list(itertools.product(["lstm", "gru", "rnn"], [True, False]))
@@ -454,6 +456,36 @@ def test_which_path_a_recurrent_layer_takes(monkeypatch: pytest.MonkeyPatch) -> 
     assert choose_path("cuda", half, 129, lstm) == choose_path("cuda", torch.float32, 8, lstm) == "packed"
     for other in (nn.GRU(1312, 1024), nn.LSTM(1312, 1152), nn.LSTM(1312, 1000)):
         assert choose_path("cuda", half, 8, other) == "packed"
+
+
+def test_which_convolution_folds_its_time_stride(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one with one channel and a stride in time, on a CPU with AVX2 alone, and never in a traced graph."""
+    first = nn.Conv2d(1, 2, (5, 5), (2, 2))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert folds_time("cpu", first) and not folds_time("cuda", first)
+    assert not folds_time("cpu", nn.Conv2d(2, 2, (5, 5), (2, 2))) and not folds_time("cpu", nn.Conv2d(1, 2, 5, (2, 1)))
+    monkeypatch.setattr(torch.jit, "is_tracing", lambda: True)
+    assert not folds_time("cpu", first)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not folds_time("cpu", first)
+
+
+@pytest.mark.parametrize("kernel", [[5, 5], [4, 6], [2, 1], [3, 11]])
+@pytest.mark.parametrize("stride", [[2, 2], [1, 3], [3, 2]])
+@pytest.mark.parametrize("padding", [[0, 0], [2, 1], [1, 5]])
+def test_a_folded_time_stride_gives_the_same(kernel: list[int], stride: list[int], padding: list[int]) -> None:
+    """The output and all gradients, with any number of frames left over."""
+    sizes = {"conv_kernel_sizes": [kernel], "conv_strides": [stride], "conv_paddings": [padding]}
+    layer = DeepSpeech2ConvLayer(tiny_config(conv_channels=[3], **sizes), 0)
+    for num_frames in range(11, 17):
+        x = torch.randn(2, 1, NUM_FEATURES, num_frames, requires_grad=True)
+        expected, found = layer.conv(x), layer._time_folded(x)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        parameters, weights = [x, *layer.conv.parameters()], torch.randn_like(expected)
+        pairs = zip(*(torch.autograd.grad(y, parameters, weights) for y in (found, expected)), strict=True)
+        for ours, theirs in pairs:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("rnn_type", ["lstm", "gru", "rnn"])

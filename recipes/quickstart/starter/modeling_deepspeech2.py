@@ -25,8 +25,7 @@ PERSISTENT_MULTIPLES = (8, 128)  # of the batch size and of the input size
 
 @dataclass
 class DeepSpeech2ModelOutput(ModelOutput):
-    """
-    The output of the encoder.
+    """The output of the encoder.
 
     Args:
         last_hidden_state: (batch, output frames, hidden_size), zero in the padding.
@@ -41,8 +40,7 @@ class DeepSpeech2ModelOutput(ModelOutput):
 
 @dataclass
 class DeepSpeech2CTCOutput(ModelOutput):
-    """
-    The output of the CTC model.
+    """The output of the CTC model.
 
     Args:
         loss: the CTC loss, if `labels` were given.
@@ -105,7 +103,24 @@ class DeepSpeech2ConvLayer(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
         """Map (batch, channels, rows, frames), zero in the padding, to the same layout after the stride."""
-        return self.activation(_masked_batch_norm(self.batch_norm, self.conv(hidden_states), output_lengths))
+        run = self._time_folded if folds_time(hidden_states.device.type, self.conv) else self.conv
+        return self.activation(_masked_batch_norm(self.batch_norm, run(hidden_states), output_lengths))
+
+    def _time_folded(self, x: torch.Tensor) -> torch.Tensor:
+        """Run the convolution of (batch, 1, rows, frames), with the frames of each time stride as channels."""
+        stride, width, padding = self.conv.stride[1], self.conv.kernel_size[1], self.conv.padding[1]
+        weight = nn.functional.pad(self.conv.weight, (0, -width % stride))
+        end = (x.shape[-1] + 2 * padding - width) // stride * stride + weight.shape[-1] - padding
+        x = nn.functional.pad(x, (padding, end - x.shape[-1]))
+        x, weight = (one.unflatten(-1, (-1, stride)).movedim(-1, 1).flatten(1, 2) for one in (x, weight))
+        return nn.functional.conv2d(x, weight, self.conv.bias, (self.conv.stride[0], 1), (self.conv.padding[0], 0))
+
+
+def folds_time(device_type: str, conv: nn.Conv2d) -> bool:
+    """Return whether a convolution runs with its time stride folded: one channel leaves oneDNN's AVX2 kernels empty."""
+    fits = device_type == "cpu" and conv.in_channels == 1 and conv.stride[1] > 1
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # a graph keeps the convolution
+    return fits and not traced and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def choose_path(device_type: str, dtype: torch.dtype, batch_size: int, rnn: nn.RNNBase) -> str:
@@ -138,9 +153,8 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
             # cuDNN, one kernel per frame, below its version 9.13 and below compute capability 8.0.
             hidden_states = hidden_states.half()
         path = choose_path(hidden_states.device.type, hidden_states.dtype, hidden_states.shape[0], self.rnn)
-        mask = _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
         run = self._packed if path == "packed" else partial(self._padded, two_streams=path == "streams")
-        return self.dropout(run(hidden_states, lengths)) * mask
+        return self.dropout(run(hidden_states, lengths)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         packed = pack_padded_sequence(hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
@@ -148,11 +162,7 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
 
     def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor, two_streams: bool = False) -> torch.Tensor:
-        """
-        Run each direction on the padded batch, the backward one on rows flipped within their own length.
-
-        With `two_streams` the backward direction runs on a CUDA stream of its own, beside the forward one.
-        """
+        """Run each direction, the backward one on rows flipped within their length, in turn or in two CUDA streams."""
         if not self.rnn.bidirectional:
             return self._one_direction(hidden_states, "")
         batch_size, num_frames, _ = hidden_states.shape
@@ -202,8 +212,7 @@ class DeepSpeech2Lookahead(nn.Module):
 
     def __init__(self, config: DeepSpeech2Config):
         super().__init__()
-        self.context = config.lookahead_context
-        size = config.hidden_size
+        self.context, size = config.lookahead_context, config.hidden_size
         self.conv = nn.Conv1d(size, size, self.context, groups=size, bias=False)
         self.activation = nn.Hardtanh(0.0, float(config.activation_max))
 
@@ -247,12 +256,8 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
                 init.zeros_(module.up)
         elif isinstance(module, nn.RNNBase):
             for name, parameter in module.named_parameters():
-                if "weight_ih" in name:
-                    init.xavier_uniform_(parameter)
-                elif "weight_hh" in name:
-                    init.orthogonal_(parameter)
-                else:
-                    init.zeros_(parameter)
+                kinds = {"weight_ih": init.xavier_uniform_, "weight_hh": init.orthogonal_}
+                kinds.get(name[:9], init.zeros_)(parameter)
         else:
             super()._init_weights(module)
 
@@ -284,8 +289,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         # One before each recurrent layer except the first, and one before the head. They are outside the layers, which
         # gradient checkpointing runs twice, so that each batch updates the statistics once.
         self.norms = nn.ModuleList(nn.BatchNorm1d(config.hidden_size) for _ in range(config.num_hidden_layers))
-        num_adapters = config.num_hidden_layers if config.adapter_size else 0
-        self.adapters = nn.ModuleList(DeepSpeech2Adapter(config) for _ in range(num_adapters))
+        self.adapters = nn.ModuleList(DeepSpeech2Adapter(config) for _ in self.norms if config.adapter_size)
         self.lookahead = None if config.bidirectional else DeepSpeech2Lookahead(config)
         self.gradient_checkpointing = False
         self.post_init()
@@ -314,10 +318,8 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
             raise ValueError(f"input_features has shape {tuple(input_features.shape)}; expected {expected}")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        if self.get_output_lengths(input_features.shape[1]) < 1:
-            raise ValueError(
-                f"input_features has {input_features.shape[1]} frames, too few for the convolutions; pass longer clips"
-            )
+        if self.get_output_lengths(num_frames := input_features.shape[1]) < 1:
+            raise ValueError(f"input_features has {num_frames} frames, too few for the convolutions; pass longer clips")
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
         elif (attention_mask[:, 1:] > attention_mask[:, :-1]).any():
@@ -392,9 +394,7 @@ class DeepSpeech2ForCTC(DeepSpeech2PreTrainedModel):
         if labels is not None:
             options = {"reduction": self.config.ctc_loss_reduction, "zero_infinity": self.config.ctc_zero_infinity}
             loss = self.loss_function(logits, labels, outputs.output_lengths, self.config.pad_token_id, **options)
-        return DeepSpeech2CTCOutput(
-            loss=loss, logits=logits, output_lengths=outputs.output_lengths, hidden_states=outputs.hidden_states
-        )
+        return DeepSpeech2CTCOutput(loss, logits, outputs.output_lengths, outputs.hidden_states)
 
 
 __all__ = ["DeepSpeech2ForCTC", "DeepSpeech2Model", "DeepSpeech2PreTrainedModel"]
