@@ -73,7 +73,8 @@ class DataArguments:
         default_factory=list,
         metadata={
             "help": "Training corpus: Hub id, folder (Hub layout, LibriSpeech tree or audiofolder), manifest file, or "
-            "'synthetic'. Several names make a mixture."
+            "'synthetic'. Several names make a mixture. One name with several dataset_config or train_split gives all "
+            "of them."
         },
     )
     dataset_config: list[str] = field(
@@ -192,6 +193,12 @@ class DataArguments:
             "recipes/check_data.py checks all of them unless this is given."
         },
     )
+
+    @property
+    def num_corpora(self) -> tuple[int, str]:
+        """The number of training corpora, and the setting that gives it: the longest of those with one for each."""
+        names = ("dataset_name", "dataset_config", "train_split")
+        return max(((len(getattr(self, name)), name) for name in names), key=lambda counted: counted[0])
 
 
 @dataclass
