@@ -299,8 +299,9 @@ class RecipeTrainingArguments(TrainingArguments):
         default=20,
         metadata={"help": "Maximum number of consecutive steps with a non-finite gradient. Above it training stops."},
     )
+    # Longer than the longest wait of one process for the Hub (`MAX_PATIENCE_S`), in which all others wait for it.
     ddp_timeout: int = field(
-        default=600,
+        default=1800,
         metadata={"help": "Seconds after which a process stops waiting for another one that does not answer."},
     )
     num_processes: int = field(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from datasets import IterableDataset
 
-from ..system.network import FAILURES, Patience, may_pass, reading
+from ..system.network import FAILURES, Patience, ask, may_pass, reading
 from .audio.recordings import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
 
@@ -81,7 +81,7 @@ class Shards:
         on_the_hub = any(corpus.revision for corpus in corpora)
         deals_files = on_the_hub and num_shards >= FEW_FILES * num_readers
         if not deals_files and not self._deals_evenly(num_shards, num_readers):
-            streams = [stream.reshard() for stream in streams]
+            streams = [_split(corpus.stream, corpus.name) for corpus in corpora]
         self.names = [corpus.name for corpus in corpora]
         self.num_readers = num_readers
         self.source = source
@@ -105,8 +105,14 @@ class Shards:
     def open(self, shard: int) -> tuple[IterableDataset, str]:
         """Return one shard, split into row groups, so that a resumed run skips earlier row groups without reading."""
         corpus, index = self._places[shard]
-        stream = self._streams[corpus]
-        return stream.shard(num_shards=stream.num_shards, index=index).reshard(), self.names[corpus]
+        stream, name = self._streams[corpus], self.names[corpus]
+        return _split(stream.shard(num_shards=stream.num_shards, index=index), name), name
+
+
+def _split(stream: IterableDataset, name: str) -> IterableDataset:
+    """Return a stream split into its row groups, for which the end of each file is read."""
+    with reading(name):
+        return ask(f"splitting {name}", stream.reshard)
 
 
 @dataclass
@@ -186,8 +192,7 @@ def _from_position(part: IterableDataset, position: Position, name: str) -> Iter
                     patience.renew()
                 return
             except FAILURES as error:
-                waited = isinstance(error, ConnectionError)  # datasets has already retried for 9 minutes or more
-                if waited or not may_pass(error) or not patience.wait(error):
+                if not may_pass(error) or not patience.wait(error):
                     raise
 
 

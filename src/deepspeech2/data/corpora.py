@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,7 +146,7 @@ def load_corpus(
         else:
             source = _hub_layout(dataset_name, dataset_config, name, revision=revision)
         with reading(title):
-            stream = _canonical(source, title, wanted)
+            stream = ask(f"the first row of {title}", partial(_canonical, source, title, wanted))
             ids = _ids(source, stream) if list_ids else None
         corpora.append(
             Corpus(title, stream, source.num_examples, dataset_name, dataset_config, name, source.commit, ids)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.arguments import DataArguments
-from ..system.network import reading
+from ..system.network import ask, reading
 from .corpora import MANY, Corpus, load_corpus
 from .lists.cells import Cell
 from .manifests import read_transcripts
@@ -202,7 +202,7 @@ def _hashes(corpora: Sequence[Corpus]) -> list[float]:
 
 def _is_empty(corpus: Corpus) -> bool:
     with reading(corpus.name):
-        return next(iter(corpus.stream), None) is None
+        return ask(f"the first row of {corpus.name}", lambda: next(iter(corpus.stream), None)) is None
 
 
 def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
