@@ -254,7 +254,7 @@ def test_at_the_limit_of_requests_each_wait_is_told(hub, endpoint, caplog, asked
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_the_limit_of_requests_is_waited_for_15_minutes_in_all(hub, endpoint, monkeypatch, asked):
-    """In whatever loops of ours, the client's and datasets': 3 times 241 s fit into 900 s. Other processes wait longer."""
+    """In whatever loops of ours, the client's and datasets': 3 times 241 s fit in. Other processes wait longer."""
     monkeypatch.setattr(network, "monotonic", lambda: float(sum(endpoint.pauses_s)))
     hub.faults.append(Fault(ASKED[asked], status=429, headers=LIMIT))
     with pytest.raises((ConnectionError, ValueError)) as told:

@@ -33,14 +33,8 @@ def test_training_corpora_have_a_config_and_a_split_each(root):
 
 def test_librispeech_as_it_is_downloaded_takes_one_name(repository, tmp_path):
     """The recipe of 960 h on a folder in the Hub's layout: both configurations, three splits to train on."""
-    for part in (
-        "clean/train.100",
-        "clean/train.360",
-        "other/train.500",
-        "clean/validation",
-        "clean/test",
-        "other/test",
-    ):
+    clean = [f"clean/{split}" for split in ("train.100", "train.360", "validation", "test")]
+    for part in (*clean, "other/train.500", "other/test"):
         name = part.replace("/", "-")
         tiny.write_parquet(tiny.write_corpus(tmp_path / name, name, 2), tmp_path / "hub" / part)
     config = repository / "recipes" / "librispeech" / "full_960h.yaml"
