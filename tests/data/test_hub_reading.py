@@ -1,6 +1,7 @@
 """What is read from the Hub by its id, on the loopback: streamed datasets and models, on good days and bad ones."""
 
 import hashlib
+import json
 import re
 import socket
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_a_run_on_a_dataset_of_the_hub(tmp_path, hub):
     assert found["results"]["after training"]["validation"]["num_utterances"] == 5
     assert {token for host, token in hub.used_tokens if host == "storage"} == {None}
     assert "datasets:\n- me/speech\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_scored_split_is_fetched_once_however_often_it_is_scored(tmp_path, hub, speech):
+    """Four evaluations cost as many requests as one, and score the same."""
+    fetched, scored = [], []
+    for eval_steps in (4, 1):
+        hub.requests.clear()
+        output_dir = tmp_path / f"every{eval_steps}"
+        more = {"eval_steps": eval_steps, "save_steps": 4, **SIZES}
+        finetune(config_file(tmp_path, **more), "--output_dir", str(output_dir))
+        fetched.append(sum("validation-0" in line for line in hub.requests))
+        log = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+        scored.append([line["eval_loss"] for line in log if "eval_loss" in line])
+    assert [len(losses) for losses in scored] == [1, 4] and scored[0][0] == scored[1][3]
+    assert fetched[0] == fetched[1] > 0
 
 
 def test_the_parquet_files_that_the_hub_made(hub, speech):
