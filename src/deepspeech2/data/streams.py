@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -318,6 +319,8 @@ def build_loader(
             pin_memory=pin_memory,
             worker_init_fn=only_parent_stops,
             persistent_workers=persistent,
+            # An iterator draws a seed. From the global generator, that draw would change the dropout of a resumed run.
+            generator=torch.Generator(),
         )
 
 

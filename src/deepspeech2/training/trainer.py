@@ -116,8 +116,6 @@ class CTCTrainer(Trainer):
         """Return the loader of the stream. Each process reads its part, so accelerate has nothing to dispatch."""
         pinned = self.args.dataloader_pin_memory and self.args.device.type == "cuda"
         self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers, pinned)
-        # A new iterator draws a seed. From the global generator, that draw would change the dropout of a resumed run.
-        self.train_loader.generator = torch.Generator()
         return self.train_loader
 
     def get_eval_dataloader(self, eval_dataset=None):
