@@ -28,7 +28,7 @@ from deepspeech2.evaluation.reports import write_score_report
 from deepspeech2.evaluation.scoring import score_model, write_utterances
 from deepspeech2.model.loading import load_models
 from deepspeech2.system.command_line import run
-from deepspeech2.system.devices import count_workers, set_up_process
+from deepspeech2.system.devices import count_readers, count_workers, set_up_process
 from deepspeech2.system.files import write_whole
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
@@ -88,7 +88,9 @@ def main(argv: list[str]) -> int:
         model.to(device)
         if args.reestimate_norms:
             reestimate_norms(model, split_batches(corpora, processor, args.batch_seconds, folder / "drops"))
-        batches = split_batches(corpora, processor, args.batch_seconds, folder / "drops")
+        batches = split_batches(
+            corpora, processor, args.batch_seconds, folder / "drops", num_workers=count_readers(device)
+        )
         with DecoderWorkers(decoder, num_workers) if decoder else contextlib.nullcontext() as decoding:
             scored[name] = score_model(model, processor, batches, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")

@@ -481,3 +481,14 @@ def test_a_share_or_speakers_are_held_out(config):
     assert "held_out_share and held_out_speakers are both given" in faults(config(held_out))[0]
     parse(config({"held_out_speakers": ["ann"]}))
     assert "transcripts has 2 entries for 1 dataset_name" in faults(config({"transcripts": ["a.csv", "b.csv"]}))[0]
+
+
+def test_one_dataset_name_is_enough_for_several_configs_and_splits(config):
+    given = {"dataset_name": "hub", "dataset_config": ["clean", "other"], "train_split": ["train.100", "train.500"]}
+    parse(config(given | {"mixture_weights": [1, 2]}))
+    (fault,) = faults(config(given | {"train_split": ["a", "b", "c"]}))
+    assert fault == "dataset_config has 2 entries for 3 train_split; give one config for each, or one for all"
+    (fault,) = faults(config(given | {"dataset_name": ["a", "b", "c"], "train_split": "a"}))
+    assert fault == "dataset_config has 2 entries for 3 dataset_name; give one config for each, or one for all"
+    (fault,) = faults(config(given | {"mixture_weights": [1]}))
+    assert fault == "mixture_weights has 1 entries for 2 dataset_config; give one weight for each"

@@ -1,6 +1,8 @@
 """What is read from the Hub by its id, on the loopback: streamed datasets and models, on good days and bad ones."""
 
 import hashlib
+import json
+import re
 import socket
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 import tiny
+from deepspeech2.config.arguments import RecipeTrainingArguments
 from deepspeech2.data.audio.recordings import AudioError, fetch_audio
 from deepspeech2.data.batching import Position, RowSource, Shards
 from deepspeech2.data.corpora import load_corpus
@@ -88,6 +91,21 @@ def test_a_run_on_a_dataset_of_the_hub(tmp_path, hub):
     assert found["results"]["after training"]["validation"]["num_utterances"] == 5
     assert {token for host, token in hub.used_tokens if host == "storage"} == {None}
     assert "datasets:\n- me/speech\n" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_scored_split_is_fetched_once_however_often_it_is_scored(tmp_path, hub, speech):
+    """Four evaluations cost as many requests as one, and score the same."""
+    fetched, scored = [], []
+    for eval_steps in (4, 1):
+        hub.requests.clear()
+        output_dir = tmp_path / f"every{eval_steps}"
+        more = {"eval_steps": eval_steps, "save_steps": 4, **SIZES}
+        finetune(config_file(tmp_path, **more), "--output_dir", str(output_dir))
+        fetched.append(sum("validation-0" in line for line in hub.requests))
+        log = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+        scored.append([line["eval_loss"] for line in log if "eval_loss" in line])
+    assert [len(losses) for losses in scored] == [1, 4] and scored[0][0] == scored[1][3]
+    assert fetched[0] == fetched[1] > 0
 
 
 def test_the_parquet_files_that_the_hub_made(hub, speech):
@@ -223,6 +241,44 @@ def test_a_stream_that_ends_for_good_says_how_to_go_on(tmp_path, hub, endpoint, 
     hub.faults.clear()
     finetune(*argv)
     assert results(tmp_path / "out")["run"]["optimizer steps"] == "12 of 12"
+
+
+LIMIT = {"RateLimit": '"resolvers";r=0;t=240', "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300'}
+ASKED = {
+    "listing": "/tree/",
+    "opening": "GET .*resolve.*train-0",
+    "reading": "GET .*resolve.*train-1",
+    "its own loop": "/api/datasets/me/speech$",
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_at_the_limit_of_requests_each_wait_is_told(hub, endpoint, caplog, asked):
+    """Once refused by the header of the limit: the wait that it asks for, in one sentence, then every row once."""
+    hub.faults.append(Fault(ASKED[asked], status=429, times=1, headers=LIMIT))
+    assert train_ids() == TRAIN
+    assert [pause_s for pause_s in endpoint.pauses_s if pause_s > 30] in ([240], [241])  # the client adds 1
+    (told,) = [record.getMessage() for record in caplog.records if "allows no more" in record.getMessage()]
+    path, _, rest = told.partition(": ")
+    assert path.startswith(("/api/datasets/me/speech", "/datasets/me/speech/resolve/"))
+    assert rest.startswith(
+        "the Hub allows no more requests for now (the limit is 3,000 requests in 300 s), waiting 240 s. A token raises "
+        "the limit (`hf auth login` or HF_TOKEN)"
+    )
+    assert "`hf download --repo-type dataset NAME --include" in rest
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_the_limit_of_requests_is_waited_for_15_minutes_in_all(hub, endpoint, monkeypatch, asked):
+    """In whatever loops of ours, the client's and datasets': 3 times 241 s fit in. Other processes wait longer."""
+    monkeypatch.setattr(network, "monotonic", lambda: float(sum(endpoint.pauses_s)))
+    hub.faults.append(Fault(ASKED[asked], status=429, headers=LIMIT))
+    with pytest.raises((ConnectionError, ValueError)) as told:
+        train_ids()
+    assert "A token raises the limit" in str(told.value)
+    last = r"After 72\d s of waiting, it asks for 240 s more; a run waits for 900 s at most"
+    assert re.search("Retry after 240 seconds" if asked == "its own loop" else last, str(told.value))
+    assert 700 < sum(endpoint.pauses_s) < network.MAX_PATIENCE_S < RecipeTrainingArguments.ddp_timeout
 
 
 def with_rows(*rows: dict) -> dict[str, bytes]:

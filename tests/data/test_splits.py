@@ -6,9 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import tiny
 from deepspeech2.config.arguments import DataArguments
+from deepspeech2.config.parser import parse_recipe
 from deepspeech2.data.manifests import write_transcripts
-from deepspeech2.data.splits import load_eval_splits, load_split, load_train_corpora, load_unlabelled
+from deepspeech2.data.splits import load_eval_splits, load_speech, load_split, load_train_corpora, load_unlabelled
 from listings import write_clips
 from tiny import hub, names, one_split, write_hub
 
@@ -27,6 +29,22 @@ def test_training_corpora_have_a_config_and_a_split_each(root):
     assert [corpus.num_examples for corpus in clean] == [12, 4] and other[0].num_examples == 6
     assert ids(clean) == sorted(names("clean-train", 12) + names("clean-dev", 4))
     assert ids(other) == names("other-train", 6)
+
+
+def test_librispeech_as_it_is_downloaded_takes_one_name(repository, tmp_path):
+    """The recipe of 960 h on a folder in the Hub's layout: both configurations, three splits to train on."""
+    clean = [f"clean/{split}" for split in ("train.100", "train.360", "validation", "test")]
+    for part in (*clean, "other/train.500", "other/test"):
+        name = part.replace("/", "-")
+        tiny.write_parquet(tiny.write_corpus(tmp_path / name, name, 2), tmp_path / "hub" / part)
+    config = repository / "recipes" / "librispeech" / "full_960h.yaml"
+    data = parse_recipe([str(config), "--dataset_name", str(tmp_path / "hub"), "--bf16", "false"], config).data
+    speech = load_speech(data)
+    first, second = speech.train
+    assert ids(first) == names("clean-train.100", 2) + names("clean-train.360", 2)
+    assert ids(second) == names("other-train.500", 2) and ids(speech.validation) == names("clean-validation", 2)
+    tested = {split: ids(corpora) for split, corpora in speech.test.items()}
+    assert tested == {"clean/test": names("clean-test", 2), "other/test": names("other-test", 2)}
 
 
 def test_one_config_and_split_for_all_and_none(root):

@@ -73,7 +73,8 @@ class DataArguments:
         default_factory=list,
         metadata={
             "help": "Training corpus: Hub id, folder (Hub layout, LibriSpeech tree or audiofolder), manifest file, or "
-            "'synthetic'. Several names make a mixture."
+            "'synthetic'. Several names make a mixture. One name with several dataset_config or train_split gives all "
+            "of them."
         },
     )
     dataset_config: list[str] = field(
@@ -193,6 +194,12 @@ class DataArguments:
         },
     )
 
+    @property
+    def num_corpora(self) -> tuple[int, str]:
+        """The number of training corpora, and the setting that gives it: the longest of those with one for each."""
+        names = ("dataset_name", "dataset_config", "train_split")
+        return max(((len(getattr(self, name)), name) for name in names), key=lambda counted: counted[0])
+
 
 @dataclass
 class AugmentationArguments:
@@ -292,8 +299,9 @@ class RecipeTrainingArguments(TrainingArguments):
         default=20,
         metadata={"help": "Maximum number of consecutive steps with a non-finite gradient. Above it training stops."},
     )
+    # Longer than the longest wait of one process for the Hub (`MAX_PATIENCE_S`), in which all others wait for it.
     ddp_timeout: int = field(
-        default=600,
+        default=1800,
         metadata={"help": "Seconds after which a process stops waiting for another one that does not answer."},
     )
     num_processes: int = field(

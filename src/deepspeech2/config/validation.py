@@ -303,22 +303,22 @@ def _data_faults(data: DataArguments) -> list[str]:
     faults = []
     if not data.dataset_name:
         faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
+    count, longest = data.num_corpora
     for name, expected in (
+        ("dataset_name", "name"),
         ("dataset_config", "config"),
         ("train_split", "split"),
         ("dataset_revision", "revision"),
         ("transcripts", "table"),
     ):
         given = len(getattr(data, name))
-        if given not in (0, 1, len(data.dataset_name)):
-            count = len(data.dataset_name)
+        if given not in (0, 1, count):
             faults.append(
-                f"{name} has {given} entries for {count} dataset_name; give one {expected} for each, or one for all"
+                f"{name} has {given} entries for {count} {longest}; give one {expected} for each, or one for all"
             )
-    if data.mixture_weights and len(data.mixture_weights) != len(data.dataset_name):
+    if data.mixture_weights and len(data.mixture_weights) != count:
         faults.append(
-            f"mixture_weights has {len(data.mixture_weights)} entries for {len(data.dataset_name)} dataset_name; give "
-            "one weight for each"
+            f"mixture_weights has {len(data.mixture_weights)} entries for {count} {longest}; give one weight for each"
         )
     if any(weight <= 0 for weight in data.mixture_weights):
         faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")

@@ -5,14 +5,16 @@ processes or workers that share the readers. Nothing here decodes audio.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import IterableDataset
 
-from ..system.network import FAILURES, Patience, may_pass, reading
+from ..system.network import FAILURES, Patience, ask, may_pass, reading
 from .audio.recordings import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
 
@@ -81,7 +83,7 @@ class Shards:
         on_the_hub = any(corpus.revision for corpus in corpora)
         deals_files = on_the_hub and num_shards >= FEW_FILES * num_readers
         if not deals_files and not self._deals_evenly(num_shards, num_readers):
-            streams = [stream.reshard() for stream in streams]
+            streams = [_split(corpus.stream, corpus.name) for corpus in corpora]
         self.names = [corpus.name for corpus in corpora]
         self.num_readers = num_readers
         self.source = source
@@ -105,8 +107,14 @@ class Shards:
     def open(self, shard: int) -> tuple[IterableDataset, str]:
         """Return one shard, split into row groups, so that a resumed run skips earlier row groups without reading."""
         corpus, index = self._places[shard]
-        stream = self._streams[corpus]
-        return stream.shard(num_shards=stream.num_shards, index=index).reshard(), self.names[corpus]
+        stream, name = self._streams[corpus], self.names[corpus]
+        return _split(stream.shard(num_shards=stream.num_shards, index=index), name), name
+
+
+def _split(stream: IterableDataset, name: str) -> IterableDataset:
+    """Return a stream split into its row groups, for which the end of each file is read."""
+    with reading(name):
+        return ask(f"splitting {name}", stream.reshard)
 
 
 @dataclass
@@ -186,8 +194,7 @@ def _from_position(part: IterableDataset, position: Position, name: str) -> Iter
                     patience.renew()
                 return
             except FAILURES as error:
-                waited = isinstance(error, ConnectionError)  # datasets has already retried for 9 minutes or more
-                if waited or not may_pass(error) or not patience.wait(error):
+                if not may_pass(error) or not patience.wait(error):
                     raise
 
 
@@ -238,7 +245,10 @@ class Reader:
     epochs. The largest remainders are rounded up, and the difference is carried to the next window. A window of one
     source ends with its epoch, so that each example occurs once in an epoch.
 
-    `plan(rows, window)` must be a pure function.
+    Args:
+        plan: plans the rows of a window, a pure function of the rows and the number of the window.
+        state: the position to continue from, or None.
+        ahead: whether a thread reads the rows of the next window while the batches of the present one are used.
     """
 
     def __init__(
@@ -248,6 +258,7 @@ class Reader:
         window_size: int,
         plan: Callable[[list[Row], int], list[list[Any]]],
         state: dict[str, Any] | None = None,
+        ahead: bool = False,
     ) -> None:
         self._sources, self._weights, self._window_size, self._plan = sources, weights, window_size, plan
         self._window = -1
@@ -261,12 +272,14 @@ class Reader:
             for source, position in zip(sources, state["positions"], strict=True):
                 source.position = Position(**position)
             self._skip = state["batch"]
-        self._start = self._state()
+        self._ahead = ahead
+        self._coming: Future[list[Row]] | None = None
+        self._start = self._following = self._state()  # the positions before the present window, and after it
 
     @property
     def epoch(self) -> int:
         """Number of epochs that every source has finished."""
-        return min(source.position.epoch for source in self._sources)
+        return min(position["epoch"] for position in self._following["positions"])
 
     def next_batch(self) -> list[Any]:
         """Return the next batch of planned items. It is empty if all rows of a window were dropped."""
@@ -283,21 +296,27 @@ class Reader:
         """Return the start of the current window and the number of its finished batches, as numbers for JSON."""
         if self._next < len(self._batches):
             return {**self._start, "batch": self._next}
-        return {**self._state(), "batch": self._skip}
+        return {**self._following, "batch": self._skip}
 
     def _state(self) -> dict[str, Any]:
         positions = [vars(source.position).copy() for source in self._sources]
         return {"window": self._window + 1, "positions": positions, "owed": list(self._owed)}
 
     def _read_window(self) -> None:
-        self._start = self._state()
+        rows = self._coming.result() if self._coming is not None else self._rows()
+        self._start, self._following = self._following, self._state()
+        self._coming = _in_background(self._rows) if self._ahead else None
+        self._batches = list(self._plan(rows, self._start["window"]))
+        self._next, self._skip = min(self._skip, len(self._batches)), 0
+        self._batches[: self._next] = [None] * self._next
+
+    def _rows(self) -> list[Row]:
+        """Return the rows of the next window."""
         self._window += 1
         rows: list[Row] = []
         for source, count in zip(self._sources, self._shares(), strict=True):
             rows += source.take(count, across_epochs=len(self._sources) > 1)
-        self._batches = list(self._plan(rows, self._window))
-        self._next, self._skip = min(self._skip, len(self._batches)), 0
-        self._batches[: self._next] = [None] * self._next
+        return rows
 
     def _shares(self) -> list[int]:
         wanted = [owed + self._window_size * weight for owed, weight in zip(self._owed, self._weights, strict=True)]
@@ -307,6 +326,20 @@ class Reader:
             shares[index] += 1
         self._owed = [want - share for want, share in zip(wanted, shares, strict=True)]
         return shares
+
+
+def _in_background(call: Callable[[], list[Row]]) -> "Future[list[Row]]":
+    """Start a call in a thread. A process that ends does not wait for it, as it would for one of an executor."""
+    future: Future[list[Row]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future
 
 
 def estimate_batches_per_epoch(

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,8 @@ class Corpus:
     `stream` yields `{"audio": {"bytes", "path", "start_s", "end_s"}, "text", "id", "speaker_id", "fault"}`. A missing
     text is None and a missing speaker is "". `fault` is None, or why the row cannot be used. `num_examples` is None if
     it is unknown before all is read. `revision` is the commit of a dataset on the Hub. `ids` are those of all
-    utterances, if they were asked for and can be known without reading audio.
+    utterances, if they were asked for and can be known without reading audio. `remote` marks speech that comes from a
+    server: each pass over it costs requests.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Corpus:
     split: str = ""
     revision: str | None = None
     ids: Sequence[str] | None = field(default=None, repr=False)
+    remote: bool = False
 
 
 class _Source(NamedTuple):
@@ -59,8 +62,7 @@ class _Source(NamedTuple):
     A stream with its original columns, its number of examples if known, and the commit of a dataset on the Hub.
 
     `roots` are the folders or the repository that its recordings must be in; None allows any. `listed` marks our own
-    lists.
-    `files` are its local Parquet files.
+    lists. `files` are its local Parquet files. `remote`: see `Corpus`.
     """
 
     stream: IterableDataset
@@ -69,6 +71,7 @@ class _Source(NamedTuple):
     roots: tuple[str, ...] | None = None
     listed: bool = False
     files: Sequence[str] = ()
+    remote: bool = False
 
 
 class _Wanted(NamedTuple):
@@ -145,11 +148,10 @@ def load_corpus(
         else:
             source = _hub_layout(dataset_name, dataset_config, name, revision=revision)
         with reading(title):
-            stream = _canonical(source, title, wanted)
+            stream = ask(f"the first row of {title}", partial(_canonical, source, title, wanted))
             ids = _ids(source, stream) if list_ids else None
-        corpora.append(
-            Corpus(title, stream, source.num_examples, dataset_name, dataset_config, name, source.commit, ids)
-        )
+        place = (dataset_name, dataset_config, name, source.commit)
+        corpora.append(Corpus(title, stream, source.num_examples, *place, ids, source.remote))
     return corpora
 
 
@@ -269,7 +271,8 @@ def _hub_layout(name: str, config: str | None, split: str, **options: Any) -> _S
         if files and (features := _all_columns(files, builder.info.features)):
             builder = datasets.load_dataset_builder(name, config, **options, features=features)
             stream = builder.as_streaming_dataset(split=split)
-        return _Source(stream, _count_examples(builder, split, files), commit, (root,), files=files)
+        count = _count_examples(builder, split, files)
+        return _Source(stream, count, commit, (root,), files=files, remote=commit is not None)
 
 
 def _all_columns(files: Sequence[str], found: Features | None) -> Features | None:
@@ -338,7 +341,7 @@ def _listed(rows: list[ListRow]) -> _Source:
     features |= {"start_s": Value("float64"), "end_s": Value("float64")}
     listed = datasets.Dataset.from_dict(columns, features=Features(features))
     stream = listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS))
-    return _Source(stream, len(rows), listed=True)
+    return _Source(stream, len(rows), listed=True, remote=any("://" in (name or "") for name in names))
 
 
 def _is_one_path(files: Sequence[str], audio: str) -> bool:

@@ -246,11 +246,12 @@ class Examples:
         self.unknown_characters: Counter[str] = Counter()
         self.unknown_ids: list[str] = []
 
-    def warn_of_unknown_characters(self) -> None:
+    def warn_of_unknown_characters(self, level: int = logging.WARNING) -> None:
         """Log a warning about unknown characters in the references, at the end of an evaluation."""
         unknown, ids = self.unknown_characters, list(dict.fromkeys(self.unknown_ids))
         if unknown:
-            logger.warning(
+            logger.log(
+                level,
                 "%d references have characters that are not in the vocabulary (%s; %s): the model cannot predict them, "
                 "and each such word counts as an error",
                 len(ids),

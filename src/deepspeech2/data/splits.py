@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.arguments import DataArguments
-from ..system.network import reading
+from ..system.network import ask, reading
 from .corpora import MANY, Corpus, load_corpus
 from .lists.cells import Cell
 from .manifests import read_transcripts
@@ -202,7 +202,7 @@ def _hashes(corpora: Sequence[Corpus]) -> list[float]:
 
 def _is_empty(corpus: Corpus) -> bool:
     with reading(corpus.name):
-        return next(iter(corpus.stream), None) is None
+        return ask(f"the first row of {corpus.name}", lambda: next(iter(corpus.stream), None)) is None
 
 
 def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
@@ -243,7 +243,7 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
 
 
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
-    tables = _one_each(data.transcripts or ["-"], len(data.dataset_name))
+    tables = _one_each(data.transcripts or ["-"], data.num_corpora[0])
     return [
         _load(data, *named, kept_columns)
         if table == "-"
@@ -319,17 +319,17 @@ def _with_text(row: dict[str, Any], *, texts: Mapping[str, Cell]) -> dict[str, A
 
 
 def _named(data: DataArguments) -> list[tuple[str, str, str]]:
-    """Return the name, config and split of each training corpus."""
-    count = len(data.dataset_name)
-    configs = _one_each(data.dataset_config or ["-"], count)
-    splits = _one_each(data.train_split, count)
-    return list(zip(data.dataset_name, configs, splits, strict=True))
+    """Return the name, config and split of each training corpus. A single one of them is that of all corpora."""
+    columns = (data.dataset_name, data.dataset_config or ["-"], data.train_split)
+    names, configs, splits = (_one_each(column, data.num_corpora[0]) for column in columns)
+    return list(zip(names, configs, splits, strict=True))
 
 
 def _load(
     data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str], transcribed: bool = True
 ) -> list[Corpus]:
-    revisions = dict(zip(data.dataset_name, _one_each(data.dataset_revision, len(data.dataset_name)), strict=False))
+    names = _one_each(data.dataset_name, data.num_corpora[0])
+    revisions = dict(zip(names, _one_each(data.dataset_revision, len(names)), strict=False))
     return load_corpus(
         name,
         None if config == "-" else config,

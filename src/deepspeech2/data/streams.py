@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
@@ -75,6 +76,8 @@ class SpeechStream(_Stream):
 
     The t-th batch of all processes together comes from reader t modulo `num_readers`, whatever the number of processes
     and workers. One process gets in sequence the batches that two processes get in parallel.
+
+    A worker process reads the next window of each of its readers while the batches of the present one are used.
 
     Args:
         corpora: the corpora. Without `weights` they are read as one, each example once an epoch. With `weights` they
@@ -146,6 +149,7 @@ class SpeechStream(_Stream):
                 self.batching.window_size,
                 self._planner(index, log),
                 state["readers"][str(index)] if state else None,
+                ahead=get_worker_info() is not None,
             )
         return self._batches()
 
@@ -213,7 +217,8 @@ class EvaluationStream(_Stream):
     recorded and logged.
 
     Batches are cut from windows sorted by length. Characters outside the vocabulary are missing in `labels` but kept in
-    `texts`. Each rank and each worker reads all rows and yields its share.
+    `texts`. Each rank and each worker reads all rows and yields its share. If the encoded audio of its share is at most
+    `kept_bytes`, it keeps that in memory, and later passes read nothing.
 
     Args:
         corpora, drops_dir: see `SpeechStream`.
@@ -237,35 +242,73 @@ class EvaluationStream(_Stream):
         drops_dir: str | Path | None = None,
         transcribed: bool = True,
         trimmed: bool = False,
+        kept_bytes: int = 0,
     ) -> None:
         batching = Batching(batch_seconds or None, batch_size or None, window_size, rank=rank, world_size=world_size)
         super().__init__(corpora, batching, drops_dir)
         self.examples = Examples(processor, transcribed=transcribed, trimmed=trimmed)
+        self._kept_bytes = kept_bytes
+        self._kept: list[list[Item]] | None = None
 
     def __iter__(self) -> Iterator[Batch]:
         first, stride = self._share()
-        corpora_tag = zlib.crc32("\n".join(self._names()).encode())
-        log = DropLog(self.drops_dir, f"evaluation-{corpora_tag:08x}-{first:05d}", resume=False)
-        self._logs = [log]
-        rows = RowSource(Shards(self.corpora, 1), 0, None, Position()).rest_of_epoch()
-        count = num_rows = 0
-        while window := list(islice(rows, self.batching.window_size)):
-            num_rows += len(window)
-            for items in self._cut(self.examples.items(window, [0], log)):
-                count += 1
-                if (count - 1) % stride == first and (batch := self.examples.batch(items, log)) is not None:
-                    yield batch
+        if self._kept is None:
+            corpora_tag = zlib.crc32("\n".join(self._names()).encode())
+            self._logs = [DropLog(self.drops_dir, f"evaluation-{corpora_tag:08x}-{first:05d}", resume=False)]
+        (log,) = self._logs
+        for items in self._read(first, stride, log) if self._kept is None else self._kept:
+            if (batch := self.examples.batch(items, log)) is not None:
+                yield batch
         if log.counts:
             logger.warning(
                 "evaluation left out utterances without a transcript or that cannot be decoded: %s", self.drop_summary()
             )
-        self.examples.warn_of_unknown_characters()
+
+    def _read(self, first: int, stride: int, log: DropLog) -> Iterator[list[Item]]:
+        """Yield the batches of this worker, and keep them if they are small enough."""
+        # All workers of all processes plan all rows: one of them says what that leaves out.
+        said = log if first == 0 else DropLog(None, "", resume=False)
+        kept: list[list[Item]] | None = [] if self._kept_bytes else None
+        count = num_rows = size = 0
+        rows = RowSource(Shards(self.corpora, 1), 0, None, Position()).rest_of_epoch()
+        while window := list(islice(rows, self.batching.window_size)):
+            num_rows += len(window)
+            for items in self._cut(self.examples.items(window, [0], said)):
+                count += 1
+                if (count - 1) % stride != first:
+                    continue
+                if kept is not None:
+                    kept.append(items)
+                    size += sum(len(item.row.example["audio"]["bytes"] or b"") for item in items)
+                    if size > self._kept_bytes:
+                        kept = None
+                yield items
+        self.examples.warn_of_unknown_characters(logging.WARNING if first == 0 else logging.DEBUG)
         if not num_rows:
             raise ValueError(f"{', '.join(self._names())} has no rows to evaluate on")
+        self._kept = kept
 
 
-def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False) -> StatefulDataLoader:
-    """Return a loader of the batches of a stream. Its `state_dict` has the position of every worker."""
+def build_eval_loader(stream: EvaluationStream, num_workers: int, keep: bool = False) -> StatefulDataLoader:
+    """
+    Return a loader of an evaluation, for one pass, or with `keep` for several.
+
+    It has `num_workers` workers. Each reads all rows, so speech that comes from a server has at most one. Such speech
+    arrives hardly faster than one process decodes it.
+    """
+    if any(corpus.remote for corpus in stream.corpora):
+        num_workers = min(1, num_workers)
+    return build_loader(stream, num_workers, persistent=keep and num_workers > 0)
+
+
+def build_loader(
+    stream: IterableDataset, num_workers: int = 0, pin_memory: bool = False, persistent: bool = False
+) -> StatefulDataLoader:
+    """
+    Return a loader of the batches of a stream. Its `state_dict` has the position of every worker.
+
+    With `persistent`, its workers stay for the next pass.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="'set_vital' is deprecated")  # torchdata's own call
         return StatefulDataLoader(
@@ -275,6 +318,9 @@ def build_loader(stream: IterableDataset, num_workers: int = 0, pin_memory: bool
             num_workers=num_workers,
             pin_memory=pin_memory,
             worker_init_fn=only_parent_stops,
+            persistent_workers=persistent,
+            # An iterator draws a seed. From the global generator, that draw would change the dropout of a resumed run.
+            generator=torch.Generator(),
         )
 
 

@@ -9,7 +9,7 @@ from accelerate import PartialState
 from torch import nn
 
 from ..data.corpora import Corpus
-from ..data.streams import EvaluationStream, build_loader
+from ..data.streams import EvaluationStream, build_eval_loader
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
 
@@ -20,12 +20,14 @@ def split_batches(
     drops_dir: Path | None = None,
     transcribed: bool = True,
     trimmed: bool = False,
+    num_workers: int = 1,
 ) -> Iterable[dict]:
     """
-    Return the batches of this process's part of a split. A separate worker process reads them and computes features.
+    Return the batches of this process's part of a split. Separate worker processes read them and compute features.
 
     Args:
         corpora, processor, batch_seconds, drops_dir, transcribed, trimmed: as for `EvaluationStream`.
+        num_workers: the number of worker processes for local speech.
     """
     state = PartialState()
     stream = EvaluationStream(
@@ -38,7 +40,7 @@ def split_batches(
         transcribed=transcribed,
         trimmed=trimmed,
     )
-    return build_loader(stream, num_workers=1)
+    return build_eval_loader(stream, num_workers)
 
 
 def predict(model: nn.Module, batches: Iterable[dict], with_loss: bool = False) -> Iterator[tuple[dict, Any]]:

@@ -13,6 +13,8 @@ from accelerate import PartialState
 
 from .command_line import set_up_log
 
+MAX_READERS = 8
+
 
 def set_up_process(given: Namespace, num_workers: int = 1, shared: bool = False) -> torch.device:
     """
@@ -56,6 +58,15 @@ def count_workers(asked: int) -> int:
     if asked < 0:
         raise ValueError(f"--num_workers is {asked}; expected a number of processes, or 0 for one for each core")
     return asked or max(1, available_cpus() // _processes_here())
+
+
+def count_readers(device: torch.device) -> int:
+    """
+    Return the number of processes that read speech beside a model on `device`.
+
+    A CPU's model is slower than one of them. A GPU's can be as fast as `MAX_READERS`.
+    """
+    return 1 if device.type == "cpu" else min(MAX_READERS, count_workers(0))
 
 
 def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:

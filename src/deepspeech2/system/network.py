@@ -5,12 +5,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import httpx
+from huggingface_hub.utils import httpx, parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
 from pyarrow import ArrowInvalid
 
@@ -19,9 +20,15 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAUSES_S = (1, 2, 4, 8, 16)  # 31 s in addition to the retries of the Hub's own client, 23 s for most requests
-MAX_PAUSE_S = 600  # limit of the pause that a server asks for by Retry-After
+MAX_PATIENCE_S = 900  # three of the Hub's five-minute windows; less than ddp_timeout, after which other processes end
+LONG_WAIT_S = 30
 TIMEOUT_S = 120  # for requests to which the client of the Hub gives no timeout
 BUSY = (408, 429, 500, 502, 503, 504)
+TOO_MANY = 429
+FEWER_REQUESTS = (
+    ". A token raises the limit (`hf auth login` or HF_TOKEN); a dataset that was downloaded once needs no requests: "
+    '`hf download --repo-type dataset NAME --include "CONFIG/*" --local-dir FOLDER`'
+)
 LOG_IN = (
     ". If the name is right, log in with `hf auth login` or set HF_TOKEN, with a token that has this permission. For a "
     "gated repository, also accept its conditions on its page"
@@ -30,12 +37,63 @@ LOG_IN = (
 FAILURES = (HTTPError, OSError, ValueError, RuntimeError)
 
 
+class BusyServerError(ConnectionError):
+    """A server has been busy for `MAX_PATIENCE_S`, or asks for a longer pause. It is not asked again."""
+
+
+class _BusyTime:
+    """For how long this process has got nothing but busy answers, whichever request and whichever loop waits."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+        self._last_s = 0.0
+
+    def note(self, response: httpx.Response) -> None:
+        """
+        Note an answer. After a busy one, the Hub's client, `datasets` or `Patience` sleep, each in its own loop.
+
+        Raises:
+            BusyServerError: together they would wait too long.
+        """
+        if response.status_code not in BUSY:
+            self._since_s = None
+            return
+        now_s = monotonic()
+        if self._since_s is None or now_s - self._last_s > MAX_PATIENCE_S:
+            self._since_s = now_s
+        self._last_s = now_s
+        waited_s, (pause_s, reason) = now_s - self._since_s, asked_pause_s(response)
+        what, todo = response.request.url.path, FEWER_REQUESTS if response.status_code == TOO_MANY else ""
+        if waited_s + pause_s > MAX_PATIENCE_S:
+            raise BusyServerError(
+                f"{what}: {reason}. After {waited_s:.0f} s of waiting, it asks for {pause_s} s more; a run waits for "
+                f"{MAX_PATIENCE_S} s at most{todo}"
+            )
+        if pause_s > LONG_WAIT_S:
+            logger.warning("%s: %s, waiting %d s%s", what, reason, pause_s, todo)
+
+
+_busy_time = _BusyTime()
+
+
+def asked_pause_s(response: httpx.Response) -> tuple[int, str]:
+    """Return the pause that a busy server asks for, in s (0 if it does not say), and what it says."""
+    found = parse_ratelimit_headers(response.headers)
+    if response.status_code == TOO_MANY and found is not None and found.remaining == 0:
+        limit = f" (the limit is {found.limit:,} requests in {found.window_seconds} s)" if found.limit else ""
+        return found.reset_in_seconds, f"the Hub allows no more requests for now{limit}"
+    value = response.headers.get("Retry-After", "")
+    return int(value) if value.isdigit() else 0, f"the server is busy (status {response.status_code})"
+
+
 @functools.cache
 def limit_requests() -> None:
     """
-    Give all later requests of the Hub's client the timeout `TIMEOUT_S`, unless they have their own.
+    Limit all later requests of the Hub's client: each to `TIMEOUT_S`, unless it has its own timeout, and all that meet
+    a busy server to `MAX_PATIENCE_S`.
 
-    By default the client waits forever for a server that accepts a request and does not answer.
+    By default the client waits forever for a server that accepts a request and does not answer. At the limit of
+    requests it sleeps for minutes in each of 6 attempts, and `datasets` starts it 20 times: hours.
     """
     set_client_factory(_limited_client)  # no client yet: a run without the Hub needs none, whatever the proxy
 
@@ -55,11 +113,16 @@ def _limited_client() -> httpx.Client:
             "socksio. Any other needs its scheme, as in http://proxy:8080"
         ) from error
     client.timeout = httpx.Timeout(TIMEOUT_S)
+    client.event_hooks["response"].append(_busy_time.note)
     return client
 
 
 class Patience:
-    """The pauses between the attempts of one request. `what` names the request in the log."""
+    """
+    The pauses between the attempts of one request, which end `MAX_PATIENCE_S` after the last answer.
+
+    `what` names the request in the log.
+    """
 
     def __init__(self, what: str):
         limit_requests()
@@ -69,12 +132,17 @@ class Patience:
     def renew(self) -> None:
         """Restore all pauses, after an answer."""
         self._pauses_s = list(PAUSES_S)
+        self._since_s = monotonic()
 
     def wait(self, error: Exception) -> bool:
-        """Sleep before the next attempt, at least for the server's Retry-After. Return False if no attempt is left."""
-        if not self._pauses_s:
+        """Sleep before the next attempt, at least as long as the server asks. Return False if no attempt is left."""
+        found = _of_the_network(error)
+        if not self._pauses_s or isinstance(found, BusyServerError):
             return False
-        pause_s = max(self._pauses_s.pop(0), min(_retry_after_s(error), MAX_PAUSE_S))
+        asked_s, _ = asked_pause_s(found.response) if isinstance(found, HfHubHTTPError) else (0, "")
+        pause_s = max(self._pauses_s.pop(0), asked_s)
+        if monotonic() - self._since_s + pause_s > MAX_PATIENCE_S:  # an attempt of the clients can take minutes, too
+            return False
         cause = " ".join(str(error).split()) or type(error).__name__
         logger.warning("%s: request failed; next attempt in %d s: %s", self.what, pause_s, cause)
         time.sleep(pause_s)
@@ -124,7 +192,7 @@ def may_pass(error: BaseException) -> bool:
     found = _of_the_network(error)
     if isinstance(found, HfHubHTTPError):
         return found.response.status_code in BUSY
-    return found is not None and not isinstance(found, OfflineModeIsEnabled)
+    return found is not None and not isinstance(found, OfflineModeIsEnabled | BusyServerError)
 
 
 def advice(error: BaseException) -> str:
@@ -137,7 +205,11 @@ def advice(error: BaseException) -> str:
     if isinstance(found, HfHubHTTPError):
         if found.response.status_code in (401, 403):
             return LOG_IN
+        if found.response.status_code == TOO_MANY:
+            return FEWER_REQUESTS
         return ". The Hub is busy; try the same command later" if found.response.status_code in BUSY else ""
+    if isinstance(found, BusyServerError):
+        return ""  # its message has it
     if found is not None or isinstance(error, ConnectionError):
         return ". The Hub cannot be reached; check the network, the proxy, HF_ENDPOINT and HF_HUB_OFFLINE"
     return ""
@@ -145,13 +217,7 @@ def advice(error: BaseException) -> str:
 
 def _of_the_network(error: BaseException | None) -> BaseException | None:
     """Return the error of the request that caused this error, if there is one."""
-    own = (HfHubHTTPError, OfflineModeIsEnabled, httpx.TransportError)
+    own = (HfHubHTTPError, OfflineModeIsEnabled, BusyServerError, httpx.TransportError)
     while error is not None and not isinstance(error, own):
         error = error.__cause__ or error.__context__
     return error
-
-
-def _retry_after_s(error: BaseException) -> int:
-    found = _of_the_network(error)
-    value = found.response.headers.get("Retry-After", "") if isinstance(found, HfHubHTTPError) else ""
-    return int(value) if value.isdigit() else 0

@@ -108,8 +108,9 @@ def build_eval_stream(
     processor: DeepSpeech2Processor,
     data: DataArguments,
     training: RecipeTrainingArguments,
+    kept_bytes: int = 0,
 ) -> EvaluationStream:
-    """Return one pass over this process's part of a split."""
+    """Return this process's part of a split. `kept_bytes`: see `EvaluationStream`."""
     return EvaluationStream(
         corpora,
         processor,
@@ -117,6 +118,7 @@ def build_eval_stream(
         rank=training.process_index,
         world_size=training.world_size,
         drops_dir=training.folder / "drops",
+        kept_bytes=kept_bytes,
     )
 
 

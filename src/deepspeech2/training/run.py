@@ -21,6 +21,7 @@ from transformers import TrainerCallback, TrainerState, set_seed
 from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..config.method_arguments import AdaptationArguments
 from ..config.parser import default_settings
+from ..data.streams import build_eval_loader
 from ..evaluation.metrics import Scores
 from ..evaluation.scoring import score_model, utterances_name, write_utterances
 from ..model.loading import load_model
@@ -42,6 +43,7 @@ from .trainer import CTCTrainer
 logger = logging.getLogger(__name__)
 
 NORM_BATCHES = 200
+KEPT_BYTES = 2**30  # encoded audio of eval_split, in each data worker: 17 h of FLAC in all
 # A resumed run may have other values of these: they change neither its samples nor its weights...
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
@@ -198,7 +200,7 @@ def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> De
 def _new_trainer(run: Run, plan: Plan, new: bool) -> CTCTrainer:
     """Build the trainer. For a `new` training, re-estimate the batch-norm statistics if the recipe asks for it."""
     recipe, model, adaptation = run.recipe, run.model, plan.adaptation
-    evaluation = build_eval_stream(run.speech.validation, run.processor, recipe.data, recipe.training)
+    evaluation = build_eval_stream(run.speech.validation, run.processor, recipe.data, recipe.training, KEPT_BYTES)
     objective = Objective(recipe.objective, model, run.processor)
     if new and recipe.adaptation.norm_statistics == "reestimate":
         model.to(recipe.training.device)  # type: ignore[arg-type]
@@ -268,7 +270,8 @@ def score_splits(run: Run, folder: Path) -> dict[str, Scores]:
     for split, corpora in run.speech.test.items():
         with naming_the_lost(training.process_index, training.world_size):
             stream = build_eval_stream(corpora, run.processor, run.recipe.data, training)
-            scores, rtfx = score_model(run.model, run.processor, stream)
+            batches = build_eval_loader(stream, training.dataloader_num_workers)
+            scores, rtfx = score_model(run.model, run.processor, batches)
         results[split] = scores
         logger.info("%s: %s, RTFx %.0f", split, scores.summary(), rtfx)
         if training.process_index == 0:

@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 
 from ..config.arguments import RecipeTrainingArguments
 from ..config.method_arguments import AdaptationArguments, ObjectiveArguments
-from ..data.streams import EvaluationStream, PairedStream, SpeechStream, build_loader
+from ..data.streams import EvaluationStream, PairedStream, SpeechStream, build_eval_loader, build_loader
 from ..evaluation.scoring import score_processes
 from .callbacks import (
     BlankWatch,
@@ -96,7 +96,7 @@ class CTCTrainer(Trainer):
         self.adaptation: Adaptation = adaptation or Adaptation(AdaptationArguments(), model, args.max_steps)
         self.beside = (self.adaptation, self.objective)  # both have parameters and a state of their own
         self.average: AveragedModel | None = None
-        self.train_loader = None
+        self.train_loader = self.eval_loader = None
         self.skipped = SkippedSteps(Path(args.output_dir or "."), args.max_skipped_steps, args.should_save)
         self._ids: list[str] = []  # the utterances of the current step
         self._buffers: Buffers | None = None
@@ -116,13 +116,15 @@ class CTCTrainer(Trainer):
         """Return the loader of the stream. Each process reads its part, so accelerate has nothing to dispatch."""
         pinned = self.args.dataloader_pin_memory and self.args.device.type == "cuda"
         self.train_loader = build_loader(self.train_dataset, self.args.dataloader_num_workers, pinned)
-        # A new iterator draws a seed. From the global generator, that draw would change the dropout of a resumed run.
-        self.train_loader.generator = torch.Generator()
         return self.train_loader
 
     def get_eval_dataloader(self, eval_dataset=None):
-        stream = self.eval_dataset if eval_dataset is None else eval_dataset
-        return build_loader(stream, min(1, self.args.dataloader_num_workers))
+        """Return the same loader at every evaluation. Its workers keep what they have read."""
+        if eval_dataset is not None:
+            return build_eval_loader(eval_dataset, self.args.dataloader_num_workers)
+        if self.eval_loader is None:
+            self.eval_loader = build_eval_loader(self.eval_dataset, self.args.dataloader_num_workers, keep=True)
+        return self.eval_loader
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         self._clock = time.perf_counter()
