@@ -272,8 +272,8 @@ def _resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         import soxr
     except ImportError as error:
         raise ImportError(
-            f"the audio has {from_rate} Hz, but the model expects {to_rate} Hz. Install soxr for resampling (pip install "
-            "soxr), or resample the audio first"
+            f"the audio has {from_rate} Hz, but the model expects {to_rate} Hz. Install soxr for resampling "
+            "(pip install soxr), or resample the audio first"
         ) from error
     return soxr.resample(samples, from_rate, to_rate)
 
