@@ -17,7 +17,9 @@ help: ## print this list
 
 venv: .venv/.installed ## make .venv with all dependencies (the other targets do this too)
 
-# Modules are compiled when they are first imported: most never are, and all of them take as long as the downloads.
+# Modules are compiled when they are first imported: most never are, and compiling all takes longer than installing.
+# So the targets may write compiled modules, even where the environment (of many containers) forbids it.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := .venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 
 # What the quickstart and your own recordings need.
