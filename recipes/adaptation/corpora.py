@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 import soundfile
 import soxr
 import torch
@@ -97,8 +96,12 @@ def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -
     if snr_db is not None:
         noise = generate_noise(np.random.default_rng(seed), samples.size, SAMPLING_RATE)
         samples = add_noise(samples, noise, snr_db)
-    band = scipy.signal.butter(4, [300, 3400], "bandpass", fs=TELEPHONE_RATE, output="sos")
-    narrow = scipy.signal.sosfilt(band, soxr.resample(samples, SAMPLING_RATE, TELEPHONE_RATE))
+    try:
+        from scipy.signal import butter, sosfilt
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error}; a telephone line needs SciPy: pip install -e '.[adaptation]'") from None
+    band = butter(4, [300, 3400], "bandpass", fs=TELEPHONE_RATE, output="sos")
+    narrow = sosfilt(band, soxr.resample(samples, SAMPLING_RATE, TELEPHONE_RATE))
     return narrow * min(1.0, 0.99 / np.abs(narrow).max())
 
 

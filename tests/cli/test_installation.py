@@ -21,7 +21,7 @@ INSTALLED = ("src", "pyproject.toml", "README.md", "LICENSE", "constraints.txt")
 
 @pytest.fixture(scope="module")
 def environment(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The bin folder of a new environment, 1.7 GB; 1.5 CPU-minutes."""
+    """The bin folder of a new environment, 1.2 GB; a CPU-minute."""
     folder = tmp_path_factory.mktemp("installation")
     (folder / "checkout").mkdir()  # a copy: setuptools builds beside the sources
     for name in INSTALLED:

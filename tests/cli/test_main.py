@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from deepspeech2.cli.main import COMMANDS, console, main, make_parser
 
@@ -92,6 +94,17 @@ def test_help_needs_no_heavy_library_and_half_a_second(words: list[str]) -> None
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "argparse" in imported and not {"torch", "transformers", "numpy", "accelerate"} & imported
     assert min(taken_s) < 0.5
+
+
+def test_a_transcription_imports_nothing_that_it_does_not_use(repository: Path, tmp_path: Path) -> None:
+    """transformers itself imports accelerate, torch.distributed.tensor, and SciPy where there is one."""
+    soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(8000), 16_000)
+    words = ("transcribe", str(repository / "recipes" / "quickstart" / "starter"), str(tmp_path / "noise.wav"))
+    done = run("-X", "importtime", "-m", "deepspeech2", *words)
+    assert done.returncode == 0 and (tmp_path / "noise.txt").is_file(), done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    needless = {"datasets", "librosa", "matplotlib", "numba", "pandas", "pyarrow", "sklearn", "transformers.trainer"}
+    assert "transformers.modeling_utils" in imported and not needless & imported
 
 
 KNOWN = "; from transformers import AutoConfig; print(type(AutoConfig.for_model('deepspeech2')).__name__)"

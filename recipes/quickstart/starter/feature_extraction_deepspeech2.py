@@ -130,7 +130,7 @@ class DeepSpeech2FeatureExtractor(SequenceFeatureExtractor):
                 (samples, channels) or (channels, samples) with at most 8 channels, which are averaged. A 2-D array
                 outside a list is a batch (clips, samples), unless it is (samples, channels) with at most 8 channels.
             sampling_rate: sampling rate of `raw_speech` in Hz. It is required, because an array does not hold it.
-                librosa resamples audio that has another rate than the extractor.
+                soxr resamples audio that has another rate than the extractor.
             padding, max_length, truncation, pad_to_multiple_of: as in `SequenceFeatureExtractor.pad`, in frames.
 
         Returns:
@@ -269,13 +269,13 @@ def _resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     if from_rate <= 0:
         raise ValueError(f"sampling_rate is {from_rate}; expected a positive number of Hz")
     try:
-        import librosa
+        import soxr
     except ImportError as error:
         raise ImportError(
-            f"the audio has {from_rate} Hz, but the model expects {to_rate} Hz. Install librosa for resampling "
-            "(pip install librosa), or resample the audio first"
+            f"the audio has {from_rate} Hz, but the model expects {to_rate} Hz. Install soxr for resampling "
+            "(pip install soxr), or resample the audio first"
         ) from error
-    return librosa.resample(samples, orig_sr=from_rate, target_sr=to_rate, res_type="soxr_hq")
+    return soxr.resample(samples, from_rate, to_rate)
 
 
 __all__ = ["DeepSpeech2FeatureExtractor"]

@@ -1,6 +1,7 @@
 """The settings of a recipe: typed dataclasses, each field with its help text."""
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +275,10 @@ class RecipeTrainingArguments(TrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Number of steps between two log lines."})
     # HfArgumentParser wants None first in this union
     report_to: None | str | list[str] = field(  # noqa: RUF036
-        default="tensorboard", metadata={"help": "Where to log the training curves, such as tensorboard or none."}
+        default_factory=lambda: "tensorboard" if find_spec("tensorboard") else "none",
+        metadata={
+            "help": "Where to log the training curves, beside the report. tensorboard if it is installed, else none."
+        },
     )
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Search each step for parameters without a gradient. This model has none."}

@@ -167,7 +167,7 @@ def _training_faults(recipe: Recipe) -> list[str]:
         faults.append("greater_is_better is true, which would keep the worst checkpoint: all metrics here are errors")
     known = get_available_reporting_integrations()
     for name in sorted({*(training.report_to or [])} - {*known, "none", "all"}):
-        faults.append(f"report_to has {name!r}, which is not installed here; expected {', '.join(known)} or none")
+        faults.append(f"report_to has {name!r}, which is not installed here; expected {' or '.join([*known, 'none'])}")
     sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
     if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
         faults.append(

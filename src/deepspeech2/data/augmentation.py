@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import librosa
 import numpy as np
-import scipy.fft
 import soxr
 
 from .audio.recordings import AudioError
@@ -39,6 +37,7 @@ QUIET_SHARE = 10.0  # per cent of a clip's moments that count as background
 # Trimming of the ends. The loudness of a clip is that which LOUD_SHARE per cent of its moments exceed: clicks are
 # fewer.
 TRIM_DB, LOUD_SHARE = 30.0, 5.0
+FAINTEST_LEVEL = 1e-5  # a clip of nothing but silence stays whole
 FRAME_S = 0.032
 MARGIN_S = 0.15
 
@@ -182,9 +181,11 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
 
 def reverberate(samples: np.ndarray, impulse_response: np.ndarray) -> np.ndarray:
     """Convolve by FFT. The length (the last echo is cut) and the RMS stay the same."""
-    size = scipy.fft.next_fast_len(samples.size + impulse_response.size - 1, real=True)
-    spectrum = scipy.fft.rfft(samples, size) * scipy.fft.rfft(impulse_response, size)
-    wet = scipy.fft.irfft(spectrum, size)[: samples.size]
+    size = samples.size + impulse_response.size - 1
+    fast = 1 << max(size.bit_length() - 3, 0)  # a power of two times 4 to 8, whose transform is fast
+    size = -(-size // fast) * fast
+    spectrum = np.fft.rfft(samples, size) * np.fft.rfft(impulse_response, size)
+    wet = np.fft.irfft(spectrum, size)[: samples.size]
     wet_level = _level(wet)
     return wet * np.float32(_level(samples) / wet_level) if wet_level else samples
 
@@ -299,10 +300,10 @@ NOISE_KINDS = (*NOISE_MAKERS, "mixture")
 
 def _shape(noise: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Filter circularly by `gain`, a function of the bin numbers 1, 2, ..., and remove 0 Hz."""
-    spectrum = scipy.fft.rfft(noise)
+    spectrum = np.fft.rfft(noise)
     spectrum[0] = 0
     spectrum[1:] *= gain(np.arange(1, spectrum.size, dtype=np.float32))
-    return scipy.fft.irfft(spectrum, noise.size)
+    return np.fft.irfft(spectrum, noise.size)
 
 
 def draw_silences_s(longest_s: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -341,13 +342,10 @@ def trim(samples: np.ndarray, sampling_rate: int) -> tuple[np.ndarray, float]:
     if not len(samples):
         return samples, 0.0
     size = round(FRAME_S * sampling_rate)
-    _, (start, end) = librosa.effects.trim(
-        samples,
-        top_db=TRIM_DB,
-        ref=lambda levels: np.percentile(levels, 100 - LOUD_SHARE),
-        frame_length=size,
-        hop_length=size // 4,
-    )
+    hop = size // 4
+    moments = np.lib.stride_tricks.sliding_window_view(np.pad(samples, size // 2), size)[::hop]
+    levels = np.maximum(np.sqrt(np.einsum("ij,ij->i", moments, moments) / size), FAINTEST_LEVEL)
+    loud = np.flatnonzero(levels > np.percentile(levels, 100 - LOUD_SHARE) * 10 ** (-TRIM_DB / 20))
     margin = round(MARGIN_S * sampling_rate)
-    start = max(int(start) - margin, 0)
-    return samples[start : int(end) + margin], start / sampling_rate
+    start = max(int(loud[0]) * hop - margin, 0)
+    return samples[start : (int(loud[-1]) + 1) * hop + margin], start / sampling_rate

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 BINS = 10
 _EDGE = 1e-6  # a raw confidence of exactly 0 or 1 has no log-odds
@@ -55,12 +56,20 @@ def fit_calibration(raw: np.ndarray, correct: np.ndarray) -> Calibration:
 def fit_logistic(values: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
     """Fit slope and offset of 1 / (1 + exp(-(slope * value + offset))) to `shares` (N,) by maximum likelihood."""
 
-    def loss(numbers: np.ndarray) -> float:
-        logits = numbers[0] * values + numbers[1]
-        return float((np.logaddexp(0, logits) - shares * logits).mean())
+    inputs, targets = (torch.from_numpy(np.asarray(given, np.float64)) for given in (values, shares))
+    numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    # No steeper than this gradient asks for, where a threshold separates the shares.
+    optimizer = torch.optim.LBFGS([numbers], max_iter=1000, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
 
-    slope, offset = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
-    return float(slope), float(offset)
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = binary_cross_entropy_with_logits(numbers[0] * inputs + numbers[1], targets)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    slope, offset = numbers.tolist()
+    return slope, offset
 
 
 class Bin(NamedTuple):

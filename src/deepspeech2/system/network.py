@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TypeVar
 
-from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import httpx, parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
-from pyarrow import ArrowInvalid
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +172,8 @@ def reading(corpus: str) -> Iterator[None]:
         ConnectionError: the server or the disk fails. It replaces the error of the client or the operating system.
         ValueError: a file is damaged. It replaces the error of Arrow.
     """
+    from pyarrow import ArrowInvalid  # a command that reads no corpus needs neither this nor datasets
+
     limit_requests()
     try:
         yield
@@ -197,6 +197,8 @@ def may_pass(error: BaseException) -> bool:
 
 def advice(error: BaseException) -> str:
     """Return the advice to append to the message of a Hub or network error, or an empty string."""
+    from datasets.exceptions import DatasetNotFoundError
+
     found = _of_the_network(error)
     if isinstance(error, DatasetNotFoundError) or isinstance(found, RepositoryNotFoundError):
         return LOG_IN

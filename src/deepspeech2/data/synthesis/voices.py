@@ -15,7 +15,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-import scipy.fft
 
 SAMPLING_RATE = 16000
 CREDIT = (
@@ -191,7 +190,7 @@ def _stft(samples: np.ndarray, num_frames: int) -> np.ndarray:
     """(frames * hop,) -> complex64 (bins, frames); a unit cosine peaks at 2."""
     padded = np.pad(samples, _N_FFT // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP][:num_frames]
-    return np.ascontiguousarray(scipy.fft.rfft(frames * (_WINDOW * np.float32(4 / _N_FFT)), axis=1).T)
+    return np.ascontiguousarray(np.fft.rfft(frames * (_WINDOW * np.float32(4 / _N_FFT)), axis=1).T)
 
 
 def _inverse_stft(spectrum: np.ndarray) -> np.ndarray:
@@ -200,7 +199,7 @@ def _inverse_stft(spectrum: np.ndarray) -> np.ndarray:
     The factor 1.5 is there because the spectra are for 24 kHz, with 1.5 times as many samples in a frame.
     """
     num_frames = spectrum.shape[1]
-    frames = scipy.fft.irfft(spectrum.T, _N_FFT, axis=1) * _WINDOW
+    frames = np.fft.irfft(spectrum.T, _N_FFT, axis=1) * _WINDOW
     total = np.zeros((num_frames + 3, _HOP), np.float32)
     weight = np.zeros_like(total)
     for part in range(4):

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
 
 from ...decoding.decoder import frame_times
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -148,7 +147,7 @@ class CommandRecogniser:
             for frame, shift in ((spoken[0], -0.5), (spoken[-1], 0.5))
         )
         name, text, slots = self.read(path.letters)
-        confidence = expit(self.acceptance.slope * score + self.acceptance.offset)
+        confidence = np.exp(-np.logaddexp(0, -(self.acceptance.slope * score + self.acceptance.offset)))
         accepted = score >= self.acceptance.threshold
         return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
 

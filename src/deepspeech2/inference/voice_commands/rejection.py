@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ...decoding.calibration import fit_logistic
 from ...system.files import write_whole
@@ -132,8 +132,11 @@ class Share:
         """The 95 % interval, both bounds from 0 to 1."""
         if not self.total:
             return 0.0, 1.0
-        found = binomtest(self.count, self.total).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
+        z = NormalDist().inv_cdf(0.975)
+        middle = self.count + z**2 / 2
+        half = z * (self.count * (self.total - self.count) / self.total + z**2 / 4) ** 0.5
+        low, high = ((middle + side) / (self.total + z**2) for side in (-half, half))
+        return max(low, 0.0), min(high, 1.0)
 
     def __str__(self) -> str:
         low, high = (100 * bound for bound in self.interval)
