@@ -22,7 +22,8 @@ FEW_FILES = 2  # of the Hub for each reader: then one has at most half as many m
 MAX_EMPTY_EPOCHS = 3
 
 # Tags separate the random streams: numpy treats the seeds [1, 2] and [1, 2, 0] as the same.
-SHARD_ORDER, WINDOW_ORDER, EXAMPLE = 1, 2, 3
+SHARD_ORDER, WINDOW_ORDER, EXAMPLE, LENGTH_ORDER = 1, 2, 3, 4
+GOLDEN_SECTION = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Batching:
         window_size: number of rows that are shuffled and sorted by length together. A resumed run reads one window
             again.
         num_readers: number of readers, a multiple of world_size times the number of workers. It fixes the order.
+        readers_per_step: number of readers whose batches belong to the same optimizer step. Theirs have about the same
+            length, so that no process waits for another one with longer clips.
         rank, world_size: the rank of this process and the number of processes.
 
     Raises:
@@ -46,6 +49,7 @@ class Batching:
     batch_size: int | None = None
     window_size: int = 512
     num_readers: int = 1
+    readers_per_step: int = 1
     rank: int = 0
     world_size: int = 1
 
@@ -210,8 +214,8 @@ def cut_batches(
     Group clips of similar length into batches, as lists of places in `durations_s`.
 
     The padded duration of a batch (longest clip times count) is at most `batch_seconds`, and its count at most
-    `batch_size`. A clip longer than `batch_seconds` is a batch by itself. With `rng`, the lengths are sorted with a
-    random relative error of up to `jitter`, and the batches are shuffled.
+    `batch_size`. A clip longer than `batch_seconds` is a batch by itself. The batches are in the order of their
+    lengths. With `rng`, the lengths are sorted with a random relative error of up to `jitter`.
     """
     keys = np.asarray(durations_s, dtype=np.float64)
     if rng is not None:
@@ -225,9 +229,23 @@ def cut_batches(
             batches.append([])
             longest_s = durations_s[place]
         batches[-1].append(place)
-    if rng is not None:
-        batches = [batches[index] for index in rng.permutation(len(batches))]
     return batches
+
+
+def draw_order(count: int, drawn: int, start: float) -> list[int]:
+    """
+    Return the order in which the `count` batches of a window are drawn. They are sorted by length.
+
+    The n-th batch of a reader is to have the length quantile start + n * GOLDEN_SECTION, modulo 1. Such quantiles are
+    evenly spread over every stretch of a few batches, wherever its window begins. So readers with the same `start` draw
+    similar lengths at the same time, although their windows have more or fewer batches.
+
+    Args:
+        drawn: number of batches of the earlier windows.
+        start: the first quantile, 0 to 1.
+    """
+    quantiles = (start + (drawn + np.arange(count)) * GOLDEN_SECTION) % 1
+    return np.argsort(np.argsort(quantiles)).tolist()
 
 
 class Reader:
@@ -238,7 +256,8 @@ class Reader:
     epochs. The largest remainders are rounded up, and the difference is carried to the next window. A window of one
     source ends with its epoch, so that each example occurs once in an epoch.
 
-    `plan(rows, window)` must be a pure function.
+    `plan(rows, window)` must be a pure function. It returns batches in the order of their lengths. They are drawn in
+    the order of `draw_order`, from the quantile `start`.
     """
 
     def __init__(
@@ -247,16 +266,20 @@ class Reader:
         weights: Sequence[float],
         window_size: int,
         plan: Callable[[list[Row], int], list[list[Any]]],
+        start: float = 0.0,
         state: dict[str, Any] | None = None,
     ) -> None:
         self._sources, self._weights, self._window_size, self._plan = sources, weights, window_size, plan
+        self._first_quantile = start
         self._window = -1
         self._batches: list[list[Any] | None] = []
         self._next = 0
+        self._drawn = 0  # batches of all windows so far, with those of the current one
         self._owed = [0.0] * len(sources)
         self._skip = 0
         if state is not None:
             self._window = state["window"] - 1
+            self._drawn = state["drawn"]
             self._owed = list(state["owed"])
             for source, position in zip(sources, state["positions"], strict=True):
                 source.position = Position(**position)
@@ -287,7 +310,7 @@ class Reader:
 
     def _state(self) -> dict[str, Any]:
         positions = [vars(source.position).copy() for source in self._sources]
-        return {"window": self._window + 1, "positions": positions, "owed": list(self._owed)}
+        return {"window": self._window + 1, "drawn": self._drawn, "positions": positions, "owed": list(self._owed)}
 
     def _read_window(self) -> None:
         self._start = self._state()
@@ -295,7 +318,9 @@ class Reader:
         rows: list[Row] = []
         for source, count in zip(self._sources, self._shares(), strict=True):
             rows += source.take(count, across_epochs=len(self._sources) > 1)
-        self._batches = list(self._plan(rows, self._window))
+        batches = self._plan(rows, self._window)
+        self._batches = [batches[place] for place in draw_order(len(batches), self._drawn, self._first_quantile)]
+        self._drawn += len(batches)
         self._next, self._skip = min(self._skip, len(self._batches)), 0
         self._batches[: self._next] = [None] * self._next
 

@@ -5,7 +5,6 @@ integers and every module masks the padding, so padding never changes a result.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -146,20 +145,25 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         self.rnn = rnn_class(input_size, config.hidden_size, **options)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Map (batch, frames, input size) and (batch,) lengths to (batch, frames, hidden_size), zero in the padding."""
+    def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
+        """Map (batch, frames, input size) to (batch, frames, hidden_size). `host_lengths` are `lengths` on the CPU."""
         if hidden_states.is_cuda and torch.is_autocast_enabled("cuda"):
             # Autocast runs cuDNN's RNNs in fp16 whatever was asked for (AutocastRNN.cpp). bf16 input would run without
             # cuDNN, one kernel per frame, below its version 9.13 and below compute capability 8.0.
             hidden_states = hidden_states.half()
         path = choose_path(hidden_states.device.type, hidden_states.dtype, hidden_states.shape[0], self.rnn)
-        run = self._packed if path == "packed" else partial(self._padded, two_streams=path == "streams")
-        return self.dropout(run(hidden_states, lengths)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        if path == "packed":
+            output = self._packed(hidden_states, lengths, host_lengths)
+        else:
+            output = self._padded(hidden_states, lengths, two_streams=path == "streams")
+        return self.dropout(output) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
-    def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = pack_padded_sequence(hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
+        # With enforce_sorted=False, pack_padded_sequence would sort on the CPU, and the GPU would wait for its indices.
+        order, sizes = lengths.argsort(descending=True), host_lengths.clamp(min=1).sort(descending=True).values
+        packed = pack_padded_sequence(hidden_states.index_select(0, order), sizes, batch_first=True)
         output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
-        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
+        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2).index_select(0, order.argsort())
 
     def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor, two_streams: bool = False) -> torch.Tensor:
         """Run each direction, the backward one on rows flipped within their length, in turn or in two CUDA streams."""
@@ -322,9 +326,12 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
             raise ValueError(f"input_features has {num_frames} frames, too few for the convolutions; pass longer clips")
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
-        elif (attention_mask[:, 1:] > attention_mask[:, :-1]).any():
+        lengths, gaps = attention_mask.long().sum(-1), (attention_mask[:, 1:] > attention_mask[:, :-1]).sum(-1)
+        host_lengths, gaps = torch.stack([lengths, gaps]).cpu()  # the only time that the encoder waits for a GPU
+        if gaps.any():
             raise ValueError("attention_mask has real frames after padding; expected all padding on the right")
-        all_lengths = self.config.lengths_after_each_conv(attention_mask.long().sum(-1))
+        all_lengths = self.config.lengths_after_each_conv(lengths)
+        host_lengths = self.get_output_lengths(host_lengths)
 
         hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
         for layer, output_lengths in zip(self.convs, all_lengths, strict=True):
@@ -335,7 +342,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         for index, layer in enumerate(self.layers):
             if index > 0:
                 hidden_states = self.normalise(index - 1, hidden_states, output_lengths)
-            hidden_states = layer(hidden_states, output_lengths)
+            hidden_states = layer(hidden_states, output_lengths, host_lengths)
             all_hidden_states.append(hidden_states)
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
