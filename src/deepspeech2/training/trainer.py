@@ -92,6 +92,7 @@ class CTCTrainer(Trainer):
         super().__init__(
             model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
         )
+        self.accelerator.ddp_handler.gradient_as_bucket_view = True  # DDP then copies no gradient
         self.steps_per_epoch = steps_per_epoch
         self.objective: Objective = objective or Objective(ObjectiveArguments(), model, processor)
         self.adaptation: Adaptation = adaptation or Adaptation(AdaptationArguments(), model, args.max_steps)
