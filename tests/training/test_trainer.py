@@ -16,12 +16,8 @@ from deepspeech2.evaluation import scoring
 from deepspeech2.training import trainer as trainer_module
 from deepspeech2.training.callbacks import ramped_average
 from deepspeech2.training.plan import resolve_epochs, try_optimizer
-<<<<<<< HEAD
 from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, run_on_two_ranks, weights
-=======
-from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, weights
 from waits import Waits
->>>>>>> c3ab618 (All processes draw batches of the same length quantile; a GPU is waited for once before the loss; no norm decays)
 
 
 @pytest.fixture(scope="module")

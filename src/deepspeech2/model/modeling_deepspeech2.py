@@ -152,11 +152,8 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
             # cuDNN, one kernel per frame, below its version 9.13 and below compute capability 8.0.
             hidden_states = hidden_states.half()
         path = choose_path(hidden_states.device.type, hidden_states.dtype, hidden_states.shape[0], self.rnn)
-        if path == "packed":
-            output = self._packed(hidden_states, lengths, host_lengths)
-        else:
-            output = self._padded(hidden_states, lengths, two_streams=path == "streams")
-        return self.dropout(output) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        run, how = (self._packed, host_lengths) if path == "packed" else (self._padded, path == "streams")
+        return self.dropout(run(hidden_states, lengths, how)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
         # With enforce_sorted=False, pack_padded_sequence would sort on the CPU, and the GPU would wait for its indices.
@@ -247,8 +244,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["DeepSpeech2RecurrentLayer"]
     _keep_in_fp32_modules_strict = ["batch_norm", "norms"]  # statistics lose 0.4 % in bf16
-    # The loss is a mean over the batch, so Trainer itself divides by the accumulation steps.
-    accepts_loss_kwargs = False
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, so Trainer divides by the accumulation steps
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -320,24 +316,21 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         if input_features.dim() != 3 or input_features.shape[-1] != self.config.num_features:
             expected = f"(batch, frames, num_features={self.config.num_features})"
             raise ValueError(f"input_features has shape {tuple(input_features.shape)}; expected {expected}")
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+        keeps = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         if self.get_output_lengths(num_frames := input_features.shape[1]) < 1:
             raise ValueError(f"input_features has {num_frames} frames, too few for the convolutions; pass longer clips")
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
-        lengths, gaps = attention_mask.long().sum(-1), (attention_mask[:, 1:] > attention_mask[:, :-1]).sum(-1)
-        host_lengths, gaps = torch.stack([lengths, gaps]).cpu()  # the only time that the encoder waits for a GPU
+        all_lengths = self.config.lengths_after_each_conv(attention_mask.long().sum(-1))
+        gaps = (attention_mask[:, 1:] > attention_mask[:, :-1]).sum(-1)
+        host_lengths, gaps = torch.stack([all_lengths[-1], gaps]).cpu()  # the encoder waits for a GPU only here
         if gaps.any():
             raise ValueError("attention_mask has real frames after padding; expected all padding on the right")
-        all_lengths = self.config.lengths_after_each_conv(lengths)
-        host_lengths = self.get_output_lengths(host_lengths)
 
         hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
         for layer, output_lengths in zip(self.convs, all_lengths, strict=True):
             hidden_states = layer(hidden_states, output_lengths)
-        hidden_states = hidden_states.flatten(1, 2).transpose(1, 2)
-        all_hidden_states = [hidden_states]
+        all_hidden_states = [hidden_states := hidden_states.flatten(1, 2).transpose(1, 2)]
 
         for index, layer in enumerate(self.layers):
             if index > 0:
@@ -347,7 +340,7 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
         last = self.normalise(-1, hidden_states, output_lengths)
-        return DeepSpeech2ModelOutput(last, output_lengths, tuple(all_hidden_states) if output_hidden_states else None)
+        return DeepSpeech2ModelOutput(last, output_lengths, tuple(all_hidden_states) if keeps else None)
 
     def normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         hidden_states = _masked_batch_norm(self.norms[index], hidden_states.transpose(1, 2), lengths).transpose(1, 2)
