@@ -1,5 +1,5 @@
 """
-Measure a data stream: the share of padding in its batches, and the share of training time spent waiting for data.
+Measure a data stream: the padding in its batches, and how long processes wait for data and for each other.
 
     python benchmarks/streaming.py
     python benchmarks/streaming.py LIBRISPEECH --utterances 1308 --batches 120
@@ -8,7 +8,12 @@ Padding is the share of feature frames after the end of their clips. The benchma
 utterances with random batches of 8, as in the plain implementation. It uses durations drawn like those of LibriSpeech.
 With LIBRISPEECH, a folder in the layout of openslr/librispeech_asr, it also reads clean/train.100 as training does.
 
-Waiting is measured on the same speech, with the model, batches, augmentation and data worker of
+At each step all processes wait for the slowest one. The balance is the time of a step of one process, as a mean over
+all, divided by that of the slowest. It is given for steps that take as long as their longest clip (GPUs compute frame
+after frame) and for steps that take as long as their padded seconds (CPUs). If each process shuffles its batches, that
+is one order. The other is that of `draw_order`, with the same length quantiles on all processes.
+
+Waiting for data is measured on the same speech, with the model, batches, augmentation and data worker of
 recipes/librispeech/mini.yaml. The steps have one thread and the worker another. A window has about 115 batches, so more
 batches also include the reading of the next window.
 """
@@ -25,7 +30,7 @@ import torch
 from measuring import draw_durations_s, write_table
 
 from deepspeech2.config.parser import parse_recipe
-from deepspeech2.data.batching import Batching, cut_batches
+from deepspeech2.data.batching import Batching, cut_batches, draw_order
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.preparation import Examples, Filters
 from deepspeech2.data.splits import Speech, load_train_corpora
@@ -37,6 +42,7 @@ ROOT = Path(__file__).parents[1]
 OUTPUTS = ROOT / "outputs" / "benchmarks"
 MINI = ROOT / "recipes" / "librispeech" / "mini.yaml"
 WINDOW_SIZE, PLAIN_BATCH_SIZE, DRAWN_WINDOWS = 512, 8, 20
+BALANCED = [(2, 60, 512), (8, 320, 512), (8, 640, 1024), (64, 640, 1024)]  # processes, batch_seconds, window_size
 FRAMES_PER_S = 100
 WAYS: dict[str, dict[str, float | None]] = {
     "45 s": {"batch_seconds": 45, "batch_size": None},
@@ -57,6 +63,13 @@ def main() -> None:
         shares[Path(args.folder).name] = padding_of_corpus(args.folder, "clean", "train.100", args.utterances)
     rows = [[way, *(f"{own[way]:.1%}" for own in shares.values())] for way in (*WAYS, PLAIN)]
     write_table(["batches of", *(f"padding, {name}" for name in shares)], rows, OUTPUTS / "padding.md")
+    rows = []
+    for processes, batch_seconds, window_size in BALANCED:
+        shares_kept = [balance(processes, batch_seconds, window_size, shared) for shared in (False, True)]
+        both = [f"{alone:.3f} -> {shared:.3f}" for alone, shared in zip(*shares_kept, strict=True)]
+        rows.append([processes, batch_seconds, window_size, *both])
+    head = ["processes", "batch_seconds", "window_size", "balance of longest clips", "of padded seconds"]
+    write_table(head, rows, OUTPUTS / "balance.md")
     if args.folder:
         waits_s, steps_s, audio_s = wait_and_step(args.folder, args.batches)
         total_s = sum(waits_s) + sum(steps_s)
@@ -88,6 +101,24 @@ def padding_of_drawn(num_windows: int) -> dict[str, float]:
                 batches.append([to_frames(durations_s[place]) for place in places])
         shares[way] = padding(batches)
     return shares | {PLAIN: padding(random_batches([to_frames(s) for s in itertools.chain(*windows)]))}
+
+
+def balance(processes: int, batch_seconds: float, window_size: int, shared: bool) -> list[float]:
+    """Return the balance of the longest clips and of the padded seconds, in a `shared` order of lengths or not."""
+    sizes: list[list[tuple[float, float]]] = []
+    for process in range(processes):
+        rng = np.random.default_rng(process)
+        sizes.append([])
+        for window in range(DRAWN_WINDOWS):
+            durations_s = draw_durations_s(window_size, process * DRAWN_WINDOWS + window)
+            batches = cut_batches(durations_s, batch_seconds=batch_seconds, batch_size=None, rng=rng)
+            count, drawn = len(batches), len(sizes[-1])
+            for place in draw_order(count, drawn, 0.0) if shared else rng.permutation(count):
+                longest_s = max(durations_s[clip] for clip in batches[place])
+                sizes[-1].append((longest_s, longest_s * len(batches[place])))
+    steps = min(map(len, sizes))
+    of_steps = np.array([one[:steps] for one in sizes])
+    return (of_steps.mean(0).sum(0) / of_steps.max(0).sum(0)).tolist()
 
 
 def to_frames(duration_s: float) -> int:

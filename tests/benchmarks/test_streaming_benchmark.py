@@ -27,6 +27,13 @@ def test_neighbours_in_length_waste_less_than_random_clips():
     assert 0 < shares["8 clips"] < shares["8 random clips"] / 4 and shares["320 s"] > shares["45 s"]
 
 
+def test_processes_with_like_lengths_wait_less():
+    """A process alone never waits."""
+    assert streaming.balance(1, 60, 64, shared=False) == [1.0, 1.0]
+    alone, shared = (streaming.balance(4, 60, 64, shared) for shared in (False, True))
+    assert alone[0] < shared[0] - 0.05 and alone[1] < shared[1] < 1
+
+
 def test_frames_end_with_the_utterances():
     """Clips of 2 and 3 frames, then of 1: the third batch is not asked for."""
     masks = [[[1, 1, 0], [1, 1, 1]], [[1]]]

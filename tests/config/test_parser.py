@@ -309,6 +309,8 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"time_mask_max_ratio": 1.1}, ["time_mask_max_ratio is 1.1"]),
         ({"noise_snr_db_min": 31}, ["noise_snr_db_min is 31.0; expected at most noise_snr_db_max, 30.0"]),
         ({"ema_decay": 1}, ["ema_decay is 1.0"]),
+        ({"torch_compile": True}, ["torch_compile does not go with recurrent layers", "frame by frame"]),
+        ({"torch_compile_mode": "reduce-overhead"}, ["torch_compile does not go with recurrent layers"]),
         ({"text_case": "Title"}, ["text_case is 'Title'"]),
         ({"compare_with_scratch": True}, ["compare_with_scratch", "model_name_or_path"]),
         ({"eval_strategy": "no"}, ["load_best_model_at_end"]),

@@ -19,7 +19,15 @@ from deepspeech2.config.arguments import AugmentationArguments
 from deepspeech2.data import batching
 from deepspeech2.data import preparation as examples
 from deepspeech2.data.augmentation import Augmentation
-from deepspeech2.data.batching import Batching, Position, RowSource, Shards, cut_batches, estimate_batches_per_epoch
+from deepspeech2.data.batching import (
+    Batching,
+    Position,
+    RowSource,
+    Shards,
+    cut_batches,
+    draw_order,
+    estimate_batches_per_epoch,
+)
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.preparation import Examples, Filters, needed_frames
 from deepspeech2.data.streams import EvaluationStream, SpeechStream, build_loader
@@ -183,6 +191,43 @@ def test_budget_and_padding():
     assert cut_batches([70.0, 1.0], batch_seconds=60, batch_size=None) == [[1], [0]]
     assert cut_batches([1.0] * 5, batch_seconds=None, batch_size=2) == [[0, 1], [2, 3], [4]]
     assert cut_batches([1.0] * 5, batch_seconds=3, batch_size=4) == [[0, 1, 2], [3, 4]]
+
+
+def drawn_quantiles(window_sizes: list[int], start: float) -> np.ndarray:
+    """The length quantiles of the batches of a reader, in the order in which they are drawn."""
+    drawn, found = 0, []
+    for count in window_sizes:
+        order = draw_order(count, drawn, start)
+        assert sorted(order) == list(range(count))
+        found += [(place + 0.5) / count for place in order]
+        drawn += count
+    return np.asarray(found[:1000])
+
+
+def test_readers_of_a_step_draw_like_lengths():
+    """Although their windows have other numbers of batches, and so begin at other steps. Two independent: 1 / 3."""
+    rng = np.random.default_rng(0)
+    readers = [drawn_quantiles(rng.integers(15, 25, 70).tolist(), start) for start in (0.3, 0.3, 0.8)]
+    assert np.abs(readers[0] - readers[1]).mean() < 0.05
+    assert np.abs(readers[0] - readers[2]).mean() > 0.2
+    assert np.abs(np.diff(readers[0])).mean() > 0.3  # neither are lengths that follow each other alike
+
+
+def test_processes_do_not_wait_for_the_longest_clips(tmp_path, processor):
+    """The length of the longest clip in the batches of a step: mean over the processes, divided by the maximum."""
+    corpora = corpus_of(tmp_path, varied_rows(), num_shards=4)
+
+    def efficiency(**options) -> float:
+        lengths_s = []
+        for rank in range(2):
+            batches = stream_of(
+                corpora, processor, rank=rank, world_size=2, batch_seconds=3.0, window_size=30, **options
+            )
+            lengths_s.append([max(batch["durations_s"]) for batch in islice(batches, 60)])
+        return np.mean(lengths_s, 0).sum() / np.max(lengths_s, 0).sum()
+
+    assert efficiency(num_readers=2) < 0.9
+    assert efficiency(num_readers=2, readers_per_step=2) > 0.94
 
 
 # Resume -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The acoustic model: equal to deepspeech.pytorch, indifferent to padding, trainable in every way it offers."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from deepspeech2.model.modeling_deepspeech2 import (
     choose_path,
     folds_time,
 )
+from waits import Waits
 
 RNN_KINDS = list(itertools.product(["lstm", "gru", "rnn"], [True, False]))
 LENGTHS = [30, 21, 7]
@@ -204,13 +206,24 @@ def test_the_padded_path_equals_the_packed_path(rnn_type: str, bidirectional: bo
     lengths = torch.tensor([13, 9, 1])
     mask = (torch.arange(13) < lengths[:, None])[:, :, None]
     results = []
-    for path in (layer._padded, layer._packed):
+    for path in (layer._padded, partial(layer._packed, host_lengths=lengths)):
         layer.zero_grad()
         x = torch.linspace(-1, 1, 3 * 13 * 5).view(3, 13, 5).requires_grad_()
         output = path(x, lengths) * mask
         (output * torch.linspace(0, 1, output.numel()).view_as(output)).sum().backward()
         results.append((output.detach(), x.grad, gradients(layer)))
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", ["packed", "padded"])
+def test_a_gpu_is_waited_for_once_before_the_loss(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the lengths and the check of the mask together. transformers' CTC loss waits for the labels and lengths."""
+    monkeypatch.setattr(modeling_deepspeech2, "choose_path", lambda *sizes: path)
+    model = DeepSpeech2ForCTC(tiny_config())
+    features, mask = padded(clips())
+    with Waits() as waits:
+        model(features, mask, labels=torch.tensor([[1, 2], [3, -100], [2, -100]])).loss.backward()
+    assert waits.found == ["cpu", "masked_select", "ctc_loss"]
 
 
 @pytest.mark.parametrize("strides", [(2, 1), (1, 1), (2, 2), (3, 2)])

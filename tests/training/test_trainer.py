@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +14,10 @@ from transformers import TrainerCallback
 import tiny
 from deepspeech2.evaluation import scoring
 from deepspeech2.training import trainer as trainer_module
+from deepspeech2.training.callbacks import ramped_average
 from deepspeech2.training.plan import resolve_epochs, try_optimizer
 from trainers import ONE_STEP, StopAfterSave, Stopped, logged, new_trainer, part, run_on_two_ranks, weights
+from waits import Waits
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,49 @@ def test_a_step_moves_all_that_is_trainable_and_nothing_else(tmp_path, batch, op
     moved = {name for name, weight in weights(trainer.model).items() if not weight.equal(before[name])}
     assert moved == {name for name in before if not name.startswith("model.convs.0.")}
     assert len(before) - len(moved) == 4  # weight and bias of the convolution and of its norm
+
+
+def test_no_bias_and_no_norm_decays(tmp_path, batch):
+    """Not in the names of Trainer: `model.norms`."""
+    trainer = new_trainer(tmp_path, [batch], sizes={"adapter_size": 2}, weight_decay=0.1)
+    decaying, steady = trainer.create_optimizer().param_groups
+    assert (decaying["weight_decay"], steady["weight_decay"]) == (0.1, 0.0)
+    names = {parameter: name for name, parameter in trainer.model.named_parameters()}
+    norms = [name for name in names.values() if ".batch_norm." in name or ".norms." in name]
+    assert len(norms) == 2 * (2 + 2)  # of two convolutions and two layers
+    expected = {name for name in names.values() if name in norms or "bias" in name}
+    assert {names[parameter] for parameter in steady["params"]} == expected
+    assert {names[parameter] for parameter in decaying["params"]} == set(names.values()) - expected
+
+
+def test_a_step_waits_for_a_gpu_four_times(tmp_path, batch):
+    """For the lengths, twice in transformers' CTC loss, and for the gradient norm, which says whether to step."""
+    found = []
+    for steps in (2, 3):
+        trainer = new_trainer(tmp_path, [batch], max_steps=steps, logging_steps=5)
+        with Waits() as waits:
+            trainer.train()
+        found.append(waits.found)
+    two, three = map(Counter, found)
+    assert three - two == Counter({"cpu": 1, "masked_select": 1, "ctc_loss": 1, "__float__": 1})
+
+
+def test_averaging_of_weights_waits_for_no_number():
+    averages, currents = [torch.tensor([2.0])], [torch.tensor([4.0])]
+    with Waits() as waits:
+        ramped_average(0.9)(averages, currents, torch.tensor(8))
+    assert not waits.found
+    torch.testing.assert_close(averages, [torch.tensor([3.0])])  # half of each: (1 + 8) / (10 + 8)
+
+
+def test_a_loss_that_is_not_finite_counts_as_the_mean_of_the_others(tmp_path, batch):
+    """Of three losses in one line of the log, the second is replaced by half the first: a mean over two."""
+    trainer = new_trainer(tmp_path, [batch], max_steps=3, logging_steps=3, learning_rate=0.0)
+    losses = iter([4.0, math.nan, 6.0])
+    compute_loss = trainer.compute_loss
+    trainer.compute_loss = lambda *args, **kwargs: compute_loss(*args, **kwargs) * 0 + next(losses)
+    trainer.train()
+    assert logged(trainer, "loss") == [pytest.approx((4 + 4 / 2 + 6) / 3)]
 
 
 # Several processes -------------------------------------------------------------------------------------------------

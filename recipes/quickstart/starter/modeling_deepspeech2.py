@@ -5,7 +5,6 @@ integers and every module masks the padding, so padding never changes a result.
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -146,20 +145,22 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         self.rnn = rnn_class(input_size, config.hidden_size, **options)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Map (batch, frames, input size) and (batch,) lengths to (batch, frames, hidden_size), zero in the padding."""
+    def forward(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
+        """Map (batch, frames, input size) to (batch, frames, hidden_size). `host_lengths` are `lengths` on the CPU."""
         if hidden_states.is_cuda and torch.is_autocast_enabled("cuda"):
             # Autocast runs cuDNN's RNNs in fp16 whatever was asked for (AutocastRNN.cpp). bf16 input would run without
             # cuDNN, one kernel per frame, below its version 9.13 and below compute capability 8.0.
             hidden_states = hidden_states.half()
         path = choose_path(hidden_states.device.type, hidden_states.dtype, hidden_states.shape[0], self.rnn)
-        run = self._packed if path == "packed" else partial(self._padded, two_streams=path == "streams")
-        return self.dropout(run(hidden_states, lengths)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
+        run, how = (self._packed, host_lengths) if path == "packed" else (self._padded, path == "streams")
+        return self.dropout(run(hidden_states, lengths, how)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
-    def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        packed = pack_padded_sequence(hidden_states, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+    def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
+        # With enforce_sorted=False, pack_padded_sequence would sort on the CPU, and the GPU would wait for its indices.
+        order, sizes = lengths.argsort(descending=True), host_lengths.clamp(min=1).sort(descending=True).values
+        packed = pack_padded_sequence(hidden_states.index_select(0, order), sizes, batch_first=True)
         output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
-        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2)
+        return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2).index_select(0, order.argsort())
 
     def _padded(self, hidden_states: torch.Tensor, lengths: torch.Tensor, two_streams: bool = False) -> torch.Tensor:
         """Run each direction, the backward one on rows flipped within their length, in turn or in two CUDA streams."""
@@ -243,8 +244,7 @@ class DeepSpeech2PreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _no_split_modules = ["DeepSpeech2RecurrentLayer"]
     _keep_in_fp32_modules_strict = ["batch_norm", "norms"]  # statistics lose 0.4 % in bf16
-    # The loss is a mean over the batch, so Trainer itself divides by the accumulation steps.
-    accepts_loss_kwargs = False
+    accepts_loss_kwargs = False  # the loss is a mean over the batch, so Trainer divides by the accumulation steps
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -316,31 +316,31 @@ class DeepSpeech2Model(DeepSpeech2PreTrainedModel):
         if input_features.dim() != 3 or input_features.shape[-1] != self.config.num_features:
             expected = f"(batch, frames, num_features={self.config.num_features})"
             raise ValueError(f"input_features has shape {tuple(input_features.shape)}; expected {expected}")
-        if output_hidden_states is None:
-            output_hidden_states = self.config.output_hidden_states
+        keeps = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         if self.get_output_lengths(num_frames := input_features.shape[1]) < 1:
             raise ValueError(f"input_features has {num_frames} frames, too few for the convolutions; pass longer clips")
         if attention_mask is None:
             attention_mask = torch.ones(input_features.shape[:2], dtype=torch.long, device=input_features.device)
-        elif (attention_mask[:, 1:] > attention_mask[:, :-1]).any():
-            raise ValueError("attention_mask has real frames after padding; expected all padding on the right")
         all_lengths = self.config.lengths_after_each_conv(attention_mask.long().sum(-1))
+        gaps = (attention_mask[:, 1:] > attention_mask[:, :-1]).sum(-1)
+        host_lengths, gaps = torch.stack([all_lengths[-1], gaps]).cpu()  # the encoder waits for a GPU only here
+        if gaps.any():
+            raise ValueError("attention_mask has real frames after padding; expected all padding on the right")
 
         hidden_states = (input_features * attention_mask[:, :, None]).to(self.dtype).transpose(1, 2)[:, None]
         for layer, output_lengths in zip(self.convs, all_lengths, strict=True):
             hidden_states = layer(hidden_states, output_lengths)
-        hidden_states = hidden_states.flatten(1, 2).transpose(1, 2)
-        all_hidden_states = [hidden_states]
+        all_hidden_states = [hidden_states := hidden_states.flatten(1, 2).transpose(1, 2)]
 
         for index, layer in enumerate(self.layers):
             if index > 0:
                 hidden_states = self.normalise(index - 1, hidden_states, output_lengths)
-            hidden_states = layer(hidden_states, output_lengths)
+            hidden_states = layer(hidden_states, output_lengths, host_lengths)
             all_hidden_states.append(hidden_states)
         if self.lookahead is not None:
             hidden_states = self.lookahead(hidden_states)
         last = self.normalise(-1, hidden_states, output_lengths)
-        return DeepSpeech2ModelOutput(last, output_lengths, tuple(all_hidden_states) if output_hidden_states else None)
+        return DeepSpeech2ModelOutput(last, output_lengths, tuple(all_hidden_states) if keeps else None)
 
     def normalise(self, index: int, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         hidden_states = _masked_batch_norm(self.norms[index], hidden_states.transpose(1, 2), lengths).transpose(1, 2)

@@ -283,6 +283,13 @@ class RecipeTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Search each step for parameters without a gradient. This model has none."}
     )
+    ddp_broadcast_buffers: bool | None = field(
+        default=False,
+        metadata={
+            "help": "Give all processes the batch-norm statistics of the first one at each step. Without it they get "
+            "them for each evaluation."
+        },
+    )
     learning_anneal: float = field(
         default=0.0,
         metadata={

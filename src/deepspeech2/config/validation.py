@@ -176,6 +176,11 @@ def _training_faults(recipe: Recipe) -> list[str]:
         )
     elif training.fsdp and training.world_size == 1:
         faults.append("fsdp shards the weights over several processes, but one was started; use accelerate launch")
+    if training.torch_compile:
+        faults.append(
+            "torch_compile does not go with recurrent layers: the compiler unrolls them frame by frame, anew for each "
+            "length, and takes longer than the training. Remove it"
+        )
     for name in ("low_rank", "l2_sp"):
         if getattr(adaptation, name) and training.fp16:
             faults.append(f"{name} does not go with fp16, which scales the gradients; use bf16 or fp32")

@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 from datasets import IterableDataset
 
-from ..system.network import FAILURES, Patience, ask, may_pass, reading
+from ..system.network import FAILURES, Patience, ask, in_background, may_pass, reading
 from .audio.recordings import AudioError, audio_duration_s, fetch_audio
 from .corpora import Corpus
 
@@ -24,7 +23,8 @@ FEW_FILES = 2  # of the Hub for each reader: then one has at most half as many m
 MAX_EMPTY_EPOCHS = 3
 
 # Tags separate the random streams: numpy treats the seeds [1, 2] and [1, 2, 0] as the same.
-SHARD_ORDER, WINDOW_ORDER, EXAMPLE = 1, 2, 3
+SHARD_ORDER, WINDOW_ORDER, EXAMPLE, LENGTH_ORDER = 1, 2, 3, 4
+GOLDEN_SECTION = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Batching:
         window_size: number of rows that are shuffled and sorted by length together. A resumed run reads one window
             again.
         num_readers: number of readers, a multiple of world_size times the number of workers. It fixes the order.
+        readers_per_step: number of readers whose batches belong to the same optimizer step. Theirs have about the same
+            length, so that no process waits for another one with longer clips.
         rank, world_size: the rank of this process and the number of processes.
 
     Raises:
@@ -48,6 +50,7 @@ class Batching:
     batch_size: int | None = None
     window_size: int = 512
     num_readers: int = 1
+    readers_per_step: int = 1
     rank: int = 0
     world_size: int = 1
 
@@ -217,8 +220,8 @@ def cut_batches(
     Group clips of similar length into batches, as lists of places in `durations_s`.
 
     The padded duration of a batch (longest clip times count) is at most `batch_seconds`, and its count at most
-    `batch_size`. A clip longer than `batch_seconds` is a batch by itself. With `rng`, the lengths are sorted with a
-    random relative error of up to `jitter`, and the batches are shuffled.
+    `batch_size`. A clip longer than `batch_seconds` is a batch by itself. The batches are in the order of their
+    lengths. With `rng`, the lengths are sorted with a random relative error of up to `jitter`.
     """
     keys = np.asarray(durations_s, dtype=np.float64)
     if rng is not None:
@@ -232,9 +235,23 @@ def cut_batches(
             batches.append([])
             longest_s = durations_s[place]
         batches[-1].append(place)
-    if rng is not None:
-        batches = [batches[index] for index in rng.permutation(len(batches))]
     return batches
+
+
+def draw_order(count: int, drawn: int, start: float) -> list[int]:
+    """
+    Return the order in which the `count` batches of a window are drawn. They are sorted by length.
+
+    The n-th batch of a reader is to have the length quantile start + n * GOLDEN_SECTION, modulo 1. Such quantiles are
+    evenly spread over every stretch of a few batches, wherever its window begins. So readers with the same `start` draw
+    similar lengths at the same time, although their windows have more or fewer batches.
+
+    Args:
+        drawn: number of batches of the earlier windows.
+        start: the first quantile, 0 to 1.
+    """
+    quantiles = (start + (drawn + np.arange(count)) * GOLDEN_SECTION) % 1
+    return np.argsort(np.argsort(quantiles)).tolist()
 
 
 class Reader:
@@ -246,7 +263,9 @@ class Reader:
     source ends with its epoch, so that each example occurs once in an epoch.
 
     Args:
-        plan: plans the rows of a window, a pure function of the rows and the number of the window.
+        plan: plans the rows of a window, a pure function of the rows and the number of the window. Its batches are in
+            the order of their lengths.
+        start: the length quantile of the first batch; see `draw_order`.
         state: the position to continue from, or None.
         ahead: whether a thread reads the rows of the next window while the batches of the present one are used.
     """
@@ -257,17 +276,21 @@ class Reader:
         weights: Sequence[float],
         window_size: int,
         plan: Callable[[list[Row], int], list[list[Any]]],
+        start: float = 0.0,
         state: dict[str, Any] | None = None,
         ahead: bool = False,
     ) -> None:
         self._sources, self._weights, self._window_size, self._plan = sources, weights, window_size, plan
+        self._first_quantile = start
         self._window = -1
         self._batches: list[list[Any] | None] = []
         self._next = 0
+        self._drawn = 0  # batches of all windows so far, with those of the current one
         self._owed = [0.0] * len(sources)
         self._skip = 0
         if state is not None:
             self._window = state["window"] - 1
+            self._drawn = state["drawn"]
             self._owed = list(state["owed"])
             for source, position in zip(sources, state["positions"], strict=True):
                 source.position = Position(**position)
@@ -300,13 +323,16 @@ class Reader:
 
     def _state(self) -> dict[str, Any]:
         positions = [vars(source.position).copy() for source in self._sources]
-        return {"window": self._window + 1, "positions": positions, "owed": list(self._owed)}
+        return {"window": self._window + 1, "drawn": self._drawn, "positions": positions, "owed": list(self._owed)}
 
     def _read_window(self) -> None:
         rows = self._coming.result() if self._coming is not None else self._rows()
         self._start, self._following = self._following, self._state()
-        self._coming = _in_background(self._rows) if self._ahead else None
-        self._batches = list(self._plan(rows, self._start["window"]))
+        self._coming = in_background(self._rows) if self._ahead else None
+        batches = self._plan(rows, self._start["window"])
+        self._batches = [batches[place] for place in draw_order(len(batches), self._drawn, self._first_quantile)]
+        self._drawn += len(batches)
+        self._following["drawn"] = self._drawn
         self._next, self._skip = min(self._skip, len(self._batches)), 0
         self._batches[: self._next] = [None] * self._next
 
@@ -326,20 +352,6 @@ class Reader:
             shares[index] += 1
         self._owed = [want - share for want, share in zip(wanted, shares, strict=True)]
         return shares
-
-
-def _in_background(call: Callable[[], list[Row]]) -> "Future[list[Row]]":
-    """Start a call in a thread. A process that ends does not wait for it, as it would for one of an executor."""
-    future: Future[list[Row]] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # raised where the result is asked for
-            future.set_exception(error)
-
-    Thread(target=work, daemon=True).start()
-    return future
 
 
 def estimate_batches_per_epoch(

@@ -16,6 +16,7 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from ..system.signals import only_parent_stops
 from .batching import (
     EXAMPLE,
+    LENGTH_ORDER,
     MAX_EMPTY_EPOCHS,
     WINDOW_ORDER,
     Batching,
@@ -148,6 +149,7 @@ class SpeechStream(_Stream):
                 self._weights,
                 self.batching.window_size,
                 self._planner(index, log),
+                self._first_quantile(index),
                 state["readers"][str(index)] if state else None,
                 ahead=get_worker_info() is not None,
             )
@@ -182,7 +184,7 @@ class SpeechStream(_Stream):
 
     def order(self) -> dict[str, float | None]:
         """Return the settings that fix the order of the batches, except the seed."""
-        names = ("num_readers", "world_size", "window_size", "batch_seconds", "batch_size")
+        names = ("num_readers", "readers_per_step", "world_size", "window_size", "batch_seconds", "batch_size")
         return {name: getattr(self.batching, name) for name in names}
 
     def start_anew(self, restart: int) -> None:
@@ -200,6 +202,10 @@ class SpeechStream(_Stream):
                     names = ", ".join(self._names())
                     raise ValueError(f"nothing in {names} can be used for training: {self.drop_summary()}")
             yield batch
+
+    def _first_quantile(self, reader: int) -> float:
+        group = reader // self.batching.readers_per_step
+        return np.random.default_rng([self.seed + self._restart, LENGTH_ORDER, group]).random()
 
     def _planner(self, reader: int, log: DropLog) -> Callable[[list[Row], int], list[list[Item]]]:
         def plan(rows: list[Row], window: int) -> list[list[Item]]:

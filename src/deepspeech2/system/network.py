@@ -4,7 +4,9 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -223,3 +225,17 @@ def _of_the_network(error: BaseException | None) -> BaseException | None:
     while error is not None and not isinstance(error, own):
         error = error.__cause__ or error.__context__
     return error
+
+
+def in_background(call: Callable[[], T]) -> Future[T]:
+    """Start a call in a thread. A process that ends does not wait for it, as it would for one of an executor."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # raised where the result is asked for
+            future.set_exception(error)
+
+    Thread(target=work, daemon=True).start()
+    return future

@@ -143,11 +143,10 @@ def ramped_average(decay: float):
 
     @torch.no_grad()
     def update(averages: list[torch.Tensor], currents: list[torch.Tensor], num_averaged: torch.Tensor) -> None:
-        step = float(num_averaged)
-        weight = 1 - min(decay, (1 + step) / (10 + step))
+        weight = 1 - ((1 + num_averaged) / (10 + num_averaged)).clamp(max=decay)  # a number would wait for the GPU
         for average, current in zip(averages, currents, strict=True):
             if average.is_floating_point():
-                average.lerp_(current.to(average.dtype), weight)
+                average.lerp_(current.to(average.dtype), weight.to(average.dtype))
             else:
                 average.copy_(current)
 

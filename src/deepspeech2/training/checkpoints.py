@@ -135,7 +135,9 @@ def is_complete(state: TrainerState, max_steps: int, patience: int) -> bool:
 
 def changes(before: dict, now: dict) -> str:
     """Return the changed values as text, for a message."""
-    return "; ".join(f"{name} was {before[name]} and is {now[name]}" for name in now if before[name] != now[name])
+    return "; ".join(
+        f"{name} was {before.get(name)} and is {now[name]}" for name in now if before.get(name) != now[name]
+    )
 
 
 def remove_unfinished(output_dir: Path) -> None:

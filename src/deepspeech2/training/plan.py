@@ -1,6 +1,7 @@
 """Plan a training: its data, its length, and which weights it trains. Everything is opened before the first step."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -186,11 +187,12 @@ def try_optimizer(training: RecipeTrainingArguments) -> None:
 
 def _batching(data: DataArguments, training: RecipeTrainingArguments) -> Batching:
     """Return the batching of training, for this process."""
-    readers = training.world_size * max(1, training.dataloader_num_workers)
+    num_readers = data.num_readers or training.world_size * max(1, training.dataloader_num_workers)
     return Batching(
         **_batch_limit(data, training),
         window_size=data.window_size,
-        num_readers=data.num_readers or readers,
+        num_readers=num_readers,
+        readers_per_step=math.gcd(num_readers, training.world_size * training.gradient_accumulation_steps),
         rank=training.process_index,
         world_size=training.world_size,
     )

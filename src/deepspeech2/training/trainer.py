@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, send_to_device
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 from transformers import EarlyStoppingCallback, ProgressCallback, Trainer
@@ -44,7 +44,7 @@ from .checkpoints import (
     save_position,
     state_of,
 )
-from .methods.adaptation import Adaptation
+from .methods.adaptation import Adaptation, parameter_groups
 from .methods.objective import Objective
 
 logger = logging.getLogger(__name__)
@@ -88,9 +88,11 @@ class CTCTrainer(Trainer):
         # The stream stores its own position, so Trainer need not read all earlier batches again.
         args.ignore_data_skip = True
         args.restore_callback_states_from_checkpoint = True  # restores the remaining patience of early stopping
+        args.logging_nan_inf_filter = False  # it waits for the GPU; training_step does the same without
         super().__init__(
             model=model, args=args, train_dataset=train_stream, eval_dataset=eval_stream, processing_class=processor
         )
+        self.accelerator.ddp_handler.gradient_as_bucket_view = True  # DDP then copies no gradient
         self.steps_per_epoch = steps_per_epoch
         self.objective: Objective = objective or Objective(ObjectiveArguments(), model, processor)
         self.adaptation: Adaptation = adaptation or Adaptation(AdaptationArguments(), model, args.max_steps)
@@ -163,6 +165,11 @@ class CTCTrainer(Trainer):
         self.adaptation.load(folder)
         return True
 
+    def get_decay_parameter_names(self, model):
+        """Return the weights that decay: no biases and no norms. By its names, Trainer knows only some of the norms."""
+        norms = parameter_groups(model)["norms"]
+        return [name for name in super().get_decay_parameter_names(model) if name not in norms]
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         for one in self.beside:
@@ -187,8 +194,12 @@ class CTCTrainer(Trainer):
             self.objective.heads.zero_grad()
         self._ids += inputs["ids"]
         inputs = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        inputs = send_to_device(inputs, self.args.device, non_blocking=True)
         with self.adaptation.backward_pass(self.state.global_step, 1 / self.args.gradient_accumulation_steps):
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        # A loss that is not finite counts in the log as the mean since the last line.
+        steps = 1 + self.state.global_step - self._globalstep_last_logged
+        return torch.where(loss.isfinite(), loss, self._tr_loss / steps)
 
     def compute_loss(self, model, inputs, *args, **kwargs):
         if self.objective.plain:
