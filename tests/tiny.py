@@ -17,6 +17,7 @@ from deepspeech2.config.arguments import (
     Recipe,
     RecipeTrainingArguments,
 )
+from deepspeech2.config.method_arguments import ObjectiveArguments
 from deepspeech2.data.splits import Speech, load_eval_splits, load_train_corpora, load_unlabelled
 from deepspeech2.data.streams import SpeechStream
 from deepspeech2.training.plan import build_eval_stream, build_train_stream
@@ -117,11 +118,13 @@ def new_run(data: DataArguments, training: RecipeTrainingArguments, built=None, 
     return Run(Recipe(data=data, training=training, **groups), speech, model, processor)
 
 
-def streams(manifest: Path, model, processor, training: RecipeTrainingArguments, **options):
+def streams(manifest: Path, model, processor, training: RecipeTrainingArguments, objective=None, **options):
     """The training stream, augmented, and the evaluation stream of the same recordings."""
     data = data_arguments(manifest, **options)
     augmentation = AugmentationArguments(speed_perturbation=0.1, spec_augment=True)
-    run = new_run(data, training, (model, processor), augmentation=augmentation)
+    run = new_run(
+        data, training, (model, processor), augmentation=augmentation, objective=objective or ObjectiveArguments()
+    )
     return build_train_stream(run), build_eval_stream(run.speech.trained_on, processor, data, training)
 
 

@@ -98,7 +98,7 @@ def stream_of(corpora, processor, **options) -> SpeechStream:
         return {one.name: options.pop(one.name) for one in fields(cls) if one.name in options}
 
     filters, cut = Filters(frames, **given(Filters)), Batching(**given(Batching))
-    changes = {name: options.pop(name) for name in ("augmentation", "transcribed") if name in options}
+    changes = {name: options.pop(name) for name in ("augmentation", "transcribed", "two_views") if name in options}
     examples = Examples(processor, filters, **changes)
     return SpeechStream(corpora, options.pop("weights"), examples, cut, **options)
 
@@ -342,6 +342,21 @@ def test_joined_corpora_are_one_epoch(tmp_path, processor):
     corpora = corpus_of(tmp_path / "a", varied_rows(30, "a")) + corpus_of(tmp_path / "b", varied_rows(20, "b"))
     found = [name for batch in ids(islice(stream_of(corpora, processor), 30)) for name in batch][:50]
     assert len(set(found)) == 50
+
+
+def test_two_views_of_a_clip_differ_in_the_augmentation_of_the_features(parquet, processor):
+    """The first is the only view of other runs. Same clips, lengths and padding; masks of their own."""
+    options = {"augmentation": augmentation(), "batch_size": 4}
+    alone, both = (islice(stream_of(parquet, processor, two_views=two, **options), 6) for two in (False, True))
+    changed = 0
+    for one, pair in zip(alone, both, strict=True):
+        assert "second_view" not in one and pair["ids"] == one["ids"]
+        assert pair["input_features"].equal(one["input_features"])
+        assert not pair["second_view"][pair["attention_mask"] == 0].any()
+        unmasked = (pair["input_features"] != 0) & (pair["second_view"] != 0)
+        assert pair["second_view"][unmasked].equal(pair["input_features"][unmasked])  # no vocal tract here
+        changed += not pair["second_view"].equal(pair["input_features"])
+    assert changed >= 5
 
 
 def test_augmentation_respects_ctc(tmp_path, processor):

@@ -85,6 +85,13 @@ class ObjectiveArguments:
             "help": "Weight of the confidence penalty, which rewards the entropy of each frame's prediction. 0: off."
         },
     )
+    consistency_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of the divergence between the predictions for two augmented views of each clip. A step "
+            "takes twice as long. 0: off."
+        },
+    )
     mwer_weight: float = field(
         default=0.0, metadata={"help": "Weight of the expected error rate (minimum WER training). 0: off."}
     )

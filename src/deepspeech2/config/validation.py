@@ -274,9 +274,8 @@ def adaptation_faults(adaptation: AdaptationArguments) -> list[str]:
 
 def objective_faults(objective: ObjectiveArguments) -> list[str]:
     """Return a sentence for each value that is out of range."""
-    faults = _negative(
-        objective, "ctc_weight", "entropy_weight", "mwer_weight", "domain_adversarial_weight", "distillation_weight"
-    )
+    weights = ("ctc", "entropy", "consistency", "mwer", "domain_adversarial", "distillation")
+    faults = _negative(objective, *(f"{name}_weight" for name in weights))
     if not 0 <= objective.label_smoothing < 1:
         faults.append(f"label_smoothing is {objective.label_smoothing}; expected a share in [0, 1)")
     if objective.distillation_temperature <= 0:

@@ -229,6 +229,7 @@ class Examples:
         augmentation: the augmentation of training, or None.
         transcribed: whether the examples have transcripts. If not, texts and labels are empty.
         trimmed: whether to remove silence at both ends.
+        two_views: whether the features of each clip are augmented twice, from the same samples.
     """
 
     def __init__(
@@ -238,9 +239,10 @@ class Examples:
         augmentation: "Augmentation | None" = None,
         transcribed: bool = True,
         trimmed: bool = False,
+        two_views: bool = False,
     ) -> None:
         self.processor, self.filters, self.augmentation = processor, filters, augmentation
-        self.transcribed, self.trimmed = transcribed, trimmed
+        self.transcribed, self.trimmed, self.two_views = transcribed, trimmed, two_views
         self.sampling_rate: int = processor.feature_extractor.sampling_rate
         # Characters of the references that are not in the vocabulary.
         self.unknown_characters: Counter[str] = Counter()
@@ -330,7 +332,8 @@ class Examples:
         Returns:
             `input_features` (B, T, F) float32, `attention_mask` (B, T) int64, `labels` (B, U) int64 padded
             with -100, and lists of B: `ids`, `speaker_ids`, `texts` (normalised), `durations_s` (after
-            augmentation) and `columns` (the kept columns of each). None if nothing could be decoded.
+            augmentation) and `columns` (the kept columns of each). With `two_views` also `second_view`, other
+            features of the same clips. None if nothing could be decoded.
         """
         kept, clips = [], []
         for item in items:
@@ -343,14 +346,16 @@ class Examples:
             return None
         inputs = self.processor.feature_extractor(clips, sampling_rate=self.sampling_rate, return_tensors="pt")
         features, mask = inputs["input_features"], inputs["attention_mask"].long()
+        views = {"input_features": features} | ({"second_view": features.clone()} if self.two_views else {})
         if self.augmentation is not None:
-            for own, item, length in zip(features, kept, mask.sum(1).tolist(), strict=True):
-                own[:length] = torch.from_numpy(self.augmentation.features(own[:length].numpy(), item.rng))
+            lengths = mask.sum(1).tolist()
+            for view in views.values():
+                for own, item, length in zip(view, kept, lengths, strict=True):
+                    own[:length] = torch.from_numpy(self.augmentation.features(own[:length].numpy(), item.rng))
         labels = torch.full((len(kept), max(1, *(len(item.labels) for item in kept))), -100)
         for target, item in zip(labels, kept, strict=True):
             target[: len(item.labels)] = torch.tensor(item.labels)
-        return {
-            "input_features": features,
+        return views | {
             "attention_mask": mask,
             "labels": labels,
             "ids": [item.row.example["id"] for item in kept],

@@ -87,6 +87,7 @@ def build_train_stream(run: Run, *, transcribed: bool = True, augmented: bool = 
         Filters(frames, data.min_duration_s, data.max_duration_s),
         Augmentation(changes, extractor.sampling_rate, extractor.bin_frequencies_hz),
         transcribed,
+        two_views=transcribed and augmented and recipe.objective.consistency_weight > 0,
     )
     return SpeechStream(
         corpora,

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 
 RAW_WEIGHTS_NAME = "training_weights.safetensors"
 FP16_OVERFLOW = "step %d skipped: the fp16 gradients overflow at the loss scale %g, which the scaler now lowers"
-MODEL_INPUTS = ("input_features", "attention_mask", "labels", "unlabelled")
+MODEL_INPUTS = ("input_features", "attention_mask", "labels", "second_view", "unlabelled")
 
 
 class CTCTrainer(Trainer):

@@ -96,6 +96,44 @@ def test_smoothing_and_entropy_of_a_frame_by_hand(clips):
     assert outputs.output_lengths.unique().numel() > 1
 
 
+def test_consistency_of_two_views_by_hand(clips):
+    """
+    Half of KL(a || b) + KL(b || a), a mean over real frames, then over clips. CTC is the mean over both views. The
+    first argument of each KL is a constant: no gradient is that of the symmetric divergence.
+    """
+    objective, model = new_objective(ObjectiveArguments(consistency_weight=2.0))
+    views = [clips["input_features"], clips["input_features"] * 0.5]
+    loss = objective.loss(model, model, labelled(clips) | {"second_view": views[1]}, 0.0)
+    both = [model(one, clips["attention_mask"], clips["labels"]) for one in views]
+    p, q = (one.logits.log_softmax(-1) for one in both)
+    by_clip = []
+    for a, b, length in zip(p, q, both[0].output_lengths, strict=True):
+        pairs = ((a[:length].detach(), b[:length]), (b[:length].detach(), a[:length]))
+        by_clip.append(
+            sum(torch.nn.functional.kl_div(o, t, log_target=True, reduction="sum") for t, o in pairs) / length / 2
+        )
+    consistency, own = torch.stack(by_clip).mean(), (both[0].loss + both[1].loss) / 2
+    assert objective.means() == pytest.approx({"consistency": consistency.item(), "ctc_loss": own.item()}, rel=1e-4)
+    assert consistency > 1e-4 and loss.item() == pytest.approx((own + 2 * consistency).item(), rel=1e-5)
+    wanted = gradients(own + 2 * consistency, model)
+    for name, gradient in gradients(loss, model).items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-5)
+
+
+def test_views_and_unlabelled_speech_are_one_batch(clips):
+    """First view, second view, speech without transcripts: the losses of the last never see the views' labels."""
+    given = clips | {"second_view": 2 * clips["input_features"]}
+    features, mask = joined(given)
+    frames = clips["attention_mask"].shape[1]
+    assert features.shape[0] == mask.shape[0] == 9
+    assert features[3:6, :frames].equal(2 * features[:3, :frames]) and mask[3:6].equal(mask[:3])
+    objective, model = new_objective(ObjectiveArguments(consistency_weight=1.0, entropy_weight=1.0))
+    objective.loss(model, model, given, 0.0)
+    with_it = objective.means()
+    objective.loss(model, model, labelled(given), 0.0)
+    assert with_it == pytest.approx(objective.means(), rel=1e-5)
+
+
 @pytest.mark.parametrize("hypotheses", ["samples", "n_best"])
 def test_expected_errors_join_the_sum(clips, hypotheses):
     objective, model = new_objective(ObjectiveArguments(mwer_weight=3.0, mwer_hypotheses=hypotheses))

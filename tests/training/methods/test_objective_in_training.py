@@ -18,6 +18,7 @@ from trainers import ONE_STEP, Repeated, StopAfterSave, Stopped, logged, run_on_
 ALL = ObjectiveArguments(
     label_smoothing=0.1,
     entropy_weight=0.1,
+    consistency_weight=0.3,
     mwer_weight=0.5,
     mwer_count=4,
     domain_adversarial_weight=0.5,
@@ -35,7 +36,7 @@ def new_trainer(folder, manifest, arguments: ObjectiveArguments | None, **option
     torch.manual_seed(1)
     model, processor = tiny.new_model(dropout=0.2)
     args = tiny.training_arguments(folder, **options)
-    stream, evaluation = tiny.streams(manifest, model, processor, args)
+    stream, evaluation = tiny.streams(manifest, model, processor, args, objective=arguments or ObjectiveArguments())
     if arguments is not None and arguments.takes_unlabelled:
         stream = PairedStream(stream, tiny.unlabelled_stream(manifest, model, processor, args))
     objective = None if arguments is None else Objective(arguments, model, processor)
@@ -81,7 +82,16 @@ def test_a_resumed_run_of_everything_is_the_uninterrupted_one(tmp_path, manifest
     torch.nn.init.ones_(resumed.objective.heads["domain"].layers[1].weight)  # another process stands elsewhere
     resumed.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-3"))
 
-    names = ("loss", "grad_norm", "ctc_loss", "expected_error_rate", "domain_loss", "distillation", "entropy")
+    names = (
+        "loss",
+        "grad_norm",
+        "ctc_loss",
+        "consistency",
+        "expected_error_rate",
+        "domain_loss",
+        "distillation",
+        "entropy",
+    )
     for name in (*names, "uniform_cross_entropy", "domain_accuracy"):
         assert logged(resumed, name) == logged(whole, name), name
         assert len(logged(whole, name)) == 6

@@ -29,6 +29,11 @@ class Objective:
       by frame for CTC as in Kim et al., 2018, https://arxiv.org/abs/1711.02212).
     - `entropy_weight` x the negative entropy of each frame's posteriors, where the entropy is -sum_k p_k log p_k. This
       is the confidence penalty of Pereyra et al., 2017 (https://arxiv.org/abs/1701.06548).
+    - `consistency_weight` x (KL(a || b) + KL(b || a)) / 2, frame by frame, between the posteriors of two augmented
+      views of each clip, where the first argument of KL has no gradient (CR-CTC, Yao et al., 2025,
+      https://arxiv.org/abs/2410.05101). There, both sums are over the frames, and the weight is 0.2. Here CTC is a mean
+      over labels and KL a mean over frames: with 25 frames and 14 labels a second, that is 0.36. Both views are
+      labelled clips to all other losses.
     - `mwer_weight` x the expected error rate of minimum_wer.py.
     - The cross-entropy of a domain classifier. The classifier is trained with weight 1. The encoder gets the gradient
       times -`domain_adversarial_weight` x the schedule of domain_adversarial.py.
@@ -117,11 +122,11 @@ class Objective:
         Args:
             model: DDP's wrapper or `bare`. It is called once, so that the processes stay in step.
             bare: the `DeepSpeech2ForCTC` itself, with its configuration.
-            inputs: `input_features`, `attention_mask`, `labels`, and optionally `unlabelled`, another batch whose
-                labels are ignored.
+            inputs: `input_features`, `attention_mask`, `labels`, and optionally `second_view`, other features of the
+                same clips, and `unlabelled`, another batch whose labels are ignored.
             progress: the finished share of the training, 0 to 1.
         """
-        asked, labels = self.arguments, inputs["labels"]
+        asked, labels = self.arguments, inputs["labels"].repeat(2 if "second_view" in inputs else 1, 1)
         features, mask = joined(inputs)
         outputs = model(features, mask, output_hidden_states=bool(asked.domain_adversarial_weight))
         lengths = outputs.output_lengths
@@ -146,6 +151,13 @@ class Objective:
             surprise = (log_probs[some].exp() * log_probs[some]).sum(-1)
             parts["entropy"] = -frame_mean(surprise, lengths[some]).mean()
             loss = loss - asked.entropy_weight * parts["entropy"]
+        if "second_view" in inputs:
+            first, second = log_probs[some].chunk(2)
+            own_lengths = lengths[: len(first)]
+            forth = divergence(first.detach(), second, own_lengths)
+            back = divergence(second.detach(), first, own_lengths)
+            parts["consistency"] = (forth + back).mean() / 2
+            loss = loss + asked.consistency_weight * parts["consistency"]
         if asked.mwer_weight:
             parts["expected_error_rate"] = expected_errors(
                 outputs.logits[some],
@@ -208,12 +220,16 @@ def frame_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 def joined(inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Join a batch with its `unlabelled` batch, if it has one.
+    Join a batch with its second view and then its `unlabelled` batch, as far as it has them.
 
     Returns:
-        Features (B, T, F) and mask (B, T), padded to the longer of the two.
+        Features (B, T, F) and mask (B, T), padded to the longest of them.
     """
-    some = [inputs, inputs["unlabelled"]] if "unlabelled" in inputs else [inputs]
+    some = [inputs]
+    if "second_view" in inputs:
+        some.append({"input_features": inputs["second_view"], "attention_mask": inputs["attention_mask"]})
+    if "unlabelled" in inputs:
+        some.append(inputs["unlabelled"])
     frames = max(one["attention_mask"].shape[1] for one in some)
     masks = [nn.functional.pad(one["attention_mask"], (0, frames - one["attention_mask"].shape[1])) for one in some]
     features = [
