@@ -34,7 +34,7 @@ def reader(source: Numbers, ahead: bool, state: dict | None = None) -> Reader:
     def plan(rows: list[Row], window: int) -> list[list]:
         return [[(window, row.example["id"])] for row in rows]
 
-    return Reader([source], [1.0], 2, plan, state, ahead)
+    return Reader([source], [1.0], 2, plan, state=state, ahead=ahead)
 
 
 def run(ahead: bool, count: int, state: dict | None = None) -> list[tuple]:
