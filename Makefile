@@ -26,7 +26,7 @@ INSTALL := .venv/bin/pip install --quiet --no-compile --disable-pip-version-chec
 .venv/.quickstart: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
 	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
-	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB, 1 to 4 minutes without a word"
+	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB (4 GB more with CUDA), 1 to 4 minutes without a word"
 	$(PYTHON) -m venv .venv
 	$(INSTALL) -e '.[quickstart]'
 	@touch $@
@@ -37,7 +37,7 @@ INSTALL := .venv/bin/pip install --quiet --no-compile --disable-pip-version-chec
 	@touch $@
 
 # OMP_NUM_THREADS is set only to avoid a warning of accelerate.
-quickstart: .venv/.quickstart ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 10 minutes
+quickstart: .venv/.quickstart ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 13 minutes
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 

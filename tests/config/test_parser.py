@@ -351,6 +351,7 @@ def test_one_kind_of_fault_does_not_hide_another(config):
         ({"l2_sp": 0.1, "fp16": True, "use_cpu": False}, ["l2_sp does not go with fp16", "bf16"]),
         ({"low_rank": 2, "fp16": True, "use_cpu": False}, ["low_rank does not go with fp16", "bf16"]),
         ({"entropy_weight": -1}, ["entropy_weight is -1"]),
+        ({"consistency_weight": 0.4}, ["consistency_weight needs spec_augment", "the same"]),
         ({"label_smoothing": 1}, ["label_smoothing is 1.0", "[0, 1)"]),
         ({"ctc_weight": 0}, ["ctc_weight, mwer_weight and distillation_weight are all 0"]),
         ({"mwer_weight": 1, "ctc_weight": 0, "label_smoothing": 0.1}, ["label_smoothing has no effect", "ctc_weight"]),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import re
 import socket
 from pathlib import Path
@@ -20,6 +21,7 @@ from deepspeech2.data.batching import Position, RowSource, Shards
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.model.loading import load_model
 from deepspeech2.system import network
+from deepspeech2.training import run as training_run
 from finetuning import CONFIG, SIZES, exit_message, finetune, results
 from hub_faults import Fault
 from hub_repositories import Repository
@@ -93,19 +95,27 @@ def test_a_run_on_a_dataset_of_the_hub(tmp_path, hub):
     assert "datasets:\n- me/speech\n" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_scored_split_is_fetched_once_however_often_it_is_scored(tmp_path, hub, speech):
-    """Four evaluations cost as many requests as one, and score the same."""
-    fetched, scored = [], []
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_scored_split_is_fetched_once_however_often_it_is_scored(tmp_path, hub, speech, workers, monkeypatch):
+    """Four evaluations cost as many requests as one, and score the same. Its worker ends with the training."""
+    fetched, scored, alive = [], [], []
+
+    def load_trained(*args):
+        alive.extend(multiprocessing.active_children())
+        return load_model(*args)
+
+    monkeypatch.setattr(training_run, "load_model", load_trained)
     for eval_steps in (4, 1):
         hub.requests.clear()
         output_dir = tmp_path / f"every{eval_steps}"
-        more = {"eval_steps": eval_steps, "save_steps": 4, **SIZES}
+        more = {"eval_steps": eval_steps, "save_steps": 4, **SIZES, "dataloader_num_workers": workers}
         finetune(config_file(tmp_path, **more), "--output_dir", str(output_dir))
         fetched.append(sum("validation-0" in line for line in hub.requests))
         log = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
         scored.append([line["eval_loss"] for line in log if "eval_loss" in line])
     assert [len(losses) for losses in scored] == [1, 4] and scored[0][0] == scored[1][3]
     assert fetched[0] == fetched[1] > 0
+    assert not alive
 
 
 def test_the_parquet_files_that_the_hub_made(hub, speech):

@@ -9,6 +9,7 @@ import pytest
 import tiny
 from deepspeech2.config.arguments import DataArguments
 from deepspeech2.config.parser import parse_recipe
+from deepspeech2.data import splits
 from deepspeech2.data.manifests import write_transcripts
 from deepspeech2.data.splits import load_eval_splits, load_speech, load_split, load_train_corpora, load_unlabelled
 from listings import write_clips
@@ -297,3 +298,18 @@ def test_a_table_with_an_open_quotation_mark_keeps_its_rows(tmp_path, place):
     table.write_text("id,text\n" + "".join(f"{name}.wav,{text}\n" for name, text in zip("abc", texts, strict=True)))
     data = DataArguments(dataset_name=[str(tmp_path)], transcripts=[str(table)])
     assert ids(load_train_corpora(data)[0]) == ["a.wav", "b.wav", "c.wav"]
+
+
+def test_each_corpus_has_its_own_revision(monkeypatch):
+    """Also two of one name. A split that is scored has that of the training corpus of its name and configuration."""
+    opened = []
+    monkeypatch.setattr(splits, "load_corpus", lambda *named, revision, **_: opened.append((*named, revision)) or [])
+    data = DataArguments(
+        dataset_name=["a"], dataset_config=["clean", "other"], train_split=["x", "y"], dataset_revision=["1", "2"]
+    )
+    load_train_corpora(data)
+    for split in ("other/test", "clean/test", "third/test", "b::test"):
+        load_split(data, split)
+    trained = [("a", "clean", "x", "1"), ("a", "other", "y", "2")]
+    scored = [("a", "other", "test", "2"), ("a", "clean", "test", "1"), ("a", "third", "test", "1")]
+    assert opened == [*trained, *scored, ("b", None, "test", None)]

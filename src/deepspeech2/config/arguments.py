@@ -80,22 +80,21 @@ class DataArguments:
     )
     dataset_config: list[str] = field(
         default_factory=list,
-        metadata={"help": "Configuration of each dataset_name, or one for all of them ('-' for none)."},
+        metadata={"help": "Configuration of each training corpus, or one for all of them ('-' for none)."},
     )
     train_split: list[str] = field(
         default_factory=lambda: ["train"],
-        metadata={"help": "Training split of each dataset_name, or one for all of them. a+b joins two splits."},
+        metadata={"help": "Training split of each training corpus, or one for all of them. a+b joins two splits."},
     )
     mixture_weights: list[float] = field(
         default_factory=list,
         metadata={
-            "help": "Relative share of each dataset_name in a shuffling window. Empty: each corpus is read once an "
-            "epoch."
+            "help": "Relative share of each training corpus in a shuffling window. Empty: each is read once an epoch."
         },
     )
     dataset_revision: list[str] = field(
         default_factory=list,
-        metadata={"help": "Commit or tag of each dataset_name on the Hub, or one for all of them."},
+        metadata={"help": "Commit or tag of each training corpus on the Hub, or one for all of them."},
     )
     eval_dataset_name: str = field(
         default="", metadata={"help": "Corpus of eval_split and test_split. Empty: the first dataset_name."}
@@ -310,9 +309,9 @@ class RecipeTrainingArguments(TrainingArguments):
         default=20,
         metadata={"help": "Maximum number of consecutive steps with a non-finite gradient. Above it training stops."},
     )
-    # Longer than the longest wait of one process for the Hub (`MAX_PATIENCE_S`), in which all others wait for it.
+    # All others wait while one waits for the Hub: 15 min if it is busy (`MAX_PATIENCE_S`), 30 if it is silent.
     ddp_timeout: int = field(
-        default=1800,
+        default=2700,
         metadata={"help": "Seconds after which a process stops waiting for another one that does not answer."},
     )
     num_processes: int = field(

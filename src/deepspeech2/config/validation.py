@@ -167,7 +167,10 @@ def _training_faults(recipe: Recipe) -> list[str]:
         faults.append("greater_is_better is true, which would keep the worst checkpoint: all metrics here are errors")
     known = get_available_reporting_integrations()
     for name in sorted({*(training.report_to or [])} - {*known, "none", "all"}):
-        faults.append(f"report_to has {name!r}, which is not installed here; expected {' or '.join([*known, 'none'])}")
+        advice = ", or run pip install -e '.[curves]'" if name == "tensorboard" else ""
+        faults.append(
+            f"report_to has {name!r}, which is not installed here; expected {' or '.join([*known, 'none'])}{advice}"
+        )
     sharded = training.fsdp or training.deepspeed or any(os.environ.get(name) == "true" for name in SHARDS)
     if sharded and (training.ema_decay or not (objective.plain and adaptation == AdaptationArguments())):
         faults.append(
@@ -212,9 +215,12 @@ def _training_faults(recipe: Recipe) -> list[str]:
 
 
 def _missing_speech(recipe: Recipe) -> list[str]:
-    """Return methods without the checkpoint or the unlabelled speech that they need, and unused unlabelled speech."""
+    """Return methods without the checkpoint, views or unlabelled speech they need, and unused unlabelled speech."""
     model, data, objective = recipe.model, recipe.data, recipe.objective
     faults = []
+    augmented = recipe.augmentation.spec_augment or recipe.augmentation.vocal_tract_perturbation
+    if objective.consistency_weight and not augmented:
+        faults.append("consistency_weight needs spec_augment: without it both views of a clip are the same")
     if objective.distillation_weight and not model.model_name_or_path:
         faults.append("distillation_weight needs model_name_or_path: random weights cannot be a teacher")
     unlabelled = bool(data.unlabelled_dataset_name)

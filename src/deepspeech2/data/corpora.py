@@ -17,6 +17,7 @@ from datasets import Audio, Features, IterableDataset, Value
 
 from ..system.files import printable
 from ..system.network import FAILURES, advice, ask, reading
+from .audio.recordings import is_remote
 from .lists.cells import label
 from .lists.columns import AUDIO_COLUMNS, ID_COLUMNS, TEXT_COLUMNS, find_column, first_column, shown_columns
 from .lists.folders import KALDI, KEPT, ListRow, has_librispeech_tree, read_librispeech, read_recordings
@@ -341,7 +342,9 @@ def _listed(rows: list[ListRow]) -> _Source:
     features |= {"start_s": Value("float64"), "end_s": Value("float64")}
     listed = datasets.Dataset.from_dict(columns, features=Features(features))
     stream = listed.to_iterable_dataset(num_shards=min(len(rows), MAX_LOCAL_SHARDS))
-    return _Source(stream, len(rows), listed=True, remote=any("://" in (name or "") for name in names))
+    return _Source(
+        stream, len(rows), listed=True, remote=any(is_remote({"bytes": None, "path": name}) for name in names)
+    )
 
 
 def _is_one_path(files: Sequence[str], audio: str) -> bool:

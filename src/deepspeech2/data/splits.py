@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..config.arguments import DataArguments
 from ..system.network import ask, reading
@@ -22,13 +22,22 @@ OTHER_CORPUS = "(held_out_share 0, eval_dataset_name and eval_split)"
 OF_CORPUS = "::"  # separates the name of another corpus from its split
 
 
+class _Named(NamedTuple):
+    """A training corpus, or a split to score."""
+
+    name: str
+    config: str
+    split: str
+    revision: str | None
+
+
 @dataclass(frozen=True)
 class Speech:
     """
     The speech of a run.
 
     Args:
-        train: a list for each `dataset_name`, with an entry for each of its joined splits.
+        train: a list for each corpus, with an entry for each of its joined splits.
         validation: the corpora of `eval_split`, scored during training.
         test: the corpora scored before and after training, by the name of the split.
         unlabelled: speech without transcripts. Each training step adds a batch of it.
@@ -54,7 +63,7 @@ def load_speech(data: DataArguments) -> Speech:
 
 def load_train_corpora(data: DataArguments) -> list[list[Corpus]]:
     """
-    Load the training corpora: a list for each `dataset_name`, with an entry for each of its joined splits.
+    Load the training corpora: a list for each corpus, with an entry for each of its joined splits.
 
     They do not include the utterances that `held_out_share` or `held_out_speakers` keep for scoring.
 
@@ -183,7 +192,7 @@ def load_split(data: DataArguments, split: str, kept_columns: Sequence[str] = ()
                 f"give another corpus to score on {OTHER_CORPUS}"
             )
         return parts
-    return _load(data, *_named_eval(data, split), kept_columns)
+    return _load(data, _named_eval(data, split), kept_columns)
 
 
 def _counts(corpora: Sequence[Corpus]) -> str:
@@ -205,25 +214,26 @@ def _is_empty(corpus: Corpus) -> bool:
         return ask(f"the first row of {corpus.name}", lambda: next(iter(corpus.stream), None)) is None
 
 
-def _named_eval(data: DataArguments, split: str) -> tuple[str, str, str]:
+def _named_eval(data: DataArguments, split: str) -> _Named:
     """
-    Return the name, config and split of a corpus to score on. The default config is that of the first training corpus
-    of the same name, if there is one.
+    Return a split to score. The default config is that of the first training corpus of the same name, if there is one,
+    and the revision that of the first one of the same name and config.
     """
     name, _, split = split.rpartition(OF_CORPUS)
     config, _, split = split.rpartition("/")
     name = name or data.eval_dataset_name or data.dataset_name[0]
-    if not config:
-        config = next((config for other, config, _ in _named(data) if other == name), "-")
-    return name, config, split
+    trained = [one for one in _named(data) if one.name == name]
+    config = config or (trained[0].config if trained else "-")
+    trained.sort(key=lambda one: one.config != config)
+    return _Named(name, config, split, trained[0].revision if trained else None)
 
 
 def _warn_if_trained_on(data: DataArguments, split: str) -> None:
     if split == HELD_OUT:
         return
-    name, config, split = _named_eval(data, split)
+    name, config, split, _ = _named_eval(data, split)
     one_split = Path(name).is_file()  # a manifest is one split, whatever the split is called
-    for train_name, train_config, train_split in _named(data):
+    for train_name, train_config, train_split, _ in _named(data):
         if (name, config) == (train_name, train_config) and (one_split or split in train_split.split("+")):
             logger.warning(
                 "%s / %s is scored, but the model is trained on it: the error rates will not show how well the model "
@@ -245,9 +255,9 @@ def _warn_if_trained_on(data: DataArguments, split: str) -> None:
 def _load_named_corpora(data: DataArguments, kept_columns: Sequence[str] = ()) -> list[list[Corpus]]:
     tables = _one_each(data.transcripts or ["-"], data.num_corpora[0])
     return [
-        _load(data, *named, kept_columns)
+        _load(data, named, kept_columns)
         if table == "-"
-        else _transcribe(_load(data, *named, kept_columns, transcribed=False), table)
+        else _transcribe(_load(data, named, kept_columns, transcribed=False), table)
         for named, table in zip(_named(data), tables, strict=True)
     ]
 
@@ -318,23 +328,19 @@ def _with_text(row: dict[str, Any], *, texts: Mapping[str, Cell]) -> dict[str, A
     return row | {"text": text, "fault": row["fault"] or fault or None}
 
 
-def _named(data: DataArguments) -> list[tuple[str, str, str]]:
-    """Return the name, config and split of each training corpus. A single one of them is that of all corpora."""
-    columns = (data.dataset_name, data.dataset_config or ["-"], data.train_split)
-    names, configs, splits = (_one_each(column, data.num_corpora[0]) for column in columns)
-    return list(zip(names, configs, splits, strict=True))
+def _named(data: DataArguments) -> list[_Named]:
+    """Return the training corpora. A single name, config, split or revision is that of all corpora."""
+    revisions: Sequence[str | None] = data.dataset_revision or [None]
+    columns = (data.dataset_name, data.dataset_config or ["-"], data.train_split, revisions)
+    return list(map(_Named, *(_one_each(column, data.num_corpora[0]) for column in columns)))
 
 
-def _load(
-    data: DataArguments, name: str, config: str, split: str, kept_columns: Sequence[str], transcribed: bool = True
-) -> list[Corpus]:
-    names = _one_each(data.dataset_name, data.num_corpora[0])
-    revisions = dict(zip(names, _one_each(data.dataset_revision, len(names)), strict=False))
+def _load(data: DataArguments, named: _Named, kept_columns: Sequence[str], transcribed: bool = True) -> list[Corpus]:
     return load_corpus(
-        name,
-        None if config == "-" else config,
-        split,
-        revision=revisions.get(name),
+        named.name,
+        None if named.config == "-" else named.config,
+        named.split,
+        revision=named.revision,
         text_column=data.text_column if transcribed else None,
         audio_column=data.audio_column,
         audio_root=data.audio_root,
@@ -381,5 +387,5 @@ def _is_said_by(speaker_id: str, *, speakers: frozenset[str], held_out: bool) ->
     return (speaker_id in speakers) == held_out
 
 
-def _one_each(values: Sequence[str], count: int) -> list[str]:
+def _one_each(values: Sequence[Any], count: int) -> list[Any]:
     return list(values) * count if len(values) == 1 else list(values)

@@ -224,7 +224,7 @@ class EvaluationStream(_Stream):
 
     Batches are cut from windows sorted by length. Characters outside the vocabulary are missing in `labels` but kept in
     `texts`. Each rank and each worker reads all rows and yields its share. If the encoded audio of its share is at most
-    `kept_bytes`, it keeps that in memory, and later passes read nothing.
+    `kept_bytes`, it keeps that in memory, and later passes read no list and no Parquet again.
 
     Args:
         corpora, drops_dir: see `SpeechStream`.

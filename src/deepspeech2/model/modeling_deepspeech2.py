@@ -107,7 +107,7 @@ class DeepSpeech2ConvLayer(nn.Module):
 
     def _time_folded(self, x: torch.Tensor) -> torch.Tensor:
         """Run the convolution of (batch, 1, rows, frames), with the frames of each time stride as channels."""
-        stride, width, padding = self.conv.stride[1], self.conv.kernel_size[1], self.conv.padding[1]
+        stride, width, padding = self.conv.stride[1], self.conv.kernel_size[1], int(self.conv.padding[1])
         weight = nn.functional.pad(self.conv.weight, (0, -width % stride))
         end = (x.shape[-1] + 2 * padding - width) // stride * stride + weight.shape[-1] - padding
         x = nn.functional.pad(x, (padding, end - x.shape[-1]))
@@ -156,8 +156,8 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         return self.dropout(run(hidden_states, lengths, how)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
-        # With enforce_sorted=False, pack_padded_sequence would sort on the CPU, and the GPU would wait for its indices.
-        order, sizes = lengths.argsort(descending=True), host_lengths.clamp(min=1).sort(descending=True).values
+        # Sorted by pack_padded_sequence, the GPU would wait for indices of the CPU. accelerate's hooks move all arguments.
+        order, sizes = lengths.argsort(descending=True), host_lengths.cpu().clamp(min=1).sort(descending=True).values
         packed = pack_padded_sequence(hidden_states.index_select(0, order), sizes, batch_first=True)
         output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
         return output.unflatten(-1, (-1, self.rnn.hidden_size)).sum(dim=-2).index_select(0, order.argsort())

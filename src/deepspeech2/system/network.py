@@ -58,11 +58,11 @@ class _BusyTime:
         if response.status_code not in BUSY:
             self._since_s = None
             return
-        now_s = monotonic()
-        if self._since_s is None or now_s - self._last_s > MAX_PATIENCE_S:
-            self._since_s = now_s
-        self._last_s = now_s
-        waited_s, (pause_s, reason) = now_s - self._since_s, asked_pause_s(response)
+        now_s, since_s = monotonic(), self._since_s  # other threads note their answers meanwhile
+        if since_s is None or now_s - self._last_s > MAX_PATIENCE_S:
+            since_s = now_s
+        self._since_s, self._last_s = since_s, now_s
+        waited_s, (pause_s, reason) = now_s - since_s, asked_pause_s(response)
         what, todo = response.request.url.path, FEWER_REQUESTS if response.status_code == TOO_MANY else ""
         if waited_s + pause_s > MAX_PATIENCE_S:
             raise BusyServerError(

@@ -43,7 +43,7 @@ from .trainer import CTCTrainer
 logger = logging.getLogger(__name__)
 
 NORM_BATCHES = 200
-KEPT_BYTES = 2**30  # encoded audio of eval_split, in each data worker: 17 h of FLAC in all
+KEPT_BYTES = 2**30  # encoded audio of eval_split, in each data worker: 17 h of FLAC
 # A resumed run may have other values of these: they change neither its samples nor its weights...
 MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",

@@ -122,7 +122,7 @@ class CTCTrainer(Trainer):
 
     def get_eval_dataloader(self, eval_dataset=None):
         """Return the same loader at every evaluation. Its workers keep what they have read."""
-        if eval_dataset is not None:
+        if eval_dataset not in (None, self.eval_dataset):  # Trainer.evaluate names its own
             return build_eval_loader(eval_dataset, self.args.dataloader_num_workers)
         if self.eval_loader is None:
             self.eval_loader = build_eval_loader(self.eval_dataset, self.args.dataloader_num_workers, keep=True)
@@ -147,6 +147,9 @@ class CTCTrainer(Trainer):
         for one in self.beside:
             one.begin(self.args.device)
         output = super().train(resume_from_checkpoint, *args, **kwargs)
+        for loader in (self.train_loader, self.eval_loader):
+            if loader is not None:
+                loader._iterator = None  # ends its workers, which hold audio, before the scores start their own
         if self.average is not None:
             if self.state.best_model_checkpoint is None or not self.args.load_best_model_at_end:
                 self.model.load_state_dict(self.average.module.state_dict())

@@ -32,8 +32,8 @@ class Objective:
     - `consistency_weight` x (KL(a || b) + KL(b || a)) / 2, frame by frame, between the posteriors of two augmented
       views of each clip, where the first argument of KL has no gradient (CR-CTC, Yao et al., 2025,
       https://arxiv.org/abs/2410.05101). There, both sums are over the frames, and the weight is 0.2. Here CTC is a mean
-      over labels and KL a mean over frames: with 25 frames and 14 labels a second, that is 0.36. Both views are
-      labelled clips to all other losses.
+      over labels and KL a mean over frames: with 14 labels a second, that is 0.36 at 25 frames a second, 0.71 at 50.
+      Both views are labelled clips to all other losses.
     - `mwer_weight` x the expected error rate of minimum_wer.py.
     - The cross-entropy of a domain classifier. The classifier is trained with weight 1. The encoder gets the gradient
       times -`domain_adversarial_weight` x the schedule of domain_adversarial.py.
