@@ -156,7 +156,7 @@ class DeepSpeech2RecurrentLayer(GradientCheckpointingLayer):
         return self.dropout(run(hidden_states, lengths, how)) * _frame_mask(lengths, hidden_states.shape[1])[:, :, None]
 
     def _packed(self, hidden_states: torch.Tensor, lengths: torch.Tensor, host_lengths: torch.Tensor) -> torch.Tensor:
-        # Sorted by pack_padded_sequence, the GPU would wait for indices of the CPU. accelerate's hooks move all arguments.
+        # Sorted by pack_padded_sequence, the GPU would wait for indices on the CPU. accelerate's hooks move arguments.
         order, sizes = lengths.argsort(descending=True), host_lengths.cpu().clamp(min=1).sort(descending=True).values
         packed = pack_padded_sequence(hidden_states.index_select(0, order), sizes, batch_first=True)
         output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=hidden_states.shape[1])
