@@ -26,7 +26,6 @@ RECIPES = [
     "commands/calibrate",
     "captions/segment",
     "adaptation/prepare",
-    "starter/pseudo_label",
     "starter/publish",
 ]
 DEFAULTS = {
