@@ -31,7 +31,7 @@ TOO_SMALL = {
     ),
 }
 MAX_SHOWN = 300  # characters of an error of another library
-NOISY = ("httpx", "datasets", "absl", "matplotlib")
+NOISY = ("httpx", "datasets", "absl", "matplotlib", "faster_whisper")
 
 
 def end_run(program: str, error: BaseException) -> None:

@@ -179,6 +179,10 @@ def test_what_cannot_teach_is_named(tmp_path):
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match=r"\(model_type 'bert'\) cannot be loaded by transformers' speech recognition"):
         load_teacher(str(tmp_path / "bert"), CPU)
+    theirs = {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Config", "AutoModelForCTC": "theirs.Model"}}
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(theirs))
+    with pytest.raises(ValueError, match=r"Add --trust_remote_code if you trust its author"):
+        load_teacher(str(tmp_path / "bert"), CPU)
     with pytest.raises(ValueError, match=r"the teacher 'no/such' cannot be loaded"):
         load_teacher("no/such", CPU)
 

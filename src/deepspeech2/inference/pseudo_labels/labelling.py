@@ -94,8 +94,8 @@ class Labels:
         if self.cuts:
             parts, silence_s = sum(one.parts for one in self.cuts), sum(one.left_out_s for one in self.cuts)
             lines.append(
-                f"{len(self.cuts):,} long recordings are cut into {parts:,} parts; {silence_s / 60:.1f} minutes of "
-                "long silence are in none"
+                f"{len(self.cuts):,} long recordings are cut into {parts:,} parts, without {silence_s:,.0f} s of long "
+                "silence"
             )
         if digits := [one for one in kept if has_digits(one.text)]:
             lines.append(

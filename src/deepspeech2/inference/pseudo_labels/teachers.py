@@ -262,6 +262,11 @@ def load_teacher(
 
 
 def _of_pipeline(loaded: Any, name: str, kind: str | None, identity: str, language: str | None) -> Teacher:
+    if loaded.type not in ("ctc", "ctc_with_lm", "seq2seq", "seq2seq_whisper"):
+        raise ValueError(
+            f"the teacher {name!r} has model_type {kind!r}, a transducer, whose transcripts come without "
+            "probabilities; expected a model with CTC, or an encoder-decoder such as Whisper"
+        )
     model, extractor, tokenizer = loaded.model.eval(), loaded.feature_extractor, loaded.tokenizer
     masked = extractor.return_attention_mask
     padded = Features(extractor, {"padding": "longest", "return_attention_mask": masked}, alone=not masked)
@@ -281,13 +286,8 @@ def _of_pipeline(loaded: Any, name: str, kind: str | None, identity: str, langua
         # Every clip is padded to the same length, as in its training.
         whole = Features(extractor, {"return_attention_mask": True})
         return GeneratingTeacher(model, whole, identity, tokenizer, longest_s=float(extractor.chunk_length), **rest)
-    if loaded.type == "seq2seq":
-        _refuse_language(language, name, kind)
-        return GeneratingTeacher(model, padded, identity, tokenizer, **rest)
-    raise ValueError(
-        f"the teacher {name!r} has model_type {kind!r}, a transducer, whose transcripts come without probabilities; "
-        "expected a model with CTC, or an encoder-decoder such as Whisper"
-    )
+    _refuse_language(language, name, kind)
+    return GeneratingTeacher(model, padded, identity, tokenizer, **rest)
 
 
 def _refuse_language(language: str | None, name: str, kind: str | None) -> None:
