@@ -107,8 +107,8 @@ def test_a_batch_says_what_single_clips_say(kind, tmp_path):
 def test_the_confidence_of_whisper_is_the_mean_over_its_letters(clip, length, tmp_path):
     """By one pass of the text itself, over the letters that may be written: without the prompt and the end."""
     teacher = load_teacher(write_whisper(tmp_path), CPU, "en")
+    text, confidence = teacher.transcribe(teacher.features(clips(16000)))[clip]
     features = teacher.features(clips(16000)[clip : clip + 1])
-    _, (text, confidence) = teacher.transcribe(teacher.features(clips(16000)[::-1] if clip == 0 else clips(16000)))
     assert len(text) == length
     ids = [LETTERS.index(letter) for letter in text]
     prompt = [4, 5, 6, 7]

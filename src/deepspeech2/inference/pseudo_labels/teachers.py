@@ -120,8 +120,8 @@ class CtcTeacher(_Model):
         frames, mask = logits.shape[1], batch.get("attention_mask")
         if mask is None:
             lengths = torch.full(logits.shape[:1], frames, device=logits.device)
-        else:  # every model has its own rule, but all keep the proportion
-            lengths = (mask.sum(1) / mask.shape[1] * frames).ceil().long()
+        else:  # every model has its own rule, but all keep the proportion; rounded up, no frame is lost
+            lengths = (mask.sum(1) * frames + mask.shape[1] - 1) // mask.shape[1]
         sure = confidences(logits, lengths, self.model.config.pad_token_id).tolist()
         ids = [row[:length] for row, length in zip(logits.argmax(-1).tolist(), lengths.tolist(), strict=True)]
         # Without the special tokens, of which the blank is one, equal letters on both sides of it would be merged.
