@@ -11,7 +11,7 @@ import torch
 
 import tiny
 from deepspeech2.cli.main import main
-from deepspeech2.inference.voice_commands.grammar import read_grammar
+from deepspeech2.data.grammars.reading import read_grammar
 from deepspeech2.inference.voice_commands.listening import (
     CommandListener,
     file_pieces,

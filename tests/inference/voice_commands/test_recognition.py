@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import tiny
+from deepspeech2.data.grammars.reading import read_grammar
 from deepspeech2.data.synthesis.command_corpus import command_sentences
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.voice_commands.automaton import build_graph
-from deepspeech2.inference.voice_commands.grammar import read_grammar
 from deepspeech2.inference.voice_commands.recognition import (
     Acceptance,
     CommandRecogniser,

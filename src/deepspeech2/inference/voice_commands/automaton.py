@@ -9,21 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...data.grammars.grammar import Grammar, Slot, Token, leaves
+from ...data.grammars.positions import Fragment, PositionBuilder
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.characters import describe_character
-from .grammar import Grammar, Part, Row, Slot, Token
 
 BEGIN, FINISH = -1, -2
 NEVER = np.float32(-np.inf)
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """A part of the automaton: the letters that it may begin and end with, and whether it may be skipped."""
-
-    first: tuple[int, ...] = ()
-    last: tuple[int, ...] = ()
-    optional: bool = False
 
 
 @dataclass
@@ -165,23 +157,21 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
         ValueError: words have characters outside the vocabulary, or are empty after normalisation. The message lists
             all of them.
     """
+    if faults := unwritable_words(grammar, processor):
+        raise ValueError(
+            f"the grammar has {len(faults)} words that the model cannot write: "
+            + "; ".join(faults)
+            + ". Write them as they are said, with letters of the model's vocabulary"
+        )
     builder = _Builder(grammar, processor)
     first: list[int] = []
     last: list[int] = []
-    for index, phrases in enumerate(grammar.commands.values()):
-        builder.command = index
-        for phrase in phrases:
-            fragment = builder.add(phrase)
-            first += fragment.first
-            last += fragment.last
+    for builder.command, command in enumerate(grammar.commands.values()):
+        fragment = builder.add(command)
+        first += fragment.first
+        last += fragment.last
     spaces = set(first)  # the first word has no space before it
     first = sorted({target for source, target in builder.steps if source in spaces})
-    if builder.faults:
-        raise ValueError(
-            f"the grammar has {len(builder.faults)} words that the model cannot write: "
-            + "; ".join(builder.faults)
-            + ". Write them as they are said, with letters of the model's vocabulary"
-        )
     steps = np.array(sorted(builder.steps, key=lambda step: step[::-1]), np.int64).reshape(-1, 2)
     return Graph(
         letters=np.array(builder.letters),
@@ -195,55 +185,41 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
     )
 
 
-class _Builder:
-    """Collects the letters and transitions of a grammar, and the words that the vocabulary cannot write."""
+def unwritable_words(grammar: Grammar, processor: DeepSpeech2Processor) -> list[str]:
+    """Return the words with characters outside the vocabulary, or empty after normalisation, each with its reason."""
+    found = dict.fromkeys(leaf for command in grammar.commands.values() for leaf in leaves(command))
+    faults: dict[str, str] = {}
+    for leaf in found:
+        for text in grammar.slots[leaf.name] if isinstance(leaf, Slot) else [leaf.text]:
+            normalized = processor.normalize_text(text)
+            if not normalized:
+                faults[text] = "empty after normalisation"
+            elif processor.unknown_characters(normalized):
+                for word in text.split():
+                    if unknown := processor.unknown_characters(processor.normalize_text(word)):
+                        faults[word] = ", ".join(map(describe_character, unknown))
+    return [f"{text!r} ({reason})" for text, reason in faults.items()]
+
+
+class _Builder(PositionBuilder):
+    """Collects the letters of a grammar and their transitions."""
 
     def __init__(self, grammar: Grammar, processor: DeepSpeech2Processor) -> None:
+        super().__init__()
         self.grammar, self.processor = grammar, processor
         self.space = processor.space_id
-        self.faults: dict[str, None] = {}
         self.letters: list[int] = []
         self.commands: list[int] = []
         self.slots: list[int] = []
         self.slot_names: list[str] = []
-        self.steps: set[tuple[int, int]] = set()
         self.command = 0
 
-    def add(self, part: Part) -> Fragment:
-        if isinstance(part, Token):
-            return self._add_words([part.text], -1)
-        if isinstance(part, Slot):
-            self.slot_names.append(part.name)
-            return self._add_words(self.grammar.slots[part.name], len(self.slot_names) - 1)
-        if isinstance(part, Row):
-            whole = Fragment(optional=True)
-            for one in map(self.add, part.parts):
-                self._connect(whole.last, one.first)
-                whole = Fragment(
-                    whole.first + (one.first if whole.optional else ()),
-                    one.last + (whole.last if one.optional else ()),
-                    whole.optional and one.optional,
-                )
-            return whole
-        options = [self.add(option) for option in part.options]
-        return Fragment(
-            tuple(place for option in options for place in option.first),
-            tuple(place for option in options for place in option.last),
-            any(option.optional for option in options),
-        )
+    def add_token(self, token: Token) -> Fragment:
+        return self._add_words([token.text], -1)
 
-    def _encode(self, text: str) -> list[int]:
-        normalized = self.processor.normalize_text(text)
-        unknown = self.processor.unknown_characters(normalized)
-        if unknown or not normalized:
-            self.faults[f"{text!r} ({', '.join(map(describe_character, unknown)) or 'empty after normalisation'})"] = (
-                None
-            )
-            return []
-        return self.processor.encode(normalized)
-
-    def _connect(self, before: Iterable[int], behind: Sequence[int]) -> None:
-        self.steps.update((source, target) for source in before for target in behind)
+    def add_slot(self, slot: Slot) -> Fragment:
+        self.slot_names.append(slot.name)
+        return self._add_words(self.grammar.slots[slot.name], len(self.slot_names) - 1)
 
     def _new(self, letter: int, slot: int) -> int:
         self.letters.append(letter)
@@ -253,7 +229,7 @@ class _Builder:
 
     def _add_words(self, texts: Iterable[str], slot: int) -> Fragment:
         """Add a choice of texts as the smallest acyclic automaton, in which equal nodes of their trie are merged."""
-        root = _trie([self.space, *self._encode(text)] for text in texts)
+        root = _trie([self.space, *self.processor.encode(self.processor.normalize_text(text))] for text in texts)
         entries: dict[tuple[int, int], int] = {}  # the position of a letter, by its node and the letter
         into: dict[int, list[int]] = {id(root): []}
         nodes, waiting = {id(root): root}, [root]
@@ -274,7 +250,7 @@ class _Builder:
                         last.append(place)
         for key, node in nodes.items():
             targets = [entries[id(child), letter] for letter, child in node.items() if letter is not None]
-            self._connect(into[key], targets)
+            self.connect(into[key], targets)
         return Fragment(tuple(entries[id(child), letter] for letter, child in root.items()), tuple(last))
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.grammars.grammar import Grammar, Value
+from ...data.grammars.reading import read_grammar
 from ...decoding.decoder import frame_times
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.files import write_whole
 from .automaton import build_graph
-from .grammar import Grammar, Value, read_grammar
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...data.grammars.grammar import Value
 from ...decoding.calibration import fit_logistic
 from ...system.files import write_whole
-from .grammar import Value
 from .recognition import Acceptance, Command, CommandRecogniser
 
 FARTHEST = 1.0  # nats per letter: the threshold is at most so far below the lowest command

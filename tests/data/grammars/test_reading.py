@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepspeech2.inference.voice_commands.grammar import read_grammar
+from deepspeech2.data.grammars.grammar import AnyOrder, Choice, Row, Token
+from deepspeech2.data.grammars.reading import read_grammar
 
 
 def grammar_of(folder: Path, text: str):
@@ -40,7 +41,7 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
     ("text", "fault"),
     [
         ("", "commands are missing"),
-        ("comands: {a: b}", "unknown key 'comands'; expected commands, slots, language; did you mean 'commands'?"),
+        ("comands: {a: b}", "unknown key 'comands'; expected commands, parts, slots, language; did you mean 'commands'?"),
         ("commands: [a]", "commands is ['a']; expected 'name: ...' pairs"),
         ("commands: {a: []}", "command 'a' has no phrase"),
         ("commands: {a: [on]}", "command 'a' has True: YAML reads on, off, yes and no as true and false. Put"),
@@ -49,13 +50,13 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("commands: {a: '(b|c'}", "command 'a', phrase '(b|c': '(' has no closing bracket"),
         ("commands: {a: 'b] c'}", "phrase 'b] c': ']' has no opening bracket"),
         ("commands: {a: '(b] c'}", "phrase '(b] c': ']' has no opening bracket"),
-        ("commands: {a: 'b { c'}", "unexpected '{'; a slot is written as {name}"),
+        ("commands: {a: 'b { c'}", "unexpected '{'; a slot or a part is written as {name}"),
         ("commands: {a: '[b] [c]'}", "all of it is optional"),
         ("commands: {a: 'b|'}", "all of it is optional"),
         ("commands: {a: ''}", "all of it is optional"),
-        ("{commands: {a: 'to {rooom}'}, slots: {room: [hall]}}", "there is no slot 'rooom'; did you mean 'room'?"),
-        ("{commands: {a: b}, slots: {room: []}}", "slot 'room' is []; expected a list of words"),
-        ("{commands: {a: b}, slots: {room: hall}}", "slot 'room' is 'hall'; expected a list of words"),
+        ("{commands: {a: 'to {rooom}'}, slots: {room: [hall]}}", "there is no slot or part 'rooom'; did you mean 'room'?"),
+        ("{commands: {a: b}, slots: {room: []}}", "slot 'room' is []; expected a list of phrases"),
+        ("{commands: {a: b}, slots: {room: hall}}", "slot 'room' is 'hall'; expected a list of phrases"),
         ("{commands: {a: b}, slots: {state: [on, 'off']}}", "slot 'state' has True: YAML reads on, off"),
         ("{commands: {a: b}, slots: {level: [10]}}", "slot 'level' has 10; expected words"),
         ("{commands: {a: b}, slots: {room: {hall: [a]}}}", "the value of 'hall' in slot 'room' has ['a']"),
@@ -76,8 +77,32 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("{commands: {a: 'light[s] on'}}", "'[' needs a space before it: only whole words"),
         ("{commands: {a: '[un]lock it'}}", "'lock' needs a space before it"),
         ("{commands: {a: '{n}{n}'}, slots: {n: [b]}}", "'{n}' needs a space before it"),
-        ("{commands: {a: b}, slots: {s: ['(red|blue)']}}", "slot 's' has '(red|blue)'; expected only words"),
-        ("{commands: {a: b}, slots: {s: ['{t}']}}", "slot 's' has '{t}'; expected only words"),
+        ("{commands: {a: b}, slots: {s: ['(red|blue']}}", "slot 's', phrase '(red|blue': '(' has no closing"),
+        ("{commands: {a: b}, slots: {s: ['{t}']}}", "slot 's', phrase '{t}': there is no slot or part 't'"),
+        ("{commands: {a: b}, slots: {s: ['[red]']}}", "slot 's', phrase '[red]': all of it is optional"),
+        ("{commands: {a: b}, slots: {s: ['{s} red']}}", "slot 's', phrase '{s} red': {s} contains itself: s -> s"),
+        ("{commands: {a: b}, parts: {p: '{s}'}, slots: {s: ['{p} red']}}", "phrase '{p} red': {s} contains itself"),
+        ("{commands: {a: b}, parts: {p: '{q} c', q: 'd {p}'}}", "{p} contains itself: p -> q -> p"),
+        ("{commands: {a: b}, parts: {p: []}}", "part 'p' has no phrase; expected a phrase or a list"),
+        ("{commands: {a: b}, parts: {p: c}, slots: {p: [d]}}", "'p' is a part and a slot; expected two names"),
+        ("{commands: {a: b}, slots: {s: {c: '{d}'}}}", "the value '{d}' has {d}, but the phrase has no such slot"),
+        (
+            "{commands: {a: b}, slots: {hour: [one], s: {'at {hour}': '{hours}:00'}}}",
+            "has {hours}, but the phrase has no such slot; did you mean 'hour'?",
+        ),
+        ("{commands: {a: b}, slots: {s: {c: '{d'}}}", "the value '{d' has a stray brace; expected {name}"),
+        (
+            "{commands: {a: b}, slots: {n: [one], s: {'go [{n}]': '{n}'}}}",
+            "slot 's' gives 'go' an empty value; expected text or a whole number",
+        ),
+        (
+            "{commands: {a: b}, slots: {n: {numbers: [0, 999]}, s: ['{n} to {n}']}}",
+            f"slot 's' has {(1000 + 9 * 99) ** 2:,} values; expected at most 20,000: use two slots",
+        ),
+        ("{commands: {a: 'b /2/ c'}}", "the weight '/2/' is 0 or in the middle; expected one above 0 before an"),
+        ("{commands: {a: '/0/ b|c'}}", "the weight '/0/' is 0 or in the middle"),
+        ("{commands: {a: 'b &'}}", "'&' joins parts in any order; expected a part on each side of it"),
+        ("{commands: {a: 'b & c & d & e & f & g'}}", "'&' joins 6 parts in any order; expected at most 5"),
         ("{commands: {a: b}, slots: {s: {a b: 1, 'a  b': 2}}}", "slot 's' gives 'a b' two values, 1 and 2"),
         (
             "{commands: {a: b}, slots: {s: {half: 0.5}}}",
@@ -93,6 +118,43 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
 def test_a_fault_is_named_with_its_place(tmp_path, text, fault):
     with pytest.raises(ValueError, match=re.escape(fault)):
         grammar_of(tmp_path, text)
+
+
+def test_a_value_is_composed_of_what_its_phrase_says(tmp_path):
+    grammar = grammar_of(
+        tmp_path,
+        """
+        commands: {order: "coffee with {milk} at {time}"}
+        parts: {kind: "(soy|whole) milk"}
+        slots:
+          amount: {some: some, a bit of: little, a little: little}
+          milk: ["[{amount}] {kind}", no milk]
+          hour: {one: 1, two: 2}
+          time: {"half past {hour}": "{hour}:30", "{hour} o'clock": "{hour}", noon: 12}
+        """,
+    )
+    milk = {f"{kind} milk": f"{kind} milk" for kind in ("soy", "whole")}
+    composed = {
+        f"{said} {kind}": f"{value} {kind}" for said, value in grammar.slots["amount"].items() for kind in milk
+    }
+    assert grammar.slots["milk"] == milk | composed | {"no milk": "no milk"}
+    assert grammar.slots["time"] == {
+        **{"half past one": "1:30", "half past two": "2:30", "one o'clock": 1, "two o'clock": 2, "noon": 12}
+    }
+    # Half of the first phrase has an amount. Each phrase is drawn as often as the other.
+    weights = grammar.weights["milk"]
+    assert weights["soy milk"] == 1 / 2 * 1 / 2 and weights["no milk"] == 1
+    assert weights["a little whole milk"] == pytest.approx(1 / 2 * 1 / 3 * 1 / 2)
+
+
+def test_a_list_of_phrases_is_a_choice_with_weights(tmp_path):
+    grammar = grammar_of(tmp_path, "{commands: {a: ['/3/ b | c', '{p} & d'], e: 'R&B'}, parts: {p: '[/2/ f]'}}")
+    first, second, third = grammar.commands["a"].options
+    assert grammar.commands["a"].weights == (3.0, 1.0, 1.0)
+    assert first == Row((Token("b"),)) and second == Row((Token("c"),)) and isinstance(third, AnyOrder)
+    (part,) = third.parts[0].parts[0].options
+    assert part.parts == (Choice((Row((Token("f"),)), Row(())), (2.0, 1.0)),)
+    assert grammar.commands["e"].options == (Row((Token("R&B"),)),)
 
 
 def test_a_grammar_that_is_not_there(tmp_path):
