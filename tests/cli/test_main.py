@@ -19,6 +19,7 @@ GROUPS = {
     "transcribe": {"output", "captions", "decoding", "compute"},
     "recognise": {"compute"},
     "listen": {"speech", "compute"},
+    "grammar": set(),
     "demo": {"server", "decoding", "compute"},
     "export": {"speech", "compute", "output"},
     "convert": {"output"},
@@ -62,7 +63,10 @@ def test_the_help_of_a_command_has_an_example_and_groups(name: str, capsys: pyte
     [
         (["transcibe", "MODEL"], "unknown command 'transcibe'; .* convert; did you mean 'transcribe'\\?"),
         (["recognize"], "did you mean 'recognise'\\?"),
-        (["xyz"], "unknown command 'xyz'; expected one of transcribe, recognise, listen, demo, export, convert\n"),
+        (
+            ["xyz"],
+            "'xyz'; expected one of transcribe, recognise, listen, grammar, demo, export, convert\n",
+        ),
         (["--verbose"], r"unknown option --verbose; did you mean '--version'\?"),
         (["listen", "MODEL", "home.yaml"], "one of the arguments FILE --microphone is required"),
     ],

@@ -18,12 +18,13 @@ from .. import __version__
 from ..config.options import new_parser
 from ..config.suggestions import did_you_mean
 from ..system.command_line import run
-from . import convert, demo, export, listen, recognise, transcribe
+from . import convert, demo, export, grammar, listen, recognise, transcribe
 
 COMMANDS = {
     "transcribe": (transcribe, "transcribe recordings and videos: captions, text and word times"),
     "recognise": (recognise, "recognise voice commands in short recordings"),
     "listen": (listen, "recognise voice commands from a microphone, as they are spoken"),
+    "grammar": (grammar, "check a grammar of voice commands: sentences, ambiguities, examples"),
     "demo": (demo, "serve a page to try a model in the browser"),
     "export": (export, "export a model to ONNX, in fp32 and int8, checked against PyTorch"),
     "convert": (convert, "convert a checkpoint of deepspeech.pytorch to a model folder"),

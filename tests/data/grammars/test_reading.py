@@ -41,7 +41,10 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
     ("text", "fault"),
     [
         ("", "commands are missing"),
-        ("comands: {a: b}", "unknown key 'comands'; expected commands, parts, slots, language; did you mean 'commands'?"),
+        (
+            "comands: {a: b}",
+            "key 'comands'; expected commands, parts, slots, language; did you mean 'commands'?",
+        ),
         ("commands: [a]", "commands is ['a']; expected 'name: ...' pairs"),
         ("commands: {a: []}", "command 'a' has no phrase"),
         ("commands: {a: [on]}", "command 'a' has True: YAML reads on, off, yes and no as true and false. Put"),
@@ -54,7 +57,10 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("commands: {a: '[b] [c]'}", "all of it is optional"),
         ("commands: {a: 'b|'}", "all of it is optional"),
         ("commands: {a: ''}", "all of it is optional"),
-        ("{commands: {a: 'to {rooom}'}, slots: {room: [hall]}}", "there is no slot or part 'rooom'; did you mean 'room'?"),
+        (
+            "{commands: {a: 'to {rooom}'}, slots: {room: [hall]}}",
+            "no slot or part 'rooom'; did you mean 'room'?",
+        ),
         ("{commands: {a: b}, slots: {room: []}}", "slot 'room' is []; expected a list of phrases"),
         ("{commands: {a: b}, slots: {room: hall}}", "slot 'room' is 'hall'; expected a list of phrases"),
         ("{commands: {a: b}, slots: {state: [on, 'off']}}", "slot 'state' has True: YAML reads on, off"),
@@ -101,7 +107,8 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ),
         ("{commands: {a: 'b /2/ c'}}", "the weight '/2/' is 0 or in the middle; expected one above 0 before an"),
         ("{commands: {a: '/0/ b|c'}}", "the weight '/0/' is 0 or in the middle"),
-        ("{commands: {a: 'b &'}}", "'&' joins parts in any order; expected a part on each side of it"),
+        ("{commands: {a: 'b &'}}", "'&' joins parts in any order; expected one word, slot or bracket on each side"),
+        ("{commands: {a: 'b & [c] d'}}", "'&' joins parts in any order; expected one word, slot or bracket on each"),
         ("{commands: {a: 'b & c & d & e & f & g'}}", "'&' joins 6 parts in any order; expected at most 5"),
         ("{commands: {a: b}, slots: {s: {a b: 1, 'a  b': 2}}}", "slot 's' gives 'a b' two values, 1 and 2"),
         (
@@ -134,9 +141,7 @@ def test_a_value_is_composed_of_what_its_phrase_says(tmp_path):
         """,
     )
     milk = {f"{kind} milk": f"{kind} milk" for kind in ("soy", "whole")}
-    composed = {
-        f"{said} {kind}": f"{value} {kind}" for said, value in grammar.slots["amount"].items() for kind in milk
-    }
+    composed = {f"{said} {kind}": f"{value} {kind}" for said, value in grammar.slots["amount"].items() for kind in milk}
     assert grammar.slots["milk"] == milk | composed | {"no milk": "no milk"}
     assert grammar.slots["time"] == {
         **{"half past one": "1:30", "half past two": "2:30", "one o'clock": 1, "two o'clock": 2, "noon": 12}

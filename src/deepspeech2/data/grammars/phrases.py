@@ -27,8 +27,10 @@ class _Alternative:
         rows = [Row(tuple(parts)) for parts in self.pieces]
         if len(rows) == 1:
             return rows[0]
-        if not all(self.pieces):
-            faults.append("'&' joins parts in any order; expected a part on each side of it")
+        if any(len(parts) != 1 for parts in self.pieces):
+            faults.append(
+                "'&' joins parts in any order; expected one word, slot or bracket on each side: write a ([b] & (c d)) e"
+            )
         if len(rows) > MAX_ANY_ORDER:
             faults.append(f"'&' joins {len(rows)} parts in any order; expected at most {MAX_ANY_ORDER}")
         return AnyOrder(tuple(rows[:MAX_ANY_ORDER]))

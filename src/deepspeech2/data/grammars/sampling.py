@@ -14,6 +14,7 @@ import numpy as np
 
 from .grammar import AnyOrder, Choice, Grammar, Part, Row, Token, Value
 
+SPREAD = 3.0  # draws by which equal alternatives may differ. With 1, sentences would come in opposite pairs
 CANDIDATES = 8  # sentences drawn for each one that is given: the one whose length is rarest so far
 MAX_REPEATS = 1000  # sentences in a row that were given before, after which the grammar has run out
 
@@ -115,7 +116,7 @@ class _Sampler:
         """Return the option that was drawn least for its weight, and a random one of those that are about equal."""
         if key not in self.drawn:
             self.drawn[key] = np.zeros(len(weights))
-        return int(np.argmin((self.drawn[key] + self.rng.random(len(weights))) / weights))
+        return int(np.argmin((self.drawn[key] + SPREAD * self.rng.random(len(weights))) / weights))
 
     def _remember(self, chosen: Sequence[tuple[object, int]]) -> None:
         for key, option in chosen:
