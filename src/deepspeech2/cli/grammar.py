@@ -4,8 +4,8 @@ Check a grammar of voice commands: count its sentences, find ambiguities and wor
     deepspeech2 grammar home.yaml
     deepspeech2 grammar home.yaml --model MODEL --examples 50 --seed 1
 
-It prints examples, balanced over commands, alternatives, values and lengths. The exit status is 1 if there are ambiguities
-or words that the model cannot write.
+It also prints examples, balanced over commands, alternatives, values and lengths. The exit status is 1 if there are
+ambiguities or words that the model cannot write.
 """
 
 from argparse import ArgumentParser, Namespace

@@ -70,6 +70,18 @@ def test_the_graph_has_all_sentences_and_no_others(recogniser):
     assert recogniser.parse("") is None and recogniser.parse("x") is None and recogniser.parse("A, b!") is not None
 
 
+def test_parts_are_recognised_in_any_order(processor, tmp_path):
+    text = "{commands: {one: '([{x}] & c & [b a]) bb {y}'}, slots: {x: [a, ab], y: ['[{x}] b']}}"
+    recogniser = CommandRecogniser(grammar_of(tmp_path, text), processor, frame_s=0.04)
+    for x, y in itertools.product(["", "a", "ab"], ["b", "a b", "ab b"]):
+        for chosen in [["c"], ["c", "b a"]]:
+            for order in itertools.permutations([*chosen, x] if x else chosen):
+                meaning = recogniser.parse(" ".join([*order, "bb", y]))
+                assert meaning == ("one", {"x": x, "y": y} if x else {"y": y}), (order, y)
+    for outside in ("b a bb b", "c c bb b", "c bb", "a a c bb b", "c b bb b", "c bb a"):
+        assert recogniser.parse(outside) is None
+
+
 def test_ten_thousand_numbers_are_some_hundred_letters(processor, tmp_path):
     letters = "abcdefghijklmnopqrstuvwxyz "
     processor = type(processor)(processor.feature_extractor, processor.build_tokenizer(letters))
