@@ -138,7 +138,7 @@ class SentenceGraph(PositionBuilder):
 
     def ambiguities(self) -> Iterator[Ambiguity]:
         """
-        Find sentences with two meanings, one for each pair of commands, or set of slots of a command whose values differ.
+        Find sentences with two meanings, one for each pair of commands or set of slots in which they differ.
 
         The search walks two readings of the same words side by side. It remembers in what they differ, not what they
         share, so it visits pairs of positions, not sentences. For this reason it may miss an ambiguity of a slot that
