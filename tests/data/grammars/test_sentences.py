@@ -84,6 +84,7 @@ def described(graph: SentenceGraph) -> set[tuple[str, frozenset[str]]]:
             "{commands: {a: 'set {s} [lamp]'}, slots: {s: {desk: 1, desk lamp: 2}}}",
             ("set desk lamp", {"a(s 1)", "a(s 2)"}),
         ),
+        ("{commands: {a: '{s} now'}, slots: {s: {desk lamp: 2, desk: 1, lamp: 1}}}", None),
         ("{commands: {a: '[{s}] [{t}]  now'}, slots: {s: [b], t: [b]}}", ("b now", {"a(s 'b')", "a(t 'b')"})),
         ("{commands: {a: '{s} [b] | {s} {s}'}, slots: {s: [b]}}", None),  # two readings with one meaning
         ("{commands: {a: '{s} {t} | {t} {s}'}, slots: {s: [b], t: [b]}}", None),

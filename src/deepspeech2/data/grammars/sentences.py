@@ -27,7 +27,7 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """A sentence with two meanings, the shortest of those that differ in the same commands and slots."""
+    """A sentence with two meanings, the shortest of those that differ in the same commands, or slots of a command."""
 
     text: str
     meanings: tuple[Meaning, Meaning]
@@ -138,10 +138,11 @@ class SentenceGraph(PositionBuilder):
 
     def ambiguities(self) -> Iterator[Ambiguity]:
         """
-        Find sentences with two meanings, one for each pair of commands and set of slots whose values differ.
+        Find sentences with two meanings, one for each pair of commands or set of slots in which they differ.
 
         The search walks two readings of the same words side by side. It remembers in what they differ, not what they
-        share, so it visits pairs of positions, not sentences.
+        share, so it visits pairs of positions, not sentences. For this reason it may miss an ambiguity of a slot that
+        occurs twice in a sentence.
         """
         before = self._shortest_ways()
         came: dict[Pair, Pair | None] = {}
@@ -167,7 +168,8 @@ class SentenceGraph(PositionBuilder):
                 left, right = ambiguity.meanings
                 names = {*left.slots, *right.slots}
                 differing = frozenset(name for name in names if left.slots.get(name) != right.slots.get(name))
-                kind = (frozenset([left.command, right.command]), differing)
+                same = left.command == right.command
+                kind = (frozenset([left.command, right.command]), differing if same else frozenset[str]())
                 if left != right and kind not in found:
                     found.add(kind)
                     yield ambiguity
