@@ -18,7 +18,6 @@ def split_batches(
     processor: DeepSpeech2Processor,
     batch_seconds: float,
     drops_dir: Path | None = None,
-    transcribed: bool = True,
     trimmed: bool = False,
     num_workers: int = 1,
 ) -> Iterable[dict]:
@@ -26,7 +25,7 @@ def split_batches(
     Return the batches of this process's part of a split. Separate worker processes read them and compute features.
 
     Args:
-        corpora, processor, batch_seconds, drops_dir, transcribed, trimmed: as for `EvaluationStream`.
+        corpora, processor, batch_seconds, drops_dir, trimmed: as for `EvaluationStream`.
         num_workers: the number of worker processes for local speech.
     """
     state = PartialState()
@@ -37,7 +36,6 @@ def split_batches(
         rank=state.process_index,
         world_size=state.num_processes,
         drops_dir=drops_dir,
-        transcribed=transcribed,
         trimmed=trimmed,
     )
     return build_eval_loader(stream, num_workers)

@@ -219,8 +219,7 @@ class SentenceGraph(PositionBuilder):
 
     def _common_way(self, one: int, other: int, before: Mapping[int, int | None]) -> list[int]:
         """Return a shortest way to a position that both may follow, or nothing if both may begin a sentence."""
-        begin = {place for places in self.first.values() for place in places}
-        if one in begin and other in begin:
+        if before[one] is None and before[other] is None:
             return []
         place: int | None = next(place for place in before if {one, other} <= self.follow[place])
         way: list[int] = []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ...data.audio.recordings import AudioError, fetch_audio, open_audio, read_header
+from ...data.audio.recordings import AudioError, fetch_audio, is_remote, open_audio, read_header
 from ...data.batching import Position, Row, RowSource, Shards, cut_batches
 from ...data.corpora import Corpus
 from ...data.lists.cells import Span, short, with_span
@@ -83,7 +83,7 @@ class ClipStream(IterableDataset):
         rank, world_size: the share of this process.
 
     Raises:
-        ValueError: `max_duration_s` is not above SHORTEST_S, or longer than the teacher takes.
+        ValueError: `max_duration_s` is not above 1 s, or longer than the teacher takes.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class ClipStream(IterableDataset):
             return Drop(name, error.reason, str(error))
         path = example["audio"]["path"] or ""
         in_a_file = example["audio"]["bytes"] is None and not path.startswith("hf://")
-        file = (path if "://" in path else os.path.abspath(path)) if in_a_file else ""
+        file = (path if is_remote(example["audio"]) else os.path.abspath(path)) if in_a_file else ""
         if duration_s < SHORTEST_S:
             return Drop(name, "too_short", f"{duration_s:.3f} s; expected {SHORTEST_S} s or more")
         if not file and self.longest_s is not None and duration_s > self.longest_s:
