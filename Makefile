@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 
 cores := $(shell getconf _NPROCESSORS_ONLN)
-PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest --durations 10 --durations-min 5
 # The tests of a file run in one process: they share its corpora and models.
 SPREAD := --numprocesses $(cores) --maxprocesses 8 --dist loadfile
 
