@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
 INSTALL = "pip install ctc-beam-decoder==0.2.0 (on Linux with glibc 2.35 or newer: Ubuntu 22.04, Debian 12, RHEL 10)"
-TOKEN_MIN_LOG_PROB = -5.0  # less likely symbols are skipped, except a frame's likeliest one; -7 takes twice as long
+TOKEN_MIN_LOG_PROB = -3.5  # less likely symbols are skipped, except a frame's likeliest one; -5 takes twice as long
 BEAM_MIN_LOG_PROB = -10.0  # how far a beam's score may be below the best one
 IMPOSSIBLE_LOG_PROB = -30.0  # the library clips log-probabilities at -34.5
 END = "</s>"

@@ -203,8 +203,10 @@ def _named_decoder(
 
 def own_decoder(model: DeepSpeech2ForCTC) -> Path | None:
     """Return the decoder.json in the folder that a model was loaded from, or None if there is none."""
+    if not model.name_or_path:
+        return None
     path = Path(model.name_or_path, DECODER_NAME)
-    return path if model.name_or_path and path.is_file() else None
+    return path if path.is_file() else None
 
 
 def _refuse_outside(options: DecoderOptions, path: Path) -> None:
