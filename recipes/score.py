@@ -97,8 +97,8 @@ def main(argv: list[str]) -> int:
             scored[name] = score_model(model, processor, batches, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
-            kind = {tested: "utterances", baseline: "utterances-baseline"}.get(name, "utterances-greedy")
-            write_utterances(scored[name][0], folder / f"{kind}.jsonl")
+            kind = {greedy: "-greedy", baseline: "-baseline", tested: ""}[name]
+            write_utterances(scored[name][0], folder / f"utterances{kind}.jsonl")
     state.destroy_process_group()
     if not state.is_main_process:
         return 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tiny
+from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.reports import Point, best_point
 from deepspeech2.model.loading import load_model
