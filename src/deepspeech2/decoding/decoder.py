@@ -203,9 +203,9 @@ def _named_decoder(
 
 def own_decoder(model: DeepSpeech2ForCTC) -> Path | None:
     """Return the decoder.json in the folder that a model was loaded from, or None if there is none."""
-    if not model.name_or_path:
+    if not model.config.name_or_path:
         return None
-    path = Path(model.name_or_path, DECODER_NAME)
+    path = Path(model.config.name_or_path, DECODER_NAME)
     return path if path.is_file() else None
 
 
