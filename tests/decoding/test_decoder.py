@@ -198,6 +198,14 @@ def test_padding_changes_nothing(options, processor):
     assert decoder.texts(padded, torch.tensor([9, 14])) == [one.text for one in alone]
 
 
+def test_a_hotword_may_have_letters_that_are_skipped_else(processor):
+    """ln 0.01 is -4.6: below the limit of -3.5, above that with hotwords of -5."""
+    logits = torch.full((1, 1, 5), 0.01).log()
+    logits[0, 0, 2] = math.log(0.96)
+    for options, wanted in (({}, "a"), ({"hotwords": ("b",), "hotword_weight": 30.0}, "b")):
+        assert decoder_of(processor, beam_size=5, **options).texts(logits, torch.tensor([1])) == [wanted]
+
+
 def test_nothing_heard_is_no_word(processor):
     for options in ({}, {"beam_size": 20}):
         (hypothesis,) = decoder_of(processor, **options).decode(
