@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
     """
     Put the decoder of the starting model, with its language model, beside a trained one if it lowers the WER of
-    `eval_split`. A language model of books makes voice commands worse. Every process takes part.
+    `eval_split`: a language model of books need not fit other speech. Every process takes part.
 
     Args:
         source: the decoder.json of the starting model, or None. Only beam search is carried: a calibration alone is
