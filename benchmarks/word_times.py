@@ -69,7 +69,7 @@ def measure(
     listener: Listener, clips: list[np.ndarray], texts: list[str], options: Path | None = None
 ) -> dict[str, object]:
     """Return all figures for clips (samples,) and their normalised texts, decoded with a decoder.json if given."""
-    decoder, joined = load_decoder(listener.model, listener.processor, options), np.concatenate(clips)
+    decoder, joined = load_decoder(listener.model, listener.processor, options or "greedy"), np.concatenate(clips)
     started = time.perf_counter()
     heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
     heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s

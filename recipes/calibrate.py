@@ -6,7 +6,8 @@ Calibrate the word confidences of a decoder on one split of real speech, and che
     python recipes/calibrate.py MODEL --decoder outputs/decoder/decoder.json --dataset_name FOLDER --split validation
 
 The recipe writes reliability.png and calibration.json into --output_dir. It writes the two calibration parameters into
-the given decoder.json, or, without --decoder, for greedy decoding, into MODEL/decoder.json.
+the given decoder.json, or, without --decoder, into MODEL/decoder.json, which it makes for greedy decoding if there is
+none.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.calibration import Calibration, expected_calibration_error, fit_calibration, reliability
-from deepspeech2.decoding.decoder import Decoder, frame_times
+from deepspeech2.decoding.decoder import GREEDY_NAME, Decoder, frame_times
 from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, read_options, write_options
 from deepspeech2.decoding.tuning import judge_words, stored_split
 from deepspeech2.evaluation.reports import reliability_diagram, save_png
@@ -48,17 +49,18 @@ def main(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     device = set_up_process(args)
-    if not args.decoder and not Path(args.model).is_dir():
+    if args.decoder in (None, GREEDY_NAME) and not Path(args.model).is_dir():
         parser.error(
             f"{args.model} is not a local folder, so {DECODER_NAME} cannot be written into it; give --decoder, a "
             "file that may hold {}"
         )
-    own = Path(args.model, DECODER_NAME)
-    if not args.decoder and own.is_file() and replace(read_options(own), calibration=None) != DecoderOptions():
-        parser.error(f"{own} is not for greedy decoding and would be overwritten; name it by --decoder, or move it")
+    path = Path(args.model, DECODER_NAME) if args.decoder in (None, GREEDY_NAME) else Path(args.decoder)
+    given = read_options(path) if path.is_file() or args.decoder not in (None, GREEDY_NAME) else DecoderOptions()
+    if args.decoder == GREEDY_NAME and replace(given, calibration=None) != DecoderOptions():
+        parser.error(f"{path} is not for greedy decoding and would be overwritten; leave out --decoder, or move it")
     data = options.split_arguments(args)
     corpora = {split: load_split(data, split) for split in dict.fromkeys([args.split, *args.check])}
-    raw_options = replace(read_options(args.decoder) if args.decoder else DecoderOptions(), calibration=None)
+    raw_options = replace(given, calibration=None)
     model, processor = load_model(args.model)
     decoder = Decoder(processor, *frame_times(model, processor), raw_options)
     model.to(device)
@@ -79,10 +81,9 @@ def main(argv: list[str]) -> int:
     save_png(reliability_diagram(lines), args.output_dir / "reliability.png")
     found = {"fitted_on": args.split, "calibration": asdict(calibration), "splits": errors}
     write_whole(args.output_dir / "calibration.json", json.dumps(found, indent=2))
-    written = args.decoder or own
-    replaced = ", replaced" if written.is_file() else ""
-    write_options(replace(raw_options, calibration=calibration), written)
-    print(f"Decoder: {written}{replaced}")
+    replaced = ", replaced" if path.is_file() else ""
+    write_options(replace(raw_options, calibration=calibration), path)
+    print(f"Decoder: {path}{replaced}")
     return 0
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 from accelerate import PartialState
 
 from deepspeech2.config.parser import parse_recipe
+from deepspeech2.decoding.decoder import own_decoder
 from deepspeech2.evaluation.scoring import say_what_it_brought
 from deepspeech2.system.command_line import run
+from deepspeech2.training.carried_decoder import carry_decoder
 from deepspeech2.training.data_check.check import check_before_training
 from deepspeech2.training.hub import prepare_push, push_run
 from deepspeech2.training.plan import plan_training
@@ -44,11 +46,12 @@ def main(argv: list[str]) -> None:
     trained = replace(start, model=train(start, plan, callbacks))
     results["after training"] = score_splits(trained, training.folder / "scores-after")
     say_what_it_brought(results.get("before fine-tuning", {}), results["after training"])
+    carried = carry_decoder(own_decoder(start.model), trained)
     if training.compare_with_scratch:
         results["same budget from random weights"] = train_from_random_weights(trained)
 
     if training.process_index == 0:
-        facts = {"trained parameters": f"{plan.adaptation.num_trained:,}"}
+        facts = {"trained parameters": f"{plan.adaptation.num_trained:,}", **carried}
         try:
             write_up(trained, results, ["recipes/finetune.py", *argv], facts)
         finally:  # push the weights even if the report or the model card fails

@@ -4,8 +4,8 @@ Interpolate the weights of a model and its fine-tuned version, and score each in
     python recipes/interpolate.py recipes/quickstart/starter outputs/own_recordings \\
         --dataset_name my_recordings --target test --source FOLDER::clean/validation
 
-The recipe writes interpolation.md, interpolation.png and the model with the lowest mean of both error rates into
---output_dir.
+The recipe writes interpolation.md, interpolation.png and the model with the lowest mean of both error rates, with the
+decoder of the fine-tuned one, into --output_dir.
 """
 
 import argparse
@@ -16,6 +16,8 @@ from accelerate import PartialState
 
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
+from deepspeech2.decoding.decoder import own_decoder
+from deepspeech2.decoding.options import read_options, save_options
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
 from deepspeech2.evaluation.scoring import score_model
@@ -79,6 +81,8 @@ def main(argv: list[str]) -> int:
     for _, model in models_between(start, tuned, [chosen.share]):
         model.save_pretrained(args.output_dir)
     tuned[1].save_pretrained(args.output_dir)
+    if decoder := own_decoder(tuned[0]):
+        save_options(read_options(decoder), args.output_dir)
     command = shlex.join(["python", "recipes/interpolate.py", *argv])
     report = write_interpolation_report(args.output_dir, points, chosen, command)
     print(

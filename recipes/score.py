@@ -4,10 +4,11 @@ Score a model on a split: word and character error rates with confidence interva
     python recipes/score.py outputs/quickstart --dataset_name synthetic --split test
     python recipes/score.py USER/MODEL --dataset_name openslr/librispeech_asr --dataset_config clean \\
         --split validation --baseline OTHER/MODEL --output_dir outputs/score
-    python recipes/score.py MODEL --decoder outputs/decoder/decoder.json --baseline MODEL --dataset_name FOLDER
+    python recipes/score.py MODEL --decoder outputs/decoder/decoder.json --dataset_name FOLDER
 
 The recipe writes utterances.jsonl (a line for each utterance), results.json and index.html into --output_dir. With
---baseline, it scores both models and compares them on the same utterances.
+--baseline, it scores both models and compares them on the same utterances. A model with a decoder.json is scored with
+it and, beside it, with greedy decoding, which is the baseline if none is given.
 """
 
 import argparse
@@ -21,14 +22,14 @@ from accelerate import PartialState
 
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
-from deepspeech2.decoding.decoder import DecoderWorkers, load_decoder
+from deepspeech2.decoding.decoder import GREEDY_NAME, DecoderWorkers, load_decoder
 from deepspeech2.evaluation.metrics import compare
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import write_score_report
 from deepspeech2.evaluation.scoring import score_model, write_utterances
 from deepspeech2.model.loading import load_models
 from deepspeech2.system.command_line import run
-from deepspeech2.system.devices import count_readers, count_workers, set_up_process
+from deepspeech2.system.devices import count_readers, count_workers, set_up_cpu, set_up_process
 from deepspeech2.system.files import write_whole
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
@@ -39,9 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--baseline", metavar="MODEL", help="second model, to compare MODEL with (default: none)")
     parser.add_argument(
         "--baseline_decoder",
-        type=Path,
         metavar="FILE",
-        help="decoder.json of the baseline; the baseline can be MODEL itself (default: greedy decoding)",
+        help="decoder of the baseline, as --decoder; the baseline can be MODEL itself (default: as of --decoder)",
     )
     parser.add_argument(
         "--group_by",
@@ -64,44 +64,46 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
-    num_workers = count_workers(args.num_workers) if args.decoder or args.baseline_decoder else 0
-    device = set_up_process(args, 1 + num_workers, shared=True)
+    num_workers = count_workers(args.num_workers)
+    device = set_up_process(args, shared=True)
     corpora = load_split(options.split_arguments(args), args.split, args.group_by)
     models = load_models(list(dict.fromkeys([args.model, args.baseline or args.model])))
-    tested, baseline = (
-        f"{model} with {decoder}" if decoder else model
-        for model, decoder in ((args.model, args.decoder), (args.baseline, args.baseline_decoder))
-    )
-    systems = {tested: (args.model, args.decoder)}
+    asked = [(args.model, args.decoder), (args.model, GREEDY_NAME)]
     if args.baseline:
-        systems.setdefault(baseline, (args.baseline, args.baseline_decoder))
-    decoders = {name: load_decoder(*models[model], file) if file else None for name, (model, file) in systems.items()}
+        asked.append((args.baseline, args.baseline_decoder))
+    systems, names = {}, []
+    for model_name, given in asked:
+        decoder = load_decoder(*models[model_name], given)
+        names.append(f"{model_name} with {decoder.name}" if decoder.options.beam_size else model_name)
+        systems.setdefault(names[-1], (model_name, decoder))
+    tested, greedy, baseline = names[0], names[1], names[-1]
     parts = (Path(args.model).name, Path(args.dataset_name).stem, args.dataset_config, args.split.replace("/", "-"))
     folder = args.output_dir or Path("outputs", "-".join(["score", *filter(None, parts)]))
     folder.mkdir(parents=True, exist_ok=True)
 
     state = PartialState()
     scored = {}
-    for name, (model_name, _) in systems.items():
+    for name, (model_name, decoder) in systems.items():
         model, processor = models[model_name]
-        decoder = decoders[name]
+        beside = num_workers if decoder.options.beam_size else 0
+        set_up_cpu(args.cpu_threads, 1 + beside)
         model.to(device)
         if args.reestimate_norms:
             reestimate_norms(model, split_batches(corpora, processor, args.batch_seconds, folder / "drops"))
         batches = split_batches(
             corpora, processor, args.batch_seconds, folder / "drops", num_workers=count_readers(device)
         )
-        with DecoderWorkers(decoder, num_workers) if decoder else contextlib.nullcontext() as decoding:
+        with DecoderWorkers(decoder, beside) if beside else contextlib.nullcontext() as decoding:
             scored[name] = score_model(model, processor, batches, decoding)
         state.print(f"{name}: {scored[name][0].summary()} · RTFx {scored[name][1]:.1f}")
         if state.is_main_process:
-            kind = "utterances" if name == tested else "utterances-baseline"
-            write_utterances(scored[name][0], folder / f"{kind}.jsonl")
+            kind = {greedy: "-greedy", baseline: "-baseline", tested: ""}[name]
+            write_utterances(scored[name][0], folder / f"utterances{kind}.jsonl")
     state.destroy_process_group()
     if not state.is_main_process:
         return 0
     scores, rtfx = scored[tested]
-    comparison = compare(scored[baseline][0], scores) if args.baseline else None
+    comparison = compare(scored[baseline][0], scores) if args.baseline or tested != greedy else None
     if comparison:
         print(f"{baseline} -> {tested}: {comparison.summary()}")
 
@@ -110,11 +112,12 @@ def main(argv: list[str]) -> int:
     results = {
         "command": command,
         "model": args.model,
-        "decoder": asdict(decoders[tested].options) if decoders[tested] else None,
+        "decoder": asdict(systems[tested][1].options) if tested != greedy else None,
         "dataset": dataset | {"revision": args.dataset_revision},
         "rtfx": rtfx,
         "scores": scores.to_dict(),
-        "baseline": args.baseline,
+        "greedy": scored[greedy][0].to_dict() if tested != greedy else None,
+        "baseline": baseline if comparison else None,
         "comparison": comparison.to_dict() if comparison else None,
     }
     write_whole(folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False))

@@ -4,7 +4,8 @@ Search for the language model weight (alpha) and the word insertion bonus (beta)
     python recipes/tune_decoder.py MODEL lm.arpa --dataset_name FOLDER --dataset_config clean --split validation
 
 The model runs over the split once and its output is stored on the disk. Decoder workers then decode it with each pair
-of values. The recipe writes trials.md, heat_map.png and decoder.json (for score.py) into --output_dir.
+of values. The recipe writes trials.md, heat_map.png, decoder.json and a copy of the language model into --output_dir.
+Copy the last two into MODEL to make them its own decoder.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import Decoder, frame_times
-from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, write_options
+from deepspeech2.decoding.options import DECODER_NAME, DecoderOptions, save_options
 from deepspeech2.decoding.tuning import best_trial, edges_of, stored_split, trials_table, try_options
 from deepspeech2.evaluation.reports import heat_map, save_png
 from deepspeech2.model.loading import load_model
@@ -74,7 +75,7 @@ def main(argv: list[str]) -> int:
     write_whole(args.output_dir / "trials.md", trials_table(trials))
     wers = np.array([trial.scores.wer for trial in tried]).reshape(len(alphas), len(betas))
     save_png(heat_map(alphas, betas, wers), args.output_dir / "heat_map.png")
-    write_options(best.options, args.output_dir / DECODER_NAME)
+    save_options(best.options, args.output_dir)
     print(f"greedy: {greedy.scores.summary()}")
     print(f"alpha {best.options.alpha:g}, beta {best.options.beta:g}: {best.scores.summary()}")
     for name in edges_of(best.options, tried):

@@ -8,6 +8,7 @@ import lzma
 import math
 import os
 import re
+import shutil
 import sys
 from collections import defaultdict
 from types import SimpleNamespace
@@ -20,9 +21,12 @@ import tiny
 from deepspeech2.decoding.beam_search import arpa_words, build_search, check_words
 from deepspeech2.decoding.calibration import Calibration
 from deepspeech2.decoding.decoder import Decoder, DecoderWorkers, frame_times, load_decoder
-from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
+from deepspeech2.decoding.options import DecoderOptions, read_options, save_options, write_options
 from deepspeech2.evaluation.metrics import Utterance
 from deepspeech2.evaluation.scoring import score_model, transcribe
+from deepspeech2.model.loading import load_model
+from hub_repositories import Repository
+from hub_server import HubServer
 
 TOKENS = ["<pad>", " ", "a", "b", "c"]
 # Probabilities of tenths and hundredths, so that ln p is what the names say.
@@ -194,6 +198,14 @@ def test_padding_changes_nothing(options, processor):
     assert decoder.texts(padded, torch.tensor([9, 14])) == [one.text for one in alone]
 
 
+def test_a_hotword_may_have_letters_that_are_skipped_else(processor):
+    """ln 0.01 is -4.6: below the limit of -3.5, above that with hotwords of -5."""
+    logits = torch.full((1, 1, 5), 0.01).log()
+    logits[0, 0, 2] = math.log(0.96)
+    for options, wanted in (({}, "a"), ({"hotwords": ("b",), "hotword_weight": 30.0}, "b")):
+        assert decoder_of(processor, beam_size=5, **options).texts(logits, torch.tensor([1])) == [wanted]
+
+
 def test_nothing_heard_is_no_word(processor):
     for options in ({}, {"beam_size": 20}):
         (hypothesis,) = decoder_of(processor, **options).decode(
@@ -243,6 +255,72 @@ def test_options_are_written_and_read(tmp_path, arpa, monkeypatch):
         (tmp_path / "wrong.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             read_options(tmp_path / "wrong.json")
+
+
+@pytest.fixture
+def own(tmp_path, arpa):
+    """A model folder with a decoder.json and the language model that it names."""
+    for part in tiny.new_model():
+        part.save_pretrained(tmp_path / "model")
+    save_options(DecoderOptions(beam_size=5, language_model=str(arpa), alpha=0.25), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_model_is_decoded_with_its_own_decoder(own, arpa, tmp_path):
+    """Unless another or greedy is asked for. The language model is that of the folder, also when both have moved."""
+    assert json.loads((own / "decoder.json").read_text())["language_model"] == arpa.name
+    moved = shutil.move(own, tmp_path / "moved")
+    model, processor = load_model(str(moved))
+    decoder = load_decoder(model, processor)
+    assert decoder.name == "its own decoder.json" and decoder.options.alpha == 0.25
+    assert decoder.options.language_model == str(tmp_path / "moved" / arpa.name) != str(arpa)
+    greedy = load_decoder(model, processor, "greedy")
+    assert greedy.name == "greedy" and greedy.options == DecoderOptions()
+    write_options(DecoderOptions(beam_size=7), tmp_path / "other.json")
+    other = load_decoder(model, processor, str(tmp_path / "other.json"))
+    assert other.name == str(tmp_path / "other.json") and other.options.beam_size == 7
+    save_options(decoder.options, tmp_path / "moved")  # onto itself
+    assert (tmp_path / "moved" / arpa.name).read_text() == arpa.read_text()
+
+
+def test_without_beam_search_a_models_own_decoder_is_greedy(own, caplog, monkeypatch):
+    """With one warning that says how to install it. A decoder that was asked for is an error."""
+    monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
+    model, processor = load_model(str(own))
+    assert load_decoder(model, processor).options == DecoderOptions()
+    (line,) = caplog.messages
+    assert line.startswith(f"decoding is greedy, without {own / 'decoder.json'}: ") and "pip install ctc-beam" in line
+    with pytest.raises(ImportError, match="pip install ctc-beam-decoder"):
+        load_decoder(model, processor, own / "decoder.json")
+
+
+def test_an_own_decoder_without_its_language_model_is_an_error(own, arpa, tmp_path):
+    (own / arpa.name).unlink()
+    model, processor = load_model(str(own))
+    with pytest.raises(
+        ValueError, match=r"decoder\.json: language_model .* does not exist.*To decode .*--decoder greedy"
+    ):
+        load_decoder(model, processor)
+    write_options(DecoderOptions(beam_size=5, language_model=str(arpa)), own / "decoder.json")
+    with pytest.raises(ValueError, match=r"lm\.arpa' lies outside the model's folder. Put it there, or .*--decoder"):
+        load_decoder(model, processor)
+    assert load_decoder(model, processor, own / "decoder.json").options.language_model == str(arpa)
+
+
+def test_a_decoder_comes_from_the_hub_with_its_model(own, arpa, endpoint):
+    """Its files are links into a cache; a language model elsewhere on this machine is not read."""
+    files = {path.name: path.read_bytes() for path in own.iterdir()}
+    with HubServer() as hub:
+        hub.repositories["models/me/read"] = Repository(history=[files])
+        options = json.loads(files["decoder.json"])
+        planted = {"decoder.json": json.dumps(options | {"language_model": str(arpa)}).encode()}
+        hub.repositories["models/me/planted"] = Repository(history=[files | planted])
+        endpoint(hub.url)
+        model, processor = load_model("me/read")
+        decoder = load_decoder(model, processor)
+        assert decoder.options.alpha == 0.25 and decoder.options.language_model.endswith(f"/{arpa.name}")
+        with pytest.raises(ValueError, match="lies outside the model's folder"):
+            load_decoder(*load_model("me/planted"))
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path, processor):

@@ -1,5 +1,6 @@
 """n-grams from plain text: what is read, what is left out, and probabilities that add up to one."""
 
+import gzip
 import itertools
 import math
 import runpy
@@ -7,6 +8,7 @@ import runpy
 import pytest
 
 import tiny
+from deepspeech2.decoding.beam_search import arpa_words as read_arpa_words
 from deepspeech2.decoding.language_model import HeldOut, keep, read_sentences, split_transcripts, train_language_model
 
 TEXTS = ["a b a", "b a", "c c a b", "a", "b c7 a"]
@@ -111,6 +113,9 @@ def test_other_orders_and_no_sentences_are_refused(processor, tmp_path):
         train_language_model([], processor, 2, tmp_path / "lm.arpa")
     with pytest.raises(ValueError, match="does not name a split"):
         list(split_transcripts("clean/test", processor))
+    for prune in (-1e-7, 1):
+        with pytest.raises(ValueError, match=f"prune is {prune}; expected 0 .* such as 1e-7"):
+            train_language_model(TEXTS, processor, 2, tmp_path / "lm.arpa", prune)
     assert not list(tmp_path.iterdir())
 
 
@@ -145,4 +150,10 @@ def test_the_recipe_reads_texts_and_transcripts(repository, tmp_path, capsys):
     assert main([*argv, "--leave_out", f"{manifest}::test"]) == 0
     assert "text.txt: 1 sentences left out" in capsys.readouterr().out
     assert main([*argv, "--transcripts_of", f"{manifest}::test"]) == 0
-    assert "28 words in 14 sentences" in capsys.readouterr().out
+    whole = capsys.readouterr().out
+    assert "28 words in 14 sentences" in whole and ", n-grams " in whole
+    argv[argv.index("--output_file") + 1] = str(tmp_path / "small.arpa.gz")
+    assert main([*argv, "--transcripts_of", f"{manifest}::test", "--prune", "0.01"]) == 0
+    small = read_arpa_words(tmp_path / "small.arpa.gz")
+    assert small == read_arpa_words(tmp_path / "lm.arpa") and "MB" in capsys.readouterr().out
+    assert len(gzip.decompress((tmp_path / "small.arpa.gz").read_bytes())) < (tmp_path / "lm.arpa").stat().st_size

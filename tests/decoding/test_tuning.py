@@ -118,7 +118,7 @@ def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys
     assert not list((tmp_path / "decoder").glob("tmp*"))
     decoder = tmp_path / "decoder" / "decoder.json"
     chosen = read_options(decoder)
-    assert (chosen.beam_size, chosen.language_model) == (10, str(folder / "lm.arpa"))
+    assert (chosen.beam_size, chosen.language_model) == (10, str(tmp_path / "decoder" / "lm.arpa"))
 
     argv = [str(folder / "model"), *data, "--decoder", str(decoder)]
     assert mains["score"]([*argv, "--baseline", str(folder / "model"), "--output_dir", str(tmp_path / "score")]) == 0

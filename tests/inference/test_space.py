@@ -41,7 +41,7 @@ def test_a_space_has_of_a_run_the_model_and_its_card_alone(tmp_path):
         (run / name).write_text("not for everybody")
     write_space(tmp_path / "space", str(run))
     copied = {path.name for path in (tmp_path / "space" / "checkpoint-9").iterdir()}
-    assert copied == {path.name for path in STARTER.iterdir()} - {"decoder.json"}
+    assert copied == {path.name for path in STARTER.iterdir()}
     with pytest.raises(ValueError, match="two files or folders of the Space are called 'checkpoint-9'; rename one"):
         write_space(tmp_path / "other", str(run), compare=str(run))
 
@@ -52,10 +52,12 @@ def test_a_space_carries_what_its_decoder_names(tmp_path):
     options = DecoderOptions(beam_size=10, language_model=str(tmp_path / "lm" / "lm.arpa"), alpha=0.25)
     write_options(options, tmp_path / "made" / "decoder.json")
     space = tmp_path / "space"
-    write_space(space, str(STARTER), decoder=tmp_path / "made" / "decoder.json")
+    write_space(space, str(STARTER), decoder=str(tmp_path / "made" / "decoder.json"))
     moved = space.rename(tmp_path / "elsewhere")
     (tmp_path / "lm" / "lm.arpa").unlink()
     read = read_options(moved / "decoder.json")
     assert read.language_model == str(moved / "lm.arpa") and read.alpha == 0.25
     assert Path(read.language_model).read_text() == "words"
     assert "decoder=HERE / 'decoder.json'" in (moved / "app.py").read_text()
+    write_space(tmp_path / "greedy", str(STARTER), decoder="greedy")
+    assert "starter'), decoder='greedy')" in (tmp_path / "greedy" / "app.py").read_text()

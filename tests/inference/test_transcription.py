@@ -15,6 +15,7 @@ import forked
 import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
+from deepspeech2.decoding.options import DecoderOptions, write_options
 from deepspeech2.inference.captions import Limits, make_cues, parse_captions, to_srt
 from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
@@ -219,6 +220,18 @@ def test_the_command_ends_with_1_where_a_recording_was_skipped(
     assert main(["transcribe", "tones", recording, str(tmp_path / "none.mp4"), *options]) == 1
     printed = capsys.readouterr()
     assert "already done" in printed.out and "1 of 2 recordings were skipped" in printed.err
+
+
+def test_a_models_own_decoder_is_used_and_named(tmp_path: Path) -> None:
+    for part in tiny.new_model():
+        part.save_pretrained(tmp_path / "model")
+    write_options(DecoderOptions(beam_size=5), tmp_path / "model" / "decoder.json")
+    soundfile.write(tmp_path / "a.wav", tiny.tones("ab cab", np.random.default_rng(0)), tiny.RATE)
+    for given, name in ([], "its own decoder.json"), (["--decoder", "greedy"], "greedy"):
+        folder = tmp_path / name
+        argv = [str(tmp_path / "model"), str(tmp_path / "a.wav"), "--formats", "json", "--output_dir", str(folder)]
+        assert main(["transcribe", *argv, *given]) == 0
+        assert json.loads((folder / "a.json").read_text())["decoder"] == name
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import torch
 
 import tiny
 from deepspeech2.cli.main import main
+from deepspeech2.decoding.options import DecoderOptions, read_options, save_options
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.onnx_gate import refuse_worse, write_comparison
 from deepspeech2.model.deepspeech_pytorch import from_deepspeech_pytorch
@@ -226,10 +227,13 @@ def checkpoint(tmp_path_factory):
 def test_an_export_that_hears_the_same_is_kept(checkpoint, tmp_path, capsys):
     model, manifest = checkpoint
     out = tmp_path / "out"
+    (tmp_path / "lm.arpa").write_text("words")
+    save_options(DecoderOptions(beam_size=5, language_model=str(tmp_path / "lm.arpa")), model)
     words = ["export", str(model), "--output_dir", str(out), "--dataset_name", str(manifest)]
     main([*words, "--max_wer_difference", "100", "--cpu_threads", "1"])
     names = {path.name for path in out.iterdir()}
     assert {"model.onnx", "model_int8.onnx", "features.npz", "vocab.json", "processor_config.json"} <= names
+    assert read_options(out / "decoder.json").language_model == str(out / "lm.arpa")
     results = json.loads((out / "export.json").read_text())
     assert list(results["ways"]) == [PYTORCH, FP32, INT8] and results["max_wer_difference"] == 100
     assert results["command"].startswith("deepspeech2 export ") and results["cpu_threads"] == 1

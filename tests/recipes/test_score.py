@@ -16,6 +16,7 @@ from deepspeech2 import DeepSpeech2Config, DeepSpeech2FeatureExtractor, DeepSpee
 from deepspeech2.config.options import add_split_options, split_arguments
 from deepspeech2.data.splits import load_split
 from deepspeech2.data.streams import EvaluationStream
+from deepspeech2.decoding.options import DecoderOptions, write_options
 from deepspeech2.model.loading import load_model
 from deepspeech2.training.methods.adaptation import reestimate_norms
 
@@ -124,3 +125,27 @@ def test_compares_with_a_baseline(folder, main, tmp_path):
     comparison = json.loads((tmp_path / "results.json").read_text())["comparison"]
     assert comparison["wer_difference"] == pytest.approx(comparison["wer_b"] - comparison["wer_a"])
     assert "Comparison with the baseline" in (tmp_path / "index.html").read_text()
+
+
+def test_a_models_own_decoder_is_scored_beside_greedy(folder, main, tmp_path, capsys):
+    """As the baseline, unless another model is; `--decoder greedy` leaves it out."""
+    shutil.copytree(folder / "a", tmp_path / "own")
+    write_options(DecoderOptions(beam_size=5), tmp_path / "own" / "decoder.json")
+    model, out = str(tmp_path / "own"), tmp_path / "out"
+    argv = [model, "--dataset_name", str(folder / "manifest.csv"), "--num_workers", "1", "--output_dir", str(out)]
+
+    def scored(*more):
+        assert main([*argv, *more]) == 0
+        return json.loads((out / "results.json").read_text()), capsys.readouterr().out
+
+    greedy, _ = scored("--decoder", "greedy")
+    assert greedy["decoder"] is None and greedy["greedy"] is None and greedy["comparison"] is None
+    results, printed = scored()
+    assert (
+        results["decoder"]["beam_size"] == 5 and results["greedy"] == greedy["scores"] and results["baseline"] == model
+    )
+    assert results["comparison"]["wer_a"] == greedy["scores"]["wer"]
+    assert f"{model} -> {model} with its own decoder.json: " in printed
+    results, printed = scored("--baseline", str(folder / "b"))
+    assert results["baseline"] == str(folder / "b") and results["greedy"] == greedy["scores"]
+    assert (out / "utterances-greedy.jsonl").read_text() != (out / "utterances-baseline.jsonl").read_text()

@@ -8,7 +8,7 @@ Export a model to ONNX in fp32 and int8, and keep the export only if its word er
 PyTorch and each export transcribe the split in turn, in one process with --cpu_threads threads. The command creates
 --output_dir only when the export passes. Until then, and after a failure, the export is in `OUTPUT_DIR.unverified`,
 which the next run replaces. The results are in export.md and export.json. recipes/onnx_example.py shows how to
-transcribe with the exported model.
+transcribe with the exported model. Decoding is greedy here, but the model's decoder.json and language model are copied.
 """
 
 import shutil
@@ -46,6 +46,8 @@ def main(args: Namespace) -> None:
 
     from ..data.splits import load_split
     from ..data.streams import EvaluationStream
+    from ..decoding.decoder import own_decoder
+    from ..decoding.options import read_options, save_options
     from ..evaluation.onnx_gate import refuse_worse, write_comparison
     from ..evaluation.scoring import score_model
     from ..model.loading import load_model
@@ -80,5 +82,7 @@ def main(args: Namespace) -> None:
     }
     print(f"\n{write_comparison(unverified, scored, facts)}")
     refuse_worse(scored, args.max_wer_difference)
+    if decoder := own_decoder(model):
+        save_options(read_options(decoder), unverified)
     unverified.rename(args.output_dir)
     print(f"Verified: {args.output_dir}")

@@ -3,14 +3,15 @@ Transcribe audio and video of any length to captions (SRT, WebVTT), plain text, 
 
     deepspeech2 transcribe MODEL talk.wav meeting.flac --output_dir outputs/captions
     deepspeech2 transcribe MODEL talk.mp4 --decoder outputs/decoder/decoder.json
+    deepspeech2 transcribe MODEL talk.mp4 --decoder greedy
     deepspeech2 transcribe MODEL film.mkv --align script.txt --formats srt --max_characters_per_s 17
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m deepspeech2 transcribe MODEL lectures/*.mp3 \\
         --output_dir outputs/captions
 
-With --align, the text and its spelling come from the script, and the model finds the word times. Under
-`accelerate launch`, each process takes its share of the files. Files that already have captions are skipped, so the
-same command resumes a run that was stopped. A file that cannot be read is named and skipped, and the exit status is
-then 1.
+A model folder with a decoder.json is decoded with it, and with the language model that it names. With --align, the
+text and its spelling come from the script, and the model finds the word times. Under `accelerate launch`, each process
+takes its share of the files. Files that already have captions are skipped, so the same command resumes a run that was
+stopped. A file that cannot be read is named and skipped, and the exit status is then 1.
 """
 
 import sys
@@ -96,7 +97,7 @@ def main(args: Namespace) -> int:
     own = jobs[state.process_index :: state.num_processes]
     facts: dict[str, object] = {
         "model": printable(args.model),
-        "decoder": printable(args.decoder) if args.decoder else "greedy",
+        "decoder": printable(decoder.name),
     }
     choices = {"min_confidence": args.min_confidence, "track": args.track}
     failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, **choices))

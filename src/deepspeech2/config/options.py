@@ -118,9 +118,8 @@ def add_decoder_option(parser: ArgumentParser) -> None:
     """Add the option that selects the decoder."""
     parser.add_argument_group("decoding").add_argument(
         "--decoder",
-        type=Path,
         metavar="FILE",
-        help="decoder.json that tune_decoder.py wrote (default: greedy decoding)",
+        help="decoder.json that tune_decoder.py wrote, or greedy (default: the decoder.json of MODEL, or else greedy)",
     )
 
 

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 Search = Callable[[np.ndarray], str]  # (T, V) log-probabilities -> text
 
 INSTALL = "pip install ctc-beam-decoder==0.2.0 (on Linux with glibc 2.35 or newer: Ubuntu 22.04, Debian 12, RHEL 10)"
-TOKEN_MIN_LOG_PROB = -5.0  # less likely symbols are skipped, except a frame's likeliest one; -7 takes twice as long
+TOKEN_MIN_LOG_PROB = -3.5  # less likely symbols are skipped, except a frame's likeliest one; -5 takes twice as long
+HOTWORD_MIN_LOG_PROB = -5.0  # the same with hotwords, of which some letters are unlikely
 BEAM_MIN_LOG_PROB = -10.0  # how far a beam's score may be below the best one
 IMPOSSIBLE_LOG_PROB = -30.0  # the library clips log-probabilities at -34.5
 END = "</s>"
@@ -94,7 +95,9 @@ def build_search(
     # for the probability of </s> in the language model.
     closing = np.full((2, len(tokens) + 1), _MINUS_INF, np.float32)
     closing[0, labels.index(" ")] = closing[1, -1] = 0.0
-    prune, token_min = (_MINUS_INF, IMPOSSIBLE_LOG_PROB) if thorough else (BEAM_MIN_LOG_PROB, TOKEN_MIN_LOG_PROB)
+    prune, token_min = BEAM_MIN_LOG_PROB, HOTWORD_MIN_LOG_PROB if hotwords else TOKEN_MIN_LOG_PROB
+    if thorough:
+        prune, token_min = _MINUS_INF, IMPOSSIBLE_LOG_PROB
 
     def search(log_probs: np.ndarray) -> str:
         column = np.full((len(log_probs), 1), _MINUS_INF, np.float32)

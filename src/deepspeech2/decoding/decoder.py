@@ -1,10 +1,11 @@
 """Decode logits to words with times and confidences, greedily or by beam search with a language model.
 
->>> decoder = load_decoder(model, processor, Path("decoder.json"))
+>>> decoder = load_decoder(model, processor)
 >>> for hypothesis in decoder.decode(outputs.logits, outputs.output_lengths):
 ...     print(hypothesis.text, [(word.text, word.start_s, word.end_s, word.confidence) for word in hypothesis.words])
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import pairwise
@@ -20,10 +21,13 @@ from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.characters import describe_character
 from .beam_search import Search, build_search
 from .forced_alignment import align
-from .options import DecoderOptions, read_options
+from .options import DECODER_NAME, DecoderOptions, read_options
 from .words import Character, Hypothesis, Word
 
+logger = logging.getLogger(__name__)
+
 GREEDY = DecoderOptions()
+GREEDY_NAME, OWN_NAME = "greedy", "its own decoder.json"
 
 
 class Decoder:
@@ -35,6 +39,7 @@ class Decoder:
         frame_s: seconds from one output frame to the next.
         first_frame_s: the middle of output frame 0, in seconds.
         options: see `DecoderOptions`.
+        name: where the options come from, for reports.
 
     Raises:
         ImportError: beam search is chosen, but the packages of the extra `decoding` are not installed.
@@ -47,8 +52,9 @@ class Decoder:
         frame_s: float,
         first_frame_s: float = 0.0,
         options: DecoderOptions = GREEDY,
+        name: str = GREEDY_NAME,
     ) -> None:
-        self.processor, self.options = processor, options
+        self.processor, self.options, self.name = processor, options, name
         self.frame_s, self.first_frame_s = frame_s, first_frame_s
         self.blank = processor.tokenizer.pad_token_id
         self.space = processor.space_id
@@ -151,19 +157,65 @@ def _build_search(
     )
 
 
-def load_decoder(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, path: Path | None = None) -> Decoder:
+def load_decoder(
+    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, decoder: str | Path | None = None
+) -> Decoder:
     """
-    Return a decoder with the options of a decoder.json, or a greedy one without it.
+    Return a decoder of a model.
+
+    Args:
+        decoder: a decoder.json, or "greedy". None takes the model's own decoder.json, which lies beside its weights,
+            and decodes greedily if there is none. If beam search is not installed, a model's own decoder becomes a
+            greedy one, with a warning.
 
     Raises:
-        ImportError: beam search is chosen, but the packages of the extra `decoding` are not installed.
+        ImportError: `decoder` needs beam search, but the packages of the extra `decoding` are not installed.
         ValueError: the file or what it names cannot be used. The message names the file and the key.
     """
-    options = read_options(path) if path else GREEDY
+    times = frame_times(model, processor)
+    if str(decoder) == GREEDY_NAME:
+        return Decoder(processor, *times)
+    if decoder is not None:
+        return _named_decoder(processor, times, Path(decoder))
+    path = own_decoder(model)
+    if path is None:
+        return Decoder(processor, *times)
     try:
-        return Decoder(processor, *frame_times(model, processor), options)
+        return _named_decoder(processor, times, path, OWN_NAME)
+    except ImportError as error:
+        logger.warning("decoding is greedy, without %s: %s", path, error)
+        return Decoder(processor, *times)
+    except ValueError as error:
+        raise ValueError(f"{error}. To decode without it: --decoder greedy") from error
+
+
+def _named_decoder(
+    processor: DeepSpeech2Processor, times: tuple[float, float], path: Path, name: str | None = None
+) -> Decoder:
+    options = read_options(path)
+    try:
+        if name == OWN_NAME:
+            _refuse_outside(options, path)
+        return Decoder(processor, *times, options, name or str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def own_decoder(model: DeepSpeech2ForCTC) -> Path | None:
+    """Return the decoder.json in the folder that a model was loaded from, or None if there is none."""
+    if not model.config.name_or_path:
+        return None
+    path = Path(model.config.name_or_path, DECODER_NAME)
+    return path if path.is_file() else None
+
+
+def _refuse_outside(options: DecoderOptions, path: Path) -> None:
+    """Refuse a language model outside the folder of a model, which may be a stranger's."""
+    if options.language_model and Path(options.language_model).parent != path.parent.resolve():
+        raise ValueError(
+            f"language_model {options.language_model!r} lies outside the model's folder. Put it there, or name the "
+            "file by --decoder"
+        )
 
 
 def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tuple[float, float]:

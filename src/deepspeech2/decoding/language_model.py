@@ -2,25 +2,24 @@
 
 import logging
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
+
+import numpy as np
 
 from ..data.splits import load_other_split
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.characters import describe_counts
-from ..system.files import write_whole
 from ..system.network import reading
+from .ngrams import MARKERS, UNKNOWN, count_ngrams, kneser_ney, write_arpa
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "<unk>"
-MARKERS = ("<s>", "</s>", UNKNOWN)
 ORDERS = (2, 3, 4, 5)
 OVERLAP_WORDS = 8  # sentences that share so many words in a row have the same source
-INSTALL = "pip install kaldingram==0.1.2"
 LARGE_SHARE = 0.1  # of the words of a text
 NUM_SHOWN = 10
 _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
@@ -28,12 +27,13 @@ _PARAGRAPH = re.compile(r"\n[ \t]*%?[ \t]*\n")
 
 @dataclass(frozen=True)
 class LanguageModelFacts:
-    """The size of a language model's training text."""
+    """The size of a language model and its training text."""
 
     sentences: int
     words: int
     vocabulary: int
     unknown_share: float  # the probability of an unseen word, without a context
+    ngrams: tuple[int, ...]  # the n-grams that were written, of each order
 
 
 def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]:
@@ -116,10 +116,10 @@ def _runs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def train_language_model(
-    sentences: Iterable[str], processor: DeepSpeech2Processor, order: int, path: Path
+    sentences: Iterable[str], processor: DeepSpeech2Processor, order: int, path: Path, prune: float = 0.0
 ) -> LanguageModelFacts:
     """
-    Write a Kneser-Ney back-off n-gram (by kaldingram) as an ARPA file.
+    Write a Kneser-Ney back-off n-gram as an ARPA file, compressed by gzip if its name ends in .gz.
 
     Words with characters outside the vocabulary count as <unk>. In addition, <unk> gets the share of words that occur
     once, among all words and sentence ends. This estimates how often the next word is new (I. J. Good, 1953). The
@@ -130,31 +130,36 @@ def train_language_model(
         processor: its vocabulary decides which words can be written.
         order: number of words of the longest n-gram, 2 to 5.
         path: the ARPA file.
+        prune: see `write_arpa`. 0 keeps every n-gram.
 
     Raises:
-        ImportError: kaldingram is not installed.
-        ValueError: the order is out of range, there are no sentences, or the model can write none of their words.
+        ValueError: the order or `prune` is out of range, there are no sentences, or the model can write none of their
+            words.
     """
-    try:
-        from kaldingram.train import NgramCounts
-    except ImportError as error:
-        raise ImportError(f"{error}; training a language model needs kaldingram: {INSTALL}") from None
     if order not in ORDERS:
         raise ValueError(f"order is {order}; expected {ORDERS[0]} to {ORDERS[-1]}")
-    counts = NgramCounts(order)
+    if not 0 <= prune < 1:
+        raise ValueError(f"prune is {prune}; expected 0 (keep every n-gram) or a small number such as 1e-7")
+    vocabulary = {word: index for index, word in enumerate(MARKERS)}
+    unknown, start, end = range(len(MARKERS))
+    ids = array("i")
     num_sentences = num_words = 0
     strange: Counter[str] = Counter()
     characters: Counter[str] = Counter()
     for sentence in sentences:
-        words = []
+        ids.append(start)
         for word in sentence.split():
-            unknown = processor.unknown_characters(word)
-            words.append(UNKNOWN if unknown else word)
-            if unknown:
+            num_words += 1
+            if word in vocabulary:
+                ids.append(vocabulary[word])
+            elif wrong := processor.unknown_characters(word):
                 strange[word] += 1
-                characters.update(unknown)
-        counts.add_raw_counts_from_line(" ".join(words))
-        num_sentences, num_words = num_sentences + 1, num_words + len(words)
+                characters.update(wrong)
+                ids.append(unknown)
+            else:
+                ids.append(vocabulary.setdefault(word, len(vocabulary)))
+        ids.append(end)
+        num_sentences += 1
     if not num_sentences:
         raise ValueError(
             "there are no sentences to train a language model on: none were given, or all are held out; give more text"
@@ -168,19 +173,13 @@ def train_language_model(
         if strange.total() == num_words:
             raise ValueError(f"{what}: give a text in the alphabet of --model, with numbers in words")
         logger.warning("%s. They count as %s", what, UNKNOWN)
-    unigrams = counts.counts[0][()]
-    once = sum(count == 1 for word, count in unigrams.word_to_count.items() if word not in MARKERS)
-    new = max(once, 1) / (num_words + num_sentences)
-    counts.cal_discounting_constants()
-    counts.cal_f()
-    for word in unigrams.word_to_f:
-        unigrams.word_to_f[word] *= 1 - new
-    unigrams.word_to_f[UNKNOWN] = unigrams.word_to_f.get(UNKNOWN, 0.0) + new
-    unigrams.word_to_count.setdefault(UNKNOWN, 0)
-    counts.cal_bow()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arpa = StringIO()
-    counts.print_as_arpa(arpa)
-    write_whole(path, arpa.getvalue())
-    vocabulary = len(unigrams.word_to_f) - len(MARKERS)
-    return LanguageModelFacts(num_sentences, num_words, vocabulary, unigrams.word_to_f[UNKNOWN])
+    # In the order of the alphabet, which gzip compresses better.
+    words = [*MARKERS, *sorted(vocabulary.keys() - set(MARKERS))]
+    new_ids = np.empty(len(words), np.int32)
+    new_ids[[vocabulary[word] for word in words]] = np.arange(len(words))
+    tables = count_ngrams(new_ids[np.frombuffer(ids, np.int32)], len(words), order)
+    once = int((tables[0].count[len(MARKERS) :] == 1).sum())
+    probabilities = kneser_ney(tables, max(once, 1) / (num_words + num_sentences))
+    sizes = write_arpa(path, words, tables, probabilities, prune)
+    unknown_share = float(probabilities[0][unknown])
+    return LanguageModelFacts(num_sentences, num_words, len(words) - len(MARKERS), unknown_share, tuple(sizes))

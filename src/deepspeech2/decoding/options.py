@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+import shutil
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from ..config.suggestions import did_you_mean
@@ -85,7 +86,7 @@ def read_options(path: Path) -> DecoderOptions:
     if wrong:
         raise ValueError(f"{path}: hotwords has {', '.join(map(repr, wrong))}; expected texts")
     if given.get("language_model"):
-        given["language_model"] = str((path.parent / given["language_model"]).resolve())
+        given["language_model"] = str(_placed(path.parent / given["language_model"]))
     if given.get("calibration"):
         try:
             given["calibration"] = Calibration(**{name: float(one) for name, one in given["calibration"].items()})
@@ -101,6 +102,29 @@ def write_options(options: DecoderOptions, path: Path) -> None:
     """Write a decoder.json. `language_model` becomes relative to its folder, so that both can move together."""
     made = asdict(options)
     if options.language_model:
-        made["language_model"] = os.path.relpath(Path(options.language_model).resolve(), path.parent.resolve())
+        made["language_model"] = os.path.relpath(_placed(Path(options.language_model)), path.parent.resolve())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+
+
+def _placed(path: Path) -> Path:
+    """Return an absolute path. A file that is a link keeps its name: in the Hub's cache all files are links."""
+    return path.parent.resolve() / path.name
+
+
+def save_options(options: DecoderOptions, folder: Path) -> Path:
+    """
+    Write a decoder.json with a copy of its language model into a folder, such as that of a model.
+
+    Returns:
+        The path of the decoder.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.language_model:
+        source = Path(options.language_model)
+        copied = folder / source.name
+        if not (copied.exists() and copied.samefile(source)):
+            shutil.copyfile(source, copied)
+        options = replace(options, language_model=str(copied))
+    write_options(options, folder / DECODER_NAME)
+    return folder / DECODER_NAME

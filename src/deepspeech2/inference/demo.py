@@ -123,7 +123,7 @@ class Hearing:
 
 def load_hearing(
     model: str,
-    decoder: Path | None = None,
+    decoder: str | Path | None = None,
     grammar: Path | None = None,
     acceptance: Path | None = None,
     device: torch.device | None = None,
@@ -133,7 +133,7 @@ def load_hearing(
 
     Args:
         model: the folder of a checkpoint, or its id on the Hub.
-        decoder: a decoder.json. None decodes greedily.
+        decoder: as for `load_decoder`.
         grammar: a YAML grammar of voice commands. None shows no commands.
         acceptance: the commands.json of recipes/commands/calibrate.py. None uses the default rejection threshold.
         device: the device of the model. None uses a GPU if there is one.

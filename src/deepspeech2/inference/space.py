@@ -3,12 +3,12 @@
 import importlib.metadata
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from ..decoding.options import read_options, write_options
+from ..decoding.decoder import GREEDY_NAME
+from ..decoding.options import DECODER_NAME, read_options, save_options
 from ..model.loading import CHECKPOINT_FILES
 
 MODEL_FILES = (*CHECKPOINT_FILES, "model*.index.json", "README.md")  # with the attribution
@@ -31,7 +31,7 @@ def write_space(
     folder: Path,
     model: str,
     compare: str | None = None,
-    decoder: Path | None = None,
+    decoder: str | None = None,
     grammar: Path | None = None,
     acceptance: Path | None = None,
 ) -> None:
@@ -40,8 +40,9 @@ def write_space(
 
     Args:
         folder: the folder, new or empty.
-        model, compare: folders, whose model and card are copied, or ids on the Hub, which the app loads.
-        decoder, grammar, acceptance: files to copy, with the language model that the decoder names.
+        model, compare: folders, whose model, decoder and card are copied, or ids on the Hub, which the app loads.
+        decoder: "greedy", or another decoder.json to copy, with the language model that it names.
+        grammar, acceptance: files to copy.
 
     Raises:
         ValueError: the folder is not empty, two files for it have the same name, or the decoder cannot be read.
@@ -116,10 +117,11 @@ def _copied_file(path: Path, folder: Path) -> str:
     return f"HERE / {path.name!r}"
 
 
-def _copied_decoder(path: Path, folder: Path) -> str:
-    options = read_options(path)
+def _copied_decoder(decoder: str, folder: Path) -> str:
+    if decoder == GREEDY_NAME:
+        return repr(decoder)
+    options = read_options(Path(decoder))
+    _free(folder / DECODER_NAME)
     if options.language_model:
-        _copied_file(Path(options.language_model), folder)
-        options = replace(options, language_model=str(folder / Path(options.language_model).name))
-    write_options(options, _free(folder / path.name))
-    return f"HERE / {path.name!r}"
+        _free(folder / Path(options.language_model).name)
+    return f"HERE / {save_options(options, folder).name!r}"

@@ -288,7 +288,7 @@ def transcribe(
         model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
         processor: the processor of the model.
         recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
-        decoder: the decoder, from `load_decoder` (default: greedy).
+        decoder: the decoder, from `load_decoder` (default: the model's own). Load it once for many recordings.
         track: the audio track, from 1 (default: the first; a warning lists the others).
 
     Returns:

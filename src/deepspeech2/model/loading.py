@@ -21,6 +21,7 @@ from .processing_deepspeech2 import DeepSpeech2Processor
 
 logger = logging.getLogger(__name__)
 
+LANGUAGE_MODELS = ("*.arpa", "*.arpa.gz")  # beside the decoder.json that names one
 CHECKPOINT_FILES = (
     "config.json",
     "processor_config.json",
@@ -28,6 +29,8 @@ CHECKPOINT_FILES = (
     "vocab.json",
     "model*.safetensors",
     "*.py",
+    "decoder.json",
+    *LANGUAGE_MODELS,
 )
 PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")
 
@@ -38,7 +41,8 @@ def load_model(
     """
     Load a checkpoint and its processor from a folder or the Hub, in float32.
 
-    No code of the checkpoint runs: the classes come from this package, and the weights are safetensors.
+    No code of the checkpoint runs: the classes come from this package, and the weights are safetensors. From the Hub
+    its decoder.json and language model come too, for `load_decoder`.
 
     Args:
         model_name_or_path: a folder with a config.json, or a model id on the Hub.
@@ -88,7 +92,7 @@ def load_model(
             )
         processor = DeepSpeech2Processor.from_pretrained(folder, trust_remote_code=False)
         if not local:
-            _download(model_name_or_path, folder.name, "model*.safetensors")
+            _download(model_name_or_path, folder.name, "model*.safetensors", *LANGUAGE_MODELS)
         if not any(folder.glob("model*.safetensors")):
             others = ", ".join(sorted(file.name for file in folder.glob("*.bin")))
             raise ValueError(
@@ -126,9 +130,9 @@ def load_model(
     return model, processor
 
 
-def _download(repo_id: str, revision: str, pattern: str) -> Path:
+def _download(repo_id: str, revision: str, *patterns: str) -> Path:
     """Download the files of a model that match a pattern. The name of the returned folder is their commit."""
-    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=pattern)
+    fetch = partial(snapshot_download, repo_id, revision=revision, allow_patterns=list(patterns))
     return Path(ask(f"the model {repo_id}", fetch))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tiny
+from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
 from deepspeech2.evaluation.metrics import Utterance, score
 from deepspeech2.evaluation.reports import Point, best_point
 from deepspeech2.model.loading import load_model
@@ -71,6 +72,7 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
     for seed, name in enumerate(["start", "tuned"]):
         for one in model_of(seed):
             one.save_pretrained(tmp_path / name)
+    write_options(DecoderOptions(beam_size=5), tmp_path / "tuned" / "decoder.json")
     main = runpy.run_path(str(repository / "recipes" / "interpolate.py"))["main"]
     words = [str(tmp_path / name) for name in ("start", "tuned")]
     options = ["--dataset_name", str(target), "--target", "new", "--source", f"{source}::old"]
@@ -84,6 +86,7 @@ def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
     assert (tmp_path / "out" / "interpolation.png").stat().st_size > 5000
     assert f"Kept share {chosen} in" in capsys.readouterr().out
     saved, _ = load_model(str(tmp_path / "out"))
+    assert read_options(tmp_path / "out" / "decoder.json").beam_size == 5
     ends = [load_model(word)[0].state_dict() for word in words]
     expected = interpolated(*ends, float(chosen))
     assert all(one.equal(expected[name]) for name, one in saved.state_dict().items())
