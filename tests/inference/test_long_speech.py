@@ -43,7 +43,7 @@ def test_the_words_of_a_script_lie_in_their_clips(speech) -> None:
     """The whole text along the whole recording: the middle of every word within its own clip, give or take 0.2 s."""
     listener, clips, texts = speech
     joined = np.concatenate(clips)
-    words = align_words(script_words(" ".join(texts), listener.processor), listener.whole([joined]).numpy(), listener)
+    words = align_words(script_words(" ".join(texts), listener.processor), listener.whole([joined]), listener)
     ends_s = np.cumsum([len(clip) for clip in clips]) / 16_000
     of_clip = np.repeat(np.arange(len(clips)), [len(text.split()) for text in texts])
     for word, clip in zip(words, of_clip, strict=True):
