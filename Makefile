@@ -20,21 +20,23 @@ venv: .venv/.installed ## make .venv with all dependencies (the other targets do
 # Modules are compiled when they are first imported: most never are, and compiling all takes longer than installing.
 # So the targets may write compiled modules, even where the environment (of many containers) forbids it.
 unexport PYTHONDONTWRITEBYTECODE
-INSTALL := .venv/bin/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
+INSTALL := .venv/bin/pip install --no-compile --disable-pip-version-check --progress-bar off -c constraints.txt
+# A line for each package as it is fetched. The last step of pip, which writes them all, takes a minute without a line.
+PROGRESS := | grep --line-buffered -E '^(Collecting|Installing)' | cut -c 1-100
 
 # What the quickstart and your own recordings need.
 .venv/.quickstart: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python 3.11 or newer is needed; \
 	$(PYTHON) is %d.%d. Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)" % v[:2])'
-	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB (4 GB more with CUDA), 1 to 4 minutes without a word"
+	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB (4 GB more with CUDA), 1 to 4 minutes"
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[quickstart]'
+	$(INSTALL) -e '.[quickstart]' $(PROGRESS)
 	@$(INSTALL) -e '.[decoding]' || echo "Going on without beam search: ctc-beam-decoder is not for this system"
 	@touch $@
 
 .venv/.installed: .venv/.quickstart
 	@echo "Installing what the tests, the documentation and the other commands need too: 0.9 GB, 1 to 4 minutes"
-	$(INSTALL) -e '.[quickstart,export,captions,decoding,commands,demo,curves,adaptation,dev,docs]'
+	$(INSTALL) -e '.[quickstart,export,captions,decoding,commands,demo,curves,adaptation,dev,docs]' $(PROGRESS)
 	@touch $@
 
 # OMP_NUM_THREADS is set only to avoid a warning of accelerate.

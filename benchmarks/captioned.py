@@ -83,7 +83,7 @@ def measure(listener: Listener, clips: list[np.ndarray], texts: list[str], folde
     for start in range(0, len(clips), together):
         part = slice(start, start + together)
         samples, name = np.concatenate(clips[part]), f"part{start}"
-        log_probs = listener.whole([samples]).numpy()
+        log_probs = listener.whole([samples])
         truth[name] = align_words(script_words(" ".join(texts[part]), listener.processor), log_probs, listener)
         cues = make_cues(truth[name], Limits())
         as_they_are += scores(cues, log_probs, listener)

@@ -6,8 +6,7 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +26,6 @@ def draw_durations_s(count: int, seed: int) -> list[float]:
 def peak_memory_mb() -> float:
     """Return the peak memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def cpu_seconds(function: Callable[[], object]) -> float:
-    """Return the CPU time of one call, over all threads."""
-    started = time.process_time()
-    function()
-    return time.process_time() - started
 
 
 def in_a_process(script: str, arguments: Sequence[str]) -> dict:

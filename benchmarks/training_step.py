@@ -1,24 +1,33 @@
 """
-Time a training step on a CPU against the plain implementation: packed LSTMs, masks clip by clip, random batches.
+Time a training step on a CPU against the plain implementation, each of its parts by itself, on the same clips.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --sizes 3x512 --repeats 5 --batches 4
 
-Both make SGD steps on batches of 8 clips. Each round draws new durations from the distribution of LibriSpeech. The
-plain implementation takes the clips in their given order, and this package groups clips of similar length in a window
-of 512. Each has one thread, and they take turns. The spectrograms are random, which does not change the amount of
-arithmetic. Peak memory is that of the process, and includes the batch with the longest clip.
+| part | what differs |
+|---|---|
+| one batch | packed LSTMs and masks clip by clip (`plain.py`), or this model. The same batch of 8 clips, small pages |
+| batches | this model, the same clips in random batches of 8, or with neighbours in length. Small pages |
+| pages | this model, batches of neighbours, small or large pages |
+| all | plain on random batches with small pages, or this model with both. The same clips |
+
+The one batch has eight clips at even shares of LibriSpeech's durations, at a quarter, half and all of their length. The
+clips of the other parts are `--batches` times 8, drawn anew in each round. All steps are SGD steps with one thread.
+Every case is a process of its own, and the cases take turns. Times are seconds of the CPU: beside other work the ratios
+within a round mean more than the seconds. "In the system" is the time of page faults. The spectrograms are random,
+which does not change the amount of arithmetic.
 """
 
 import argparse
 import json
-import time
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import cpu_seconds, draw_durations_s, median, peak_memory_mb, ratios, rounds, write_table
+from measuring import DECILES_S, draw_durations_s, median, peak_memory_mb, ratios, rounds, write_table
 from plain import PlainDeepSpeech2, pad
 
 from deepspeech2.data.batching import cut_batches
@@ -26,17 +35,27 @@ from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.system.devices import set_up_cpu
 
-BATCH_SIZE, WINDOW_SIZE, VOCAB_SIZE = 8, 512, 29
+BATCH_SIZE, VOCAB_SIZE = 8, 29
 FRAMES_PER_S, CHARACTERS_PER_S = 100, 14
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "training_step.md"
+LENGTHS = ("0.25", "0.5", "1")  # factors of the durations of the one batch
+# A case is a model, the batches of its clips, and its pages.
+PARTS = {f"one batch, lengths x {x}": (("plain", x, "small"), ("this", x, "small")) for x in LENGTHS} | {
+    "batches": (("this", "random", "small"), ("this", "neighbours", "small")),
+    "pages": (("this", "neighbours", "small"), ("this", "neighbours", "large")),
+    "all": (("plain", "random", "small"), ("this", "neighbours", "large")),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=["3x512", "5x1024"], help="layers x units (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
-    parser.add_argument("--batches", type=int, default=2, help="measured batches per round (default: %(default)s)")
-    parser.add_argument("--case", nargs=2, metavar=("SIZE", "WAY"), help="measure only one case: 3x512 plain")
+    parser.add_argument("--batches", type=int, default=3, help="batches of 8 clips per round (default: %(default)s)")
+    parser.add_argument(
+        "--parts", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART", help="parts (default: all)"
+    )
+    parser.add_argument("--case", nargs=4, help="measure one case: SIZE, WAY, BATCHES and PAGES")
     parser.add_argument("--seed", type=int, default=1, help="seed for --case (default: %(default)s)")
     args = parser.parse_args()
     if args.case:
@@ -44,21 +63,24 @@ def main() -> None:
         return
     rows = []
     for size in args.sizes:
-        cases = {way: ["--case", size, way, "--batches", str(args.batches)] for way in WAYS}
+        wanted = dict.fromkeys(case for part in args.parts for case in PARTS[part])
+        cases = {" ".join(case): ["--case", size, *case, "--batches", str(args.batches)] for case in wanted}
         results = rounds(__file__, cases, args.repeats)
-        for way in WAYS:
-            own, plain = results[way], results["plain"]
+        for part in args.parts:
+            before, after = (results[" ".join(case)] for case in PARTS[part])
             rows.append(
                 [
                     size,
-                    way,
-                    f"{median(own, 'audio_s_per_cpu_s'):.2f}",
-                    ratios(own, plain, "audio_s_per_cpu_s"),
-                    f"{median(own, 'peak_mb'):,.0f}",
-                    ratios(own, plain, "peak_mb"),
+                    part,
+                    f"{median(before, 'audio_s'):.0f}",
+                    *(f"{median(found, 'cpu_s'):.1f} ({median(found, 'system_s'):.1f})" for found in (before, after)),
+                    ratios(before, after, "cpu_s"),
+                    ratios(after, before, "peak_mb"),
                 ]
             )
-    write_table(["size", "system", "audio-s per CPU-s", "times plain", "peak MB", "times plain"], rows, OUTPUT)
+    columns = ["before", "after", "before / after", "peak memory, after / before"]
+    write_table(["size", "part", "s of audio", *columns], rows, OUTPUT)
+    print("before, after: CPU-s (of them in the system). Medians of the rounds, and the lowest and highest ratio.")
 
 
 def new_model(size: str) -> DeepSpeech2ForCTC:
@@ -70,32 +92,41 @@ def new_model(size: str) -> DeepSpeech2ForCTC:
     )
 
 
-def measure(size: str, way: str, seed: int, num_batches: int) -> dict:
-    """Measure the steps of one system, after a warm-up step on two short clips."""
-    if way == "this":
-        set_up_cpu(threads=1)
-    durations_s = draw_durations_s(WINDOW_SIZE, seed)
+def measure(size: str, way: str, order: str, pages: str, seed: int, num_batches: int) -> dict:
+    """Measure the steps of one case, after a warm-up step on two short clips."""
+    os.environ["THP_MEM_ALLOC_ENABLE"] = str(int(pages == "large"))  # torch reads it at its first large tensor
+    set_up_cpu(threads=1)
     step = WAYS[way](new_model(size))
     step([1.0, 1.0])
-    batches = choose(durations_s, way, num_batches)
-    started = time.perf_counter()
-    used = cpu_seconds(lambda: [step(batch) for batch in batches])
-    audio_s = sum(map(sum, batches))
+    batches = choose(order, seed, num_batches)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for batch in batches:
+        step(batch)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    system_s = after.ru_stime - before.ru_stime
     return {
-        "audio_s_per_cpu_s": audio_s / used,
-        "audio_s_per_s": audio_s / (time.perf_counter() - started),
+        "audio_s": sum(map(sum, batches)),
+        "cpu_s": after.ru_utime - before.ru_utime + system_s,
+        "system_s": system_s,
         "peak_mb": peak_memory_mb(),
     }
 
 
-def choose(durations_s: list[float], way: str, count: int) -> list[list[float]]:
-    """Choose the batch with the longest clip, and others spread evenly over the window."""
-    if way == "plain":
-        places = [list(range(first, first + BATCH_SIZE)) for first in range(0, len(durations_s), BATCH_SIZE)]
+def choose(order: str, seed: int, num_batches: int) -> list[list[float]]:
+    """
+    Return the durations in seconds of each batch.
+
+    `order` is a factor for the one batch, or "random" or "neighbours". The last two have the same clips.
+    """
+    if order in LENGTHS:
+        shares = (np.arange(BATCH_SIZE) + 0.5) / BATCH_SIZE
+        return [(float(order) * np.interp(shares, np.linspace(0, 1, len(DECILES_S)), DECILES_S)).tolist()]
+    durations_s = draw_durations_s(BATCH_SIZE * num_batches, seed)
+    if order == "random":
+        places = np.arange(len(durations_s)).reshape(num_batches, BATCH_SIZE).tolist()
     else:
         places = cut_batches(durations_s, batch_seconds=None, batch_size=BATCH_SIZE)
-    batches = sorted(([durations_s[place] for place in batch] for batch in places), key=max)
-    return [batches[round((share + 1) / count * len(batches)) - 1] for share in range(count)]
+    return [[durations_s[place] for place in batch] for batch in places]
 
 
 def make_clips(durations_s: list[float]) -> tuple[list[np.ndarray], list[torch.Tensor]]:

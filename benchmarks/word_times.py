@@ -74,7 +74,7 @@ def measure(
     heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
     heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
     alone = [" ".join(word.text for word in hear_words(listener, decoder, [clip])) for clip in clips]
-    log_probs = listener.whole([joined]).numpy()
+    log_probs = listener.whole([joined])
     script = script_words(" ".join(texts), listener.processor)
     started = time.perf_counter()
     aligned = align_words(script, log_probs, listener)
@@ -82,7 +82,7 @@ def measure(
     reference: list[Word] = []
     offset_s = 0.0
     for clip, text in zip(clips, texts, strict=True):
-        words = align_words(script_words(text, listener.processor), listener.whole([clip]).numpy(), listener)
+        words = align_words(script_words(text, listener.processor), listener.whole([clip]), listener)
         reference += [word._replace(start_s=word.start_s + offset_s, end_s=word.end_s + offset_s) for word in words]
         offset_s += len(clip) / listener.sampling_rate
     return {

@@ -24,6 +24,7 @@ from deepspeech2.training.data_check.check import check_before_training
 from deepspeech2.training.hub import prepare_push, push_run
 from deepspeech2.training.plan import plan_training
 from deepspeech2.training.results import write_up
+from deepspeech2.training.rival import rival_beside
 from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_training, train, train_from_random_weights
 from deepspeech2.training.start import start_run
 
@@ -43,9 +44,10 @@ def main(argv: list[str]) -> None:
     results = {}
     if recipe.model.model_name_or_path:
         results["before fine-tuning"] = score_splits(start, training.folder / "scores-before")
-    trained = replace(start, model=train(start, plan, callbacks))
-    results["after training"] = score_splits(trained, training.folder / "scores-after")
-    say_what_it_brought(results.get("before fine-tuning", {}), results["after training"])
+    with rival_beside(training, argv, DEFAULT_CONFIG):  # for compare_with_scratch, where a core is free
+        trained = replace(start, model=train(start, plan, callbacks))
+        results["after training"] = score_splits(trained, training.folder / "scores-after")
+        say_what_it_brought(results.get("before fine-tuning", {}), results["after training"])
     carried = carry_decoder(own_decoder(start.model), trained)
     if training.compare_with_scratch:
         results["same budget from random weights"] = train_from_random_weights(trained)

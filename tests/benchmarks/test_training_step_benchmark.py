@@ -1,5 +1,7 @@
 """benchmarks/training_step.py, plain.py and features.py: the plain way is the same model and the same features."""
 
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -51,14 +53,27 @@ def test_features_are_those_of_the_plain_way():
     np.testing.assert_allclose(ours[:-1], plain_spectrogram(samples)[:-1], atol=1e-4)
 
 
-def test_both_ways_see_the_longest_clip_and_eight_at_a_time():
-    durations_s = [float(value) for value in range(1, 33)]
-    plain, this = (training_step.choose(durations_s, way, 2) for way in ("plain", "this"))
-    assert plain == [[*map(float, range(9, 17))], [*map(float, range(25, 33))]]
-    assert sorted(map(sorted, this)) == plain
+def test_random_batches_and_neighbours_have_the_same_clips():
+    random, neighbours = (training_step.choose(order, 1, 4) for order in ("random", "neighbours"))
+    assert sorted(chain(*random)) == sorted(chain(*neighbours)) and len(random) == len(neighbours) == 4
+    padding = [sum(8 * max(batch) - sum(batch) for batch in batches) for batches in (random, neighbours)]
+    assert padding[1] < padding[0] / 2 and {len(batch) for batch in random + neighbours} == {8}
 
 
-def test_a_measurement_counts_audio(monkeypatch):
-    monkeypatch.setattr(training_step, "draw_durations_s", lambda count, seed: [1.0] * count)
-    result = training_step.measure("1x8", "this", seed=1, num_batches=1)
-    assert result["audio_s_per_cpu_s"] > 0 and result["peak_mb"] > 0
+def test_the_one_batch_has_clips_of_every_length():
+    (whole,), (half,) = (training_step.choose(factor, 1, 4) for factor in ("1", "0.5"))
+    assert whole == sorted(whole) and whole[0] < 6 and whole[-1] > 15 and len(whole) == 8
+    assert half == pytest.approx([one / 2 for one in whole])
+
+
+@pytest.mark.parametrize("way", ["plain", "this"])
+def test_a_measurement_counts_audio_and_cpu_time(way, monkeypatch):
+    monkeypatch.setattr(training_step, "DECILES_S", (1.0,) * 11)
+    result = training_step.measure("1x8", way, "1", "small", seed=1, num_batches=1)
+    assert result["audio_s"] == 8 and result["cpu_s"] > result["system_s"] >= 0 and result["peak_mb"] > 0
+
+
+def test_each_part_changes_one_thing():
+    for name, (before, after) in training_step.PARTS.items():
+        changed = sum(one != other for one, other in zip(before, after, strict=True))
+        assert changed == (3 if name == "all" else 1)

@@ -18,6 +18,7 @@ from deepspeech2.decoding.forced_alignment import Infeasible
 from deepspeech2.decoding.options import DecoderOptions, write_options
 from deepspeech2.inference.captions import Limits, make_cues, parse_captions, to_srt
 from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
+from deepspeech2.model.onnx_export import export_onnx
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def test_a_script_keeps_its_spelling() -> None:
 def test_a_script_is_found_where_it_is_said() -> None:
     """Each letter of 0.12 s; the number that the model cannot write stands between its neighbours."""
     text, listener = "ab cab ac ba", tone_listener()
-    log_probs = listener.whole([tiny.tones(text, np.random.default_rng(0)).astype(np.float32)]).numpy()
+    log_probs = listener.whole([tiny.tones(text, np.random.default_rng(0)).astype(np.float32)])
     words = align_words(script_words("Ab cab, 7 AC ba.", listener.processor), log_probs, listener)
     assert [word.text for word in words] == ["Ab", "cab,", "7", "AC", "ba."]
     starts = [0, 0.36, 0.72, 0.84, 1.2]
@@ -61,7 +62,7 @@ def test_a_script_is_found_where_it_is_said() -> None:
 def test_words_that_cannot_be_written_share_their_place() -> None:
     """Sixty numbers between two words: each has its time, and no cue has none."""
     listener = tone_listener()
-    log_probs = listener.whole([tiny.tones("ab   ac", np.random.default_rng(0)).astype(np.float32)]).numpy()
+    log_probs = listener.whole([tiny.tones("ab   ac", np.random.default_rng(0)).astype(np.float32)])
     for script in ("ab " + "100,000 " * 60 + "ac", "100,000 " * 60 + "ab", "ab ac " + "100,000 " * 60):
         words = align_words(script_words(script, listener.processor), log_probs, listener)
         cues = make_cues(words, LIMITS)
@@ -74,7 +75,7 @@ def test_words_that_cannot_be_written_share_their_place() -> None:
 @pytest.mark.parametrize("script", ["42 !", "abc " * 100])
 def test_a_script_that_cannot_be_said_is_refused(script: str) -> None:
     listener = tone_listener()
-    log_probs = listener.whole([tiny.tones("ab", np.random.default_rng(0)).astype(np.float32)]).numpy()
+    log_probs = listener.whole([tiny.tones("ab", np.random.default_rng(0)).astype(np.float32)])
     with pytest.raises(Infeasible, match="labels need"):
         align_words(script_words(script, listener.processor), log_probs, listener)
 
@@ -235,11 +236,15 @@ def test_a_models_own_decoder_is_used_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["PyTorch", "ONNX"])
+def test_two_processes_share_the_files(kind: str, tmp_path: Path) -> None:
     """Four recordings and a damaged one over two processes: each is written once, the status is that of a failure."""
     model, processor = tiny.new_model()
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
+    if kind == "ONNX":
+        export_onnx(model, processor, tmp_path / "model")
+    else:
+        model.save_pretrained(tmp_path / "model")
+        processor.save_pretrained(tmp_path / "model")
     files = [write_tones(tmp_path / f"{index}.wav", random_text(20, index)) for index in range(4)]
     (tmp_path / "bad.mp3").write_text("no sound")
     launch = [str(Path(sys.executable).with_name("accelerate")), "launch", "--quiet"]

@@ -7,8 +7,9 @@ Export a model to ONNX in fp32 and int8, and keep the export only if its word er
 
 PyTorch and each export transcribe the split in turn, in one process with --cpu_threads threads. The command creates
 --output_dir only when the export passes. Until then, and after a failure, the export is in `OUTPUT_DIR.unverified`,
-which the next run replaces. The results are in export.md and export.json. recipes/onnx_example.py shows how to
-transcribe with the exported model. Decoding is greedy here, but the model's decoder.json and language model are copied.
+which the next run replaces. The results are in export.md and export.json. `deepspeech2 transcribe OUTPUT_DIR FILE`
+transcribes with the exported model. recipes/onnx_example.py is a program that does without this package.
+Decoding is greedy here, but the model's decoder.json and language model are copied.
 """
 
 import shutil

@@ -4,9 +4,13 @@ Transcribe audio and video of any length to captions (SRT, WebVTT), plain text, 
     deepspeech2 transcribe MODEL talk.wav meeting.flac --output_dir outputs/captions
     deepspeech2 transcribe MODEL talk.mp4 --decoder outputs/decoder/decoder.json
     deepspeech2 transcribe MODEL talk.mp4 --decoder greedy
+    deepspeech2 transcribe outputs/onnx talk.wav
     deepspeech2 transcribe MODEL film.mkv --align script.txt --formats srt --max_characters_per_s 17
     accelerate launch --config_file accelerate_configs/cpu_ddp.yaml -m deepspeech2 transcribe MODEL lectures/*.mp3 \\
         --output_dir outputs/captions
+
+The folder of `deepspeech2 export` (outputs/onnx) starts in about a second, because ONNX needs no PyTorch. It is the
+fastest on a CPU. Its int8 graph is taken; name the file model.onnx for fp32.
 
 A model folder with a decoder.json is decoded with it, and with the language model that it names. With --align, the
 text and its spelling come from the script, and the model finds the word times. Under `accelerate launch`, each process
@@ -14,9 +18,11 @@ takes its share of the files. Files that already have captions are skipped, so t
 stopped. A file that cannot be read is named and skipped, and the exit status is then 1.
 """
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.options import (
     add_compute_options,
@@ -27,6 +33,12 @@ from ..config.options import (
     add_track_option,
 )
 from ..inference.captions import FORMATS, MIN_CONFIDENCE, Limits
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..decoding.decoder import Decoder
+    from ..inference.long_form import Listener
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -70,14 +82,9 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    from ..decoding.decoder import load_decoder
-    from ..inference.long_form import Listener
+    from ..inference.onnx_model import find_graph
     from ..inference.transcription import plan_jobs, read_script, transcribe_jobs
-    from ..model.loading import load_model
-    from ..system.devices import set_up_process
+    from ..system.command_line import set_up_log
     from ..system.files import printable
 
     if not 0 <= args.min_confidence < 1:
@@ -86,22 +93,51 @@ def main(args: Namespace) -> int:
         )
     if args.align and len(args.files) > 1:
         raise ValueError(f"--align takes the script of one recording, but {len(args.files)} recordings were given")
-    device = set_up_process(args, num_workers=0, shared=True)
+    graph = find_graph(args.model)
+    if graph and args.device not in ("auto", "cpu"):
+        raise ValueError(f"--device is {args.device!r}, but {str(graph)!r} runs on the CPU; leave out --device")
     limits = Limits(**{name: getattr(args, name) for name in vars(Limits())})
     script = read_script(args.align) if args.align else None
     jobs = plan_jobs(args.files, args.output_dir, args.formats)
-    model, processor = load_model(args.model)
-    decoder = load_decoder(model, processor, args.decoder)
-    listener = Listener(model.eval().to(device), processor, args.batch_windows)
-    state = PartialState()
-    own = jobs[state.process_index :: state.num_processes]
-    facts: dict[str, object] = {
-        "model": printable(args.model),
-        "decoder": printable(decoder.name),
-    }
+    facts: dict[str, object] = {"model": printable(graph or args.model)}
     choices = {"min_confidence": args.min_confidence, "track": args.track}
-    failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, **choices))
-    state.destroy_process_group()
-    if failures and state.is_main_process:
+    if graph and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        set_up_log()
+        listener, decoder = _load(args, graph)
+        facts["decoder"] = printable(decoder.name)
+        failures = transcribe_jobs(jobs, listener, decoder, limits, facts, script, **choices)
+    else:
+        from accelerate import PartialState
+        from accelerate.utils import gather_object
+
+        from ..system.devices import set_up_process
+
+        device = set_up_process(args, num_workers=0, shared=True)
+        state = PartialState()
+        own = jobs[state.process_index :: state.num_processes]
+        listener, decoder = _load(args, graph, device)
+        facts["decoder"] = printable(decoder.name)
+        failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, **choices))
+        state.destroy_process_group()
+        if not state.is_main_process:
+            return 1 if failures else 0
+    if failures:
         print(f"{len(failures)} of {len(jobs)} recordings were skipped:", *failures, sep="\n  ", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _load(args: Namespace, graph: Path | None, device: "torch.device | None" = None) -> "tuple[Listener, Decoder]":
+    """Return the model and its decoder: an ONNX graph, or else the model of PyTorch on its device."""
+    from ..decoding.decoder import load_decoder
+    from ..inference.long_form import Listener
+    from ..inference.onnx_model import OnnxListener
+    from ..system.devices import count_threads
+
+    if graph:
+        listener: Listener = OnnxListener(graph, count_threads(args.cpu_threads), args.batch_windows)
+    else:
+        from ..model.loading import load_model
+
+        model, processor = load_model(args.model)
+        listener = Listener(model.eval().to(device), processor, args.batch_windows)
+    return listener, load_decoder(listener.model, listener.processor, args.decoder)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 BINS = 10
 _EDGE = 1e-6  # a raw confidence of exactly 0 or 1 has no log-odds
@@ -55,6 +53,8 @@ def fit_calibration(raw: np.ndarray, correct: np.ndarray) -> Calibration:
 
 def fit_logistic(values: np.ndarray, shares: np.ndarray) -> tuple[float, float]:
     """Fit slope and offset of 1 / (1 + exp(-(slope * value + offset))) to `shares` (N,) by maximum likelihood."""
+    import torch  # a decoder that uses a calibration needs no torch, which takes seconds to import
+    from torch.nn.functional import binary_cross_entropy_with_logits
 
     inputs, targets = (torch.from_numpy(np.asarray(given, np.float64)) for given in (values, shares))
     numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)

@@ -3,31 +3,50 @@
 >>> decoder = load_decoder(model, processor)
 >>> for hypothesis in decoder.decode(outputs.logits, outputs.output_lengths):
 ...     print(hypothesis.text, [(word.text, word.start_s, word.end_s, word.confidence) for word in hypothesis.words])
+
+It imports neither torch nor transformers, which take seconds, because an ONNX model needs neither.
 """
 
+from __future__ import annotations
+
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 
-from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.characters import describe_character
 from .beam_search import Search, build_search
 from .forced_alignment import align
 from .options import DECODER_NAME, DecoderOptions, read_options
 from .words import Character, Hypothesis, Word
 
+if TYPE_CHECKING:
+    import torch
+
 logger = logging.getLogger(__name__)
 
 GREEDY = DecoderOptions()
 GREEDY_NAME, OWN_NAME = "greedy", "its own decoder.json"
+
+
+class Speller(Protocol):
+    """What decoding needs of a `DeepSpeech2Processor`."""
+
+    feature_extractor: Any  # has the sampling_rate
+    tokenizer: Any  # has pad_token_id, convert_ids_to_tokens and a length
+
+    @property
+    def space_id(self) -> int: ...
+    def normalize_text(self, text: str) -> str: ...
+    def unknown_characters(self, normalized_text: str) -> Counter[str]: ...
+    def encode(self, normalized_text: str) -> list[int]: ...
 
 
 class Decoder:
@@ -48,7 +67,7 @@ class Decoder:
 
     def __init__(
         self,
-        processor: DeepSpeech2Processor,
+        processor: Speller,
         frame_s: float,
         first_frame_s: float = 0.0,
         options: DecoderOptions = GREEDY,
@@ -64,20 +83,23 @@ class Decoder:
     def texts(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[str]:
         """Return the B texts of logits (B, T', V) with (B,) frames, without words, which is faster than `decode`."""
         if self._search is None:
-            return self.processor.batch_decode(self._best_ids(logits, output_lengths))
+            best = zip(logits.argmax(-1).cpu().numpy(), output_lengths.tolist(), strict=True)
+            return [self._collapse(ids[:length]) for ids, length in best]
         return [self._search(log_probs) for log_probs in _log_probs(logits, output_lengths)]
 
     def decode(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> list[Hypothesis]:
         """Return the B texts with their words, as hypotheses, of logits (B, T', V) with (B,) frames."""
-        rows = _log_probs(logits, output_lengths)
-        texts = self.texts(logits, output_lengths)
-        return [Hypothesis(text, self._words(text, log_probs)) for text, log_probs in zip(texts, rows, strict=True)]
+        return [self.decode_clip(log_probs) for log_probs in _log_probs(logits, output_lengths)]
 
-    def _best_ids(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> torch.Tensor:
-        """Return the likeliest symbols, (B, T'), with blanks in the padding."""
-        ids = logits.argmax(-1).cpu()
-        beyond = torch.arange(ids.shape[1]) >= output_lengths.cpu()[:, None]
-        return ids.masked_fill(beyond, self.blank)
+    def decode_clip(self, log_probs: np.ndarray) -> Hypothesis:
+        """Return the text and the words of the float32 log-probabilities (T', V) of one clip."""
+        text = self._search(log_probs) if self._search else self._collapse(log_probs.argmax(-1))
+        return Hypothesis(text, self._words(text, log_probs))
+
+    def _collapse(self, ids: np.ndarray) -> str:
+        """Return the text of the likeliest symbols (T',): repeats count once, blanks not at all."""
+        kept = ids[np.r_[True, ids[1:] != ids[:-1]]] if len(ids) else ids
+        return "".join(self._tokens[one] for one in kept if one != self.blank).strip()
 
     def _words(self, text: str, log_probs: np.ndarray) -> tuple[Word, ...]:
         words = text.split()
@@ -129,9 +151,7 @@ def _runs(log_probs: np.ndarray, blank: int) -> tuple[np.ndarray, np.ndarray, np
     return ids[starts][spoken], starts[spoken], ends[spoken], means[spoken]
 
 
-def _build_search(
-    processor: DeepSpeech2Processor, tokens: Sequence[str], blank: int, options: DecoderOptions
-) -> Search:
+def _build_search(processor: Speller, tokens: Sequence[str], blank: int, options: DecoderOptions) -> Search:
     hotwords = [processor.normalize_text(word) for word in options.hotwords]
     faults = {
         given: [describe_character(one) for one in processor.unknown_characters(word)] or ["nothing to say"]
@@ -157,9 +177,7 @@ def _build_search(
     )
 
 
-def load_decoder(
-    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, decoder: str | Path | None = None
-) -> Decoder:
+def load_decoder(model: Any, processor: Speller, decoder: str | Path | None = None) -> Decoder:
     """
     Return a decoder of a model.
 
@@ -189,9 +207,7 @@ def load_decoder(
         raise ValueError(f"{error}. To decode without it: --decoder greedy") from error
 
 
-def _named_decoder(
-    processor: DeepSpeech2Processor, times: tuple[float, float], path: Path, name: str | None = None
-) -> Decoder:
+def _named_decoder(processor: Speller, times: tuple[float, float], path: Path, name: str | None = None) -> Decoder:
     options = read_options(path)
     try:
         if name == OWN_NAME:
@@ -201,11 +217,11 @@ def _named_decoder(
         raise ValueError(f"{path}: {error}") from error
 
 
-def own_decoder(model: DeepSpeech2ForCTC) -> Path | None:
+def own_decoder(model: Any) -> Path | None:
     """Return the decoder.json in the folder that a model was loaded from, or None if there is none."""
-    if not model.config.name_or_path:
+    if not model.name_or_path:
         return None
-    path = Path(model.config.name_or_path, DECODER_NAME)
+    path = Path(model.name_or_path, DECODER_NAME)
     return path if path.is_file() else None
 
 
@@ -218,7 +234,7 @@ def _refuse_outside(options: DecoderOptions, path: Path) -> None:
         )
 
 
-def frame_times(model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor) -> tuple[float, float]:
+def frame_times(model: Any, processor: Speller) -> tuple[float, float]:
     """
     Return the seconds from one output frame to the next, and the middle of the first frame in seconds.
 
@@ -250,8 +266,8 @@ class DecoderWorkers:
         self._pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _start, given)
         self.waiting = 2 * num_workers + 2  # the most batches that the model may be ahead
 
-    def __enter__(self) -> "DecoderWorkers":
-        self.submit(torch.zeros(0, 1, 1), torch.zeros(0, dtype=torch.long)).result()  # start a worker before the timing
+    def __enter__(self) -> DecoderWorkers:
+        self._pool.submit(_texts, np.zeros((0, 1, 1), np.float32), []).result()  # start a worker before the timing
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -265,10 +281,14 @@ class DecoderWorkers:
 _of_this_process: list[Decoder] = []
 
 
-def _start(processor: DeepSpeech2Processor, frame_s: float, first_frame_s: float, options: DecoderOptions) -> None:
+def _start(processor: Speller, frame_s: float, first_frame_s: float, options: DecoderOptions) -> None:
+    import torch
+
     torch.set_num_threads(1)
     _of_this_process.append(Decoder(processor, frame_s, first_frame_s, options))
 
 
 def _texts(logits: np.ndarray, output_lengths: list[int]) -> list[str]:
+    import torch
+
     return _of_this_process[0].texts(torch.from_numpy(logits), torch.tensor(output_lengths))

@@ -18,7 +18,7 @@ from ..evaluation.metrics import Scores, Utterance, score
 from ..evaluation.predictions import predict, split_batches
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.markdown import markdown_table
-from .decoder import Decoder
+from .decoder import Decoder, Speller
 from .options import DecoderOptions
 
 
@@ -179,10 +179,10 @@ def edges_of(best: DecoderOptions, trials: Sequence[Trial]) -> list[str]:
     return at_edge
 
 
-_given: list[tuple[StoredLogits, DeepSpeech2Processor, float, float]] = []
+_given: list[tuple[StoredLogits, Speller, float, float]] = []
 
 
-def _start(stored: StoredLogits, processor: DeepSpeech2Processor, frame_s: float, first_frame_s: float) -> None:
+def _start(stored: StoredLogits, processor: Speller, frame_s: float, first_frame_s: float) -> None:
     torch.set_num_threads(1)
     _given.append((stored, processor, frame_s, first_frame_s))
 

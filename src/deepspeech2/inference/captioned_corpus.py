@@ -235,7 +235,7 @@ class CorpusWriter:
         read = read_captions(captions)
         for note in read.notes:
             logger.info("%s: %s", captions, note)
-        log_probs = self._listener.whole(read_blocks(media, rate, track)).numpy()
+        log_probs = self._listener.whole(read_blocks(media, rate, track))
         utterances, dropped = find_utterances(read.cues, log_probs, self._listener, self._rules)
         clips = cut_clips(read_blocks(media, rate, track), utterances, rate)
         # The lists are in UTF-8, a name may be in another code. A backslash would be a folder on Windows.

@@ -1,15 +1,19 @@
-"""Run a model over a recording of any length, window by window, and join the outputs frame by frame."""
+"""
+Run a model over a recording of any length, window by window, and join the outputs frame by frame.
+
+torch takes seconds to import, and `OnnxListener` needs none, so only `Listener.run` imports it.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..decoding.decoder import frame_times
-from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
 # Windows and their seams.
 MAX_WINDOW_S = 20.0
@@ -138,12 +142,13 @@ class Listener:
     A model that processes recordings of any length. Its mode and device do not change.
 
     Args:
-        model, processor: as loaded, the model in evaluation mode.
+        model: a `DeepSpeech2ForCTC` in evaluation mode.
+        processor: the processor of the model.
         batch_windows: number of windows, of up to 20 s each, in a batch.
     """
 
-    model: DeepSpeech2ForCTC
-    processor: DeepSpeech2Processor
+    model: Any
+    processor: Any
     batch_windows: int = 4
     duration_s: float = field(default=0.0, init=False)  # of the last recording
     left_out_s: float = field(default=0.0, init=False)  # silence in it that the model did not process
@@ -182,7 +187,7 @@ class Listener:
         first_s = self.first_frame_s - self.frame_s / 2
         return max(first_s + start * self.frame_s, 0.0), first_s + end * self.frame_s
 
-    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+    def listen(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """
         Run the model over a recording.
 
@@ -190,8 +195,8 @@ class Listener:
             blocks: consecutive blocks of float32 samples (n,), at the model's rate.
 
         Yields:
-            For each window the index of its first frame in the recording and the log-probabilities (frames, V) on the
-            CPU, in order and without overlap. Frames between windows belong to long silences and count as blank.
+            For each window the index of its first frame in the recording and the float32 log-probabilities (frames, V),
+            in order and without overlap. Frames between windows belong to long silences and count as blank.
         """
         stride = self.model.config.inputs_to_logits_ratio
         cutter = Cutter(self.sampling_rate, stride)
@@ -204,29 +209,29 @@ class Listener:
         self.duration_s = cutter.length / self.sampling_rate
         self.left_out_s = cutter.left_out / self.sampling_rate
 
-    def phrases(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, torch.Tensor]]:
+    def phrases(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """
         Yield the outputs of `listen` in stretches of 15 s or more from pause to pause, so that no word is in two of
         them. Speech without a pause makes a longer stretch. An hour of 40 ms frames and 29 symbols takes 10 MB.
         """
-        first, kept = 0, torch.zeros(0, self.model.config.vocab_size)
+        first, kept = 0, np.zeros((0, self.model.config.vocab_size), np.float32)
         for start, log_probs in self.listen(blocks):
             if start > first + len(kept):  # after a silence that was left out
                 yield first, kept
                 first, kept = start, log_probs
             else:
-                kept = torch.cat([kept, log_probs])
+                kept = np.concatenate([kept, log_probs])
             if len(kept) * self.frame_s >= PHRASE_S and (cut := self._longest_pause(kept)):
                 yield first, kept[:cut]
                 first, kept = first + cut, kept[cut:]
         yield first, kept
 
-    def _longest_pause(self, log_probs: torch.Tensor) -> int:
+    def _longest_pause(self, log_probs: np.ndarray) -> int:
         """
         Return the frame after the space in the longest stretch of blanks and spaces, or 0 if there is none. Blanks
         alone are no evidence of a pause: a model may write a word's first letter long before the rest.
         """
-        ids = log_probs.argmax(-1).numpy()
+        ids = log_probs.argmax(-1)
         edges = np.flatnonzero(np.diff(np.isin(ids, [self.blank, self.space]), prepend=False, append=False))
         pauses = [
             (end - start, start + 1 + int(np.argmax(ids[start:end] == self.space)))
@@ -235,31 +240,35 @@ class Listener:
         ]
         return int(max(pauses, default=(0, 0))[1])
 
-    def whole(self, blocks: Iterable[np.ndarray]) -> torch.Tensor:
+    def whole(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
         """
-        Return the log-probabilities (T, V) of all frames of a recording. Silences that were left out are blank. An hour
-        of 40 ms frames and 29 symbols takes 10 MB.
+        Return the float32 log-probabilities (T, V) of all frames of a recording. Silences that were left out are blank.
+        An hour of 40 ms frames and 29 symbols takes 10 MB.
         """
-        pieces: list[torch.Tensor] = []
+        pieces: list[np.ndarray] = []
         place = 0
         for first, log_probs in self.listen(blocks):
-            pieces += [self._blanks(first - place, log_probs), log_probs]
+            pieces += [self._blanks(first - place), log_probs]
             place = first + len(log_probs)
         missing = round(self.duration_s / self.frame_s) - place
-        like = pieces[-1] if pieces else torch.zeros(0, self.model.config.vocab_size)
-        return torch.cat([*pieces, self._blanks(max(missing, 0), like)])
+        return np.concatenate([*pieces, self._blanks(max(missing, 0))])
 
-    def _blanks(self, count: int, like: torch.Tensor) -> torch.Tensor:
+    def _blanks(self, count: int) -> np.ndarray:
         """Return (count, V) near-certain blanks. The other symbols stay possible, so a text can still be aligned."""
-        rows = like.new_full((count, like.shape[1]), -20.0)
+        rows = np.full((count, self.model.config.vocab_size), -20.0, np.float32)
         rows[:, self.blank] = 0.0
         return rows
 
-    @torch.inference_mode()
-    def _log_probs(self, windows: list[Window]) -> list[torch.Tensor]:
+    def _log_probs(self, windows: list[Window]) -> list[np.ndarray]:
         least = round(LEAST_S * self.sampling_rate)
-        clips = [np.pad(window.samples, (0, max(least - len(window.samples), 0))) for window in windows]
+        return self.run([np.pad(window.samples, (0, max(least - len(window.samples), 0))) for window in windows])
+
+    def run(self, clips: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the float32 log-probabilities (frames, V) of each clip of float32 samples (n,)."""
+        import torch
+
         inputs = self.processor(clips, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.model.device)
-        outputs = self.model(inputs["input_features"], inputs["attention_mask"])
-        log_probs = outputs.logits.float().log_softmax(-1).cpu()
+        with torch.inference_mode():
+            outputs = self.model(inputs["input_features"], inputs["attention_mask"])
+            log_probs = outputs.logits.float().log_softmax(-1).cpu().numpy()
         return [one[:length] for one, length in zip(log_probs, outputs.output_lengths.tolist(), strict=True)]

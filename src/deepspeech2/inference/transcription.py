@@ -1,26 +1,29 @@
 """Transcribe recordings, or align them with a known script, and write the words with times to caption files."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from ..data.audio.recordings import AudioError
-from ..decoding.decoder import GREEDY, Decoder, load_decoder
+from ..decoding.decoder import GREEDY, Decoder, Speller, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word
-from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.files import printable, write_whole
 from .captions import MIN_CONFIDENCE, Limits, Unsure, caption_files, cue_entry, leave_out_unsure, make_cues, too_fast
 from .long_form import Listener
 from .media import read_blocks
+
+if TYPE_CHECKING:
+    from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
+    from ..model.processing_deepspeech2 import DeepSpeech2Processor
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +36,10 @@ def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarr
         yield _decoded(first * listener.frame_s, log_probs, decoder)
 
 
-def _decoded(start_s: float, log_probs: torch.Tensor, decoder: Decoder) -> list[Word]:
+def _decoded(start_s: float, log_probs: np.ndarray, decoder: Decoder) -> list[Word]:
     """Return the words of log-probabilities (frames, V) that begin at a time."""
-    (hypothesis,) = decoder.decode(log_probs[None], torch.tensor([len(log_probs)]))
-    return [Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in hypothesis.words]
+    words = decoder.decode_clip(log_probs).words
+    return [Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in words]
 
 
 def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
@@ -51,7 +54,7 @@ class ScriptWord(NamedTuple):
     labels: list[int]
 
 
-def script_words(text: str, processor: DeepSpeech2Processor) -> list[ScriptWord]:
+def script_words(text: str, processor: Speller) -> list[ScriptWord]:
     """
     Return the words of a script in its own spelling, with the label ids of their normalised characters. Characters
     outside the vocabulary have no label.
@@ -226,7 +229,7 @@ def _transcribe(
             raw_words += decoded if plain else _decoded(first * listener.frame_s, log_probs, greedy)
         cues, words, left_out = leave_out_unsure(make_cues(words, limits), words, raw_words, min_confidence)
     else:
-        words = align_words(script_words(script, listener.processor), listener.whole(blocks).numpy(), listener)
+        words = align_words(script_words(script, listener.processor), listener.whole(blocks), listener)
         cues = make_cues(words, limits)
         poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
         if poor > len(words) / 2:

@@ -94,6 +94,11 @@ def load_model(
         if not local:
             _download(model_name_or_path, folder.name, "model*.safetensors", *LANGUAGE_MODELS)
         if not any(folder.glob("model*.safetensors")):
+            if any(folder.glob("model*.onnx")):
+                raise ValueError(
+                    f"{named} is an export to ONNX, which only `deepspeech2 transcribe` runs; name the model that it "
+                    "was made from"
+                )
             others = ", ".join(sorted(file.name for file in folder.glob("*.bin")))
             raise ValueError(
                 f"{named} has no model.safetensors{f', only {others}' if others else ''}. Pickled weights are not "

@@ -1,4 +1,10 @@
-"""Devices, processes and CPU threads. (`modeling_deepspeech2` chooses between two equal LSTM paths by itself.)"""
+"""
+Devices, processes and CPU threads. (`modeling_deepspeech2` chooses between two equal LSTM paths by itself.)
+
+torch and accelerate take seconds to import, so the functions that need them import them. `count_threads` does not.
+"""
+
+from __future__ import annotations
 
 import logging
 import os
@@ -6,12 +12,12 @@ import platform
 import sys
 from argparse import Namespace
 from datetime import timedelta
-
-import torch
-import transformers
-from accelerate import PartialState
+from typing import TYPE_CHECKING
 
 from .command_line import set_up_log
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_READERS = 8
 
@@ -32,6 +38,9 @@ def set_up_process(given: Namespace, num_workers: int = 1, shared: bool = False)
     Raises:
         ValueError: the device does not exist, several processes would do the same work, or they would share one GPU.
     """
+    import transformers
+    from accelerate import PartialState
+
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     device = choose_device(given.device)
     if world_size > 1 and not shared:
@@ -71,18 +80,31 @@ def count_readers(device: torch.device) -> int:
 
 def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
     """
-    Set the CPU threads and the memory pages of this process. Call it before the first large tensor is made.
+    Set the CPU threads of torch, by `count_threads`, and the memory pages of this process. Call it before the first
+    large tensor is made.
 
-    One thread more than there are free cores slows training down: all threads wait for the slowest at every step.
     Where Linux offers large pages (`transparent_hugepage`), torch uses them, in data workers too. Each step allocates
     hundreds of megabytes of spectrograms, and the faults of small pages would take longer than the arithmetic.
+
+    Returns:
+        The number of threads.
+    """
+    import torch
+
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it when it makes the first large tensor
+    torch.set_num_threads(count_threads(threads, num_workers))
+    return torch.get_num_threads()
+
+
+def count_threads(threads: int = 0, num_workers: int = 0) -> int:
+    """
+    Return the number of CPU threads for `--cpu_threads`.
+
+    One thread more than there are free cores slows training down: all threads wait for the slowest at every step.
 
     Args:
         threads: the number of threads. 0: this process's share of the cores, less one for each of its data workers.
         num_workers: the number of data workers of each process.
-
-    Returns:
-        The number of threads.
 
     Raises:
         ValueError: `threads` is negative.
@@ -91,10 +113,7 @@ def set_up_cpu(threads: int = 0, num_workers: int = 0) -> int:
         raise ValueError(
             f"cpu_threads is {threads}; expected a number of threads, or 0 for this process's share of the cores"
         )
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it when it makes the first large tensor
-    share = available_cpus() // _processes_here() - num_workers
-    torch.set_num_threads(threads or max(1, share))
-    return torch.get_num_threads()
+    return threads or max(1, available_cpus() // _processes_here() - num_workers)
 
 
 def choose_device(name: str) -> torch.device:
@@ -107,6 +126,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         ValueError: the name is another one, or the GPU does not exist.
     """
+    import torch
+
     if name == "auto":
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
@@ -130,6 +151,8 @@ def refuse_emulated_bf16(device: torch.device) -> None:
     Raises:
         ValueError: the GPU's compute capability is below 8.0.
     """
+    import torch
+
     if device.type == "cuda" and (capability := torch.cuda.get_device_capability(device)) < (8, 0):
         raise ValueError(
             f"bf16 is true, but {torch.cuda.get_device_name(device)} (compute capability {capability[0]}."
@@ -149,5 +172,7 @@ def available_cpus() -> int:
 
 def describe_device(device: torch.device) -> str:
     """Return the name of the GPU, or the number of CPU cores, for the log and the model card."""
+    import torch
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{available_cpus()} CPU cores"
     return f"{name}, {platform.machine()}"

@@ -42,6 +42,7 @@ from .trainer import CTCTrainer
 
 logger = logging.getLogger(__name__)
 
+RIVAL = "from-random-weights"  # its folder in that of a run
 NORM_BATCHES = 200
 KEPT_BYTES = 2**30  # encoded audio of eval_split, in each data worker: 17 h of FLAC
 # A resumed run may have other values of these: they change neither its samples nor its weights...
@@ -217,18 +218,23 @@ def _new_trainer(run: Run, plan: Plan, new: bool) -> CTCTrainer:
     return trainer
 
 
+def new_rival(run: Run) -> Run:
+    """Return a run like another one, from random weights, into the folder `RIVAL` in its own."""
+    training = copy.deepcopy(run.recipe.training)
+    training.output_dir = str(run.recipe.training.folder / RIVAL)
+    set_seed(training.seed)
+    recipe = replace(run.recipe, training=training, adaptation=AdaptationArguments())
+    return replace(run, recipe=recipe, model=DeepSpeech2ForCTC(run.model.config))  # type: ignore[arg-type]
+
+
 def train_from_random_weights(run: Run) -> dict[str, Scores]:
     """
-    Train random weights with the budget of a finished run, into `from-random-weights` in its folder.
+    Train random weights with the budget of a finished run, unless that is done, and score them.
 
     Returns:
         The scores on the splits of the run, by name.
     """
-    training = copy.deepcopy(run.recipe.training)
-    training.output_dir = str(run.recipe.training.folder / "from-random-weights")
-    set_seed(training.seed)
-    recipe = replace(run.recipe, training=training, adaptation=AdaptationArguments())
-    rival = replace(run, recipe=recipe, model=DeepSpeech2ForCTC(run.model.config))  # type: ignore[arg-type]
+    rival = new_rival(run)
     rival = replace(rival, model=train(rival, plan_training(rival)))
     return score_splits(rival, run.recipe.training.folder / "scores-from-random-weights")
 

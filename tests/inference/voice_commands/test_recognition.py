@@ -242,7 +242,7 @@ def test_neither_silence_nor_noise_is_a_command(tmp_path):
     noise = rng.standard_normal((8, 2 * listener.sampling_rate))
     sounds = [np.zeros(listener.sampling_rate), *(noise * 10 ** np.linspace(-3, -0.7, 8)[:, None])]
     recogniser = load_recogniser(model, processor, path)
-    heard = [recogniser.recognise(listener.whole([sound.astype(np.float32)]).numpy()) for sound in sounds]
+    heard = [recogniser.recognise(listener.whole([sound.astype(np.float32)])) for sound in sounds]
     assert [str(command) for command in heard if command.accepted] == []
 
 

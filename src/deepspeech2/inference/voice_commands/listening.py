@@ -56,7 +56,7 @@ def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path:
     samples, cut_s = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)]), 0.0
     if recogniser.trims:
         samples, cut_s = trim(samples, listener.sampling_rate)
-    command = recogniser.recognise(listener.whole([samples]).numpy())
+    command = recogniser.recognise(listener.whole([samples]))
     return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
 
 
