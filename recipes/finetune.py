@@ -18,6 +18,7 @@ from accelerate import PartialState
 from deepspeech2.config.parser import parse_recipe
 from deepspeech2.decoding.decoder import own_decoder
 from deepspeech2.evaluation.scoring import say_what_it_brought
+from deepspeech2.inference.voice_commands.from_grammar import calibrate_commands, speak_commands
 from deepspeech2.system.command_line import run
 from deepspeech2.training.carried_decoder import carry_decoder
 from deepspeech2.training.data_check.check import check_before_training
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> None:
     set_up_training(training)
     hold_to_recipe(recipe)
     callbacks = prepare_push(recipe)
-    start = start_run(recipe)
+    start = start_run(speak_commands(recipe))
     plan = plan_training(start)
     check_before_training(start, plan.stream)
 
@@ -55,6 +56,7 @@ def main(argv: list[str]) -> None:
     if training.process_index == 0:
         facts = {"trained parameters": f"{plan.adaptation.num_trained:,}", **carried}
         try:
+            facts |= calibrate_commands(trained.recipe, trained.model, trained.processor)
             write_up(trained, results, ["recipes/finetune.py", *argv], facts)
         finally:  # push the weights even if the report or the model card fails
             if training.push_to_hub:

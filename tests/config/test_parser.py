@@ -426,7 +426,8 @@ def test_a_file_that_is_no_mapping_is_refused(config, content, part):
 
 
 def test_an_empty_file_is_an_empty_mapping(config):
-    assert faults(config("")) == ["dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'"]
+    expected = "expected a Hub id, a folder, a manifest, 'synthetic' or a grammar"
+    assert faults(config("")) == [f"dataset_name is empty; {expected}"]
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: str(path.relative_to(RECIPES)))

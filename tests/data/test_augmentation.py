@@ -15,7 +15,9 @@ from deepspeech2.data.augmentation import (
     Augmentation,
     add_noise,
     change_speed,
+    draw_band_hz,
     generate_noise,
+    limit_band,
     limit_peak,
     reverberate,
     room_impulse_response,
@@ -235,3 +237,23 @@ def test_the_vocal_tract_is_drawn_before_the_masks() -> None:
         Augmentation(args, RATE)
     with pytest.raises(ValueError, match=r"vocal_tract_perturbation is 0\.7; expected a share between 0 and 0.5"):
         Augmentation(AugmentationArguments(vocal_tract_perturbation=0.7), RATE, bins_hz)
+
+
+@pytest.mark.parametrize(
+    ("frequency_hz", "lost_db"), [(100, 24.1), (200, 12.3), (1000, 0.0), (4000, 3.0), (7000, 10.2)]
+)
+def test_a_microphone_weakens_what_is_outside_its_band(frequency_hz: float, lost_db: float) -> None:
+    """Second order at 400 and 4000 Hz: 10 log10(1 + (400 / 100) ** 4) = 24.1 dB at 100 Hz, 3 dB at 4000 Hz."""
+    sound = tone(frequency_hz, duration_s=4.0)
+    limited = limit_band(sound, (400.0, 4000.0), RATE)
+    assert limited.dtype == np.float32 and limited.shape == sound.shape
+    middle = slice(RATE, 3 * RATE)
+    assert 20 * np.log10(rms(sound[middle]) / rms(limited[middle])) == pytest.approx(lost_db, abs=0.2)
+
+
+def test_microphones_differ() -> None:
+    bands = [draw_band_hz(np.random.default_rng(seed)) for seed in range(50)]
+    assert all(40 <= low_hz <= 400 and 3000 <= high_hz <= 7800 for low_hz, high_hz in bands)
+    assert len({low_hz for low_hz, _ in bands}) == len({high_hz for _, high_hz in bands}) == 50
+    augmentation = Augmentation(AugmentationArguments(band_limit_probability=1.0), RATE)
+    assert rms(augmentation.waveform(tone(20), np.random.default_rng(0))) < 0.5 * rms(tone(20))

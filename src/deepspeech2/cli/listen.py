@@ -1,6 +1,7 @@
 """
 Recognise voice commands from a microphone or a recording, and print each command as soon as it ends.
 
+    deepspeech2 listen outputs/streaming --microphone
     deepspeech2 listen MODEL home.yaml --microphone
     deepspeech2 listen MODEL home.yaml evening.wav --chunk_ms 50 --realtime
     deepspeech2 listen MODEL home.yaml evening.wav --json --acceptance outputs/commands/commands.json
@@ -12,19 +13,17 @@ command in the audio, its slots, its confidence, and its latency after the last 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from statistics import median
 
 from ..config.options import add_compute_options, add_model_argument, add_recording_argument
-from .recognise import add_acceptance_option
+from .recognise import add_acceptance_option, add_grammar_argument, split_grammar
 
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
-    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
-    source = parser.add_mutually_exclusive_group(required=True)
-    add_recording_argument(source, "file", "?")
-    source.add_argument("--microphone", action="store_true", help="listen to the default microphone until Ctrl-C")
+    add_grammar_argument(parser)
+    add_recording_argument(parser, "file", "?")
+    parser.add_argument("--microphone", action="store_true", help="listen to the default microphone until Ctrl-C")
     add_acceptance_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object for each command")
     speech = parser.add_argument_group("speech")
@@ -49,19 +48,23 @@ def main(args: Namespace) -> int:
 
     from ..inference.streaming import Stream
     from ..inference.voice_commands.listening import CommandListener, file_pieces, microphone_pieces
-    from ..inference.voice_commands.recognition import load_recogniser
+    from ..inference.voice_commands.recognition import find_commands, load_recogniser
     from ..model.loading import load_model
     from ..system.devices import set_up_process
 
     if args.chunk_ms <= 0:
         raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected a duration above 0")
+    given, files = split_grammar(args.grammar, [args.file] if args.file else [])
+    if len(files) + args.microphone != 1:
+        raise ValueError("expected a recording or --microphone, and one of both")
+    grammar, acceptance = find_commands(args.model, given, args.acceptance)
     device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
     stream = Stream(model.eval().to(device), processor)
-    recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
+    recogniser = load_recogniser(model, processor, grammar, acceptance)
     listener = CommandListener(stream, recogniser, args.silence_s, args.longest_s)
     source = (stream.sampling_rate, args.chunk_ms / 1000)
-    pieces = microphone_pieces(*source) if args.microphone else file_pieces(args.file, *source, args.realtime)
+    pieces = microphone_pieces(*source) if args.microphone else file_pieces(files[0], *source, args.realtime)
     latencies_ms = []
     try:
         for heard in listener.listen(pieces):

@@ -1,9 +1,11 @@
 """
 Recognise voice commands in recordings, and print each command, its slots, its confidence and its latency.
 
+    deepspeech2 recognise outputs/from_grammar command.wav
     deepspeech2 recognise MODEL home.yaml command.wav other.flac
     deepspeech2 recognise MODEL home.yaml *.wav --json --acceptance outputs/commands/commands.json
 
+Without a grammar, the grammar and the rejection threshold are those in the folder of the model.
 Each file is one utterance of up to a minute. For longer recordings, use `deepspeech2 listen`. A file that cannot be
 read is named and skipped, and the exit status is then 1.
 """
@@ -12,6 +14,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -20,11 +23,29 @@ from ..config.options import add_compute_options, add_model_argument, add_record
 
 def configure(parser: ArgumentParser) -> None:
     add_model_argument(parser)
-    parser.add_argument("grammar", type=Path, metavar="GRAMMAR", help="YAML file of the commands to recognise")
-    add_recording_argument(parser, "files", "+")
+    add_grammar_argument(parser)
+    add_recording_argument(parser, "files", "*")
     add_acceptance_option(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object for each file")
     add_compute_options(parser, batches=False)
+
+
+def add_grammar_argument(parser: ArgumentParser) -> None:
+    """Add the positional argument of a grammar that can be left out."""
+    parser.add_argument(
+        "grammar",
+        nargs="?",
+        type=Path,
+        metavar="GRAMMAR",
+        help="YAML file of the commands to recognise (default: grammar.yaml in the folder of the model)",
+    )
+
+
+def split_grammar(given: Path | None, files: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """Return the grammar and the recordings. What is in the place of the grammar may be the first recording."""
+    if given is None or given.suffix.lower() in (".yaml", ".yml"):
+        return given, list(files)
+    return None, [given, *files]
 
 
 def add_acceptance_option(parser: ArgumentParser) -> None:
@@ -33,7 +54,8 @@ def add_acceptance_option(parser: ArgumentParser) -> None:
         "--acceptance",
         type=Path,
         metavar="FILE",
-        help="commands.json with the rejection threshold, from recipes/commands/calibrate.py (default: a rough one)",
+        help="commands.json with the rejection threshold, from recipes/commands/calibrate.py (default: that beside the "
+        "grammar of the model, else a rough one)",
     )
 
 
@@ -41,16 +63,20 @@ def main(args: Namespace) -> int:
     from ..data.audio.recordings import AudioError
     from ..inference.long_form import Listener
     from ..inference.voice_commands.listening import recognise_recording
-    from ..inference.voice_commands.recognition import load_recogniser
+    from ..inference.voice_commands.recognition import find_commands, load_recogniser
     from ..model.loading import load_model
     from ..system.devices import set_up_process
 
+    given, files = split_grammar(args.grammar, args.files)
+    if not files:
+        raise ValueError("there is no recording; name one or more after the model and the grammar")
+    grammar, acceptance = find_commands(args.model, given, args.acceptance)
     device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
-    recogniser = load_recogniser(model, processor, args.grammar, args.acceptance)
+    recogniser = load_recogniser(model, processor, grammar, acceptance)
     listener = Listener(model.eval().to(device), processor)
     latencies_ms, failed = [], False
-    for file in args.files:
+    for file in files:
         started = time.perf_counter()
         try:
             command = recognise_recording(listener, recogniser, file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from .method_arguments import AdaptationArguments, ObjectiveArguments
+from .method_arguments import AdaptationArguments, CommandArguments, ObjectiveArguments
 
 
 @dataclass
@@ -223,6 +223,10 @@ class AugmentationArguments:
     reverberation_probability: float = field(
         default=0.0, metadata={"help": "Share of clips that get reverberation, from 0 to 1."}
     )
+    band_limit_probability: float = field(
+        default=0.0,
+        metadata={"help": "Share of clips that get the band limits of a microphone or telephone, from 0 to 1."},
+    )
     vocal_tract_perturbation: float = field(
         default=0.0,
         metadata={"help": "Maximum relative change of the vocal tract's resonance frequencies, from 0 to 0.5. 0: off."},
@@ -360,5 +364,6 @@ class Recipe:
     augmentation: AugmentationArguments = field(default_factory=AugmentationArguments)
     adaptation: AdaptationArguments = field(default_factory=AdaptationArguments)
     objective: ObjectiveArguments = field(default_factory=ObjectiveArguments)
+    commands: CommandArguments = field(default_factory=CommandArguments)
     training: RecipeTrainingArguments = field(default_factory=RecipeTrainingArguments)
     settings: dict[str, Any] = field(default_factory=dict)

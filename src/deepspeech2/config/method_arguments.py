@@ -1,4 +1,4 @@
-"""The training settings of a recipe that select the trained parameters and the objective."""
+"""The training settings of a recipe that select the trained parameters, the objective and the voice commands."""
 
 from dataclasses import dataclass, field
 
@@ -143,3 +143,35 @@ class ObjectiveArguments:
         """Whether a part of the objective uses speech without transcripts."""
         distilled = self.distillation_weight > 0 and self.distillation_speech != "labelled"
         return self.domain_adversarial_weight > 0 or distilled
+
+
+@dataclass
+class CommandArguments:
+    """A grammar of voice commands to train a recogniser for, from synthetic speech."""
+
+    grammar: str = field(
+        default="",
+        metadata={
+            "help": "YAML grammar of voice commands. Its sentences, spoken by synthetic voices, are the first training "
+            "corpus, with the splits train, validation and test. After training, the rejection threshold is "
+            "calibrated, and output_dir holds all that recognises the commands. Empty: none."
+        },
+    )
+    speech_minutes: float = field(
+        default=90.0,
+        metadata={"help": "Minutes of synthetic training speech. A third of it is added to calibrate the threshold."},
+    )
+    kokoro_voices: str = field(
+        default="",
+        metadata={
+            "help": "Folder of Kokoro voices (*.bin) that speak a quarter of the training speech. They are more "
+            "natural and slower. Empty: hibari-tts alone."
+        },
+    )
+    false_accepts: float = field(
+        default=0.01, metadata={"help": "Maximum share of out-of-grammar speech accepted, from 0 to below 1."}
+    )
+    hard_accepts: float = field(
+        default=0.05,
+        metadata={"help": "Maximum share of near misses accepted, commands with a value that is not in the grammar."},
+    )

@@ -9,7 +9,7 @@ from transformers.integrations.integration_utils import get_available_reporting_
 from transformers.trainer_utils import HubStrategy, IntervalStrategy, SaveStrategy
 
 from .arguments import AugmentationArguments, DataArguments, Recipe, RecipeTrainingArguments
-from .method_arguments import AdaptationArguments, ObjectiveArguments
+from .method_arguments import AdaptationArguments, CommandArguments, ObjectiveArguments
 
 SHARDS = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # set by `accelerate launch`
 # Keys of TrainingArguments that have no effect here, with the reason.
@@ -41,6 +41,7 @@ SWITCHED_BY = {
     "distillation_weight": ("distillation_temperature", "distillation_speech"),
     "unlabelled_dataset_name": ("unlabelled_dataset_config", "unlabelled_split"),
     "low_rank": ("low_rank_scale",),
+    "grammar": ("speech_minutes", "kokoro_voices", "false_accepts", "hard_accepts"),
 }
 
 
@@ -86,7 +87,8 @@ def contradictions(recipe: Recipe) -> list[str]:
         recipe: the recipe. Its `training` is None if the training arguments failed their own validation.
     """
     model, data, adaptation, objective = recipe.model, recipe.data, recipe.adaptation, recipe.objective
-    faults = [*_data_faults(data), *augmentation_faults(recipe.augmentation)]
+    faults = [*_data_faults(data, int(bool(recipe.commands.grammar))), *augmentation_faults(recipe.augmentation)]
+    faults += _command_faults(recipe.commands)
     faults += [*adaptation_faults(adaptation), *objective_faults(objective), *_missing_speech(recipe)]
     if objective.distillation_weight and adaptation.new_characters:
         faults.append(
@@ -247,7 +249,7 @@ def _missing_speech(recipe: Recipe) -> list[str]:
 def augmentation_faults(augmentation: AugmentationArguments) -> list[str]:
     """Return a sentence for each value that is out of range."""
     changes = ("speed_perturbation", "vocal_tract_perturbation")
-    shares = ("noise_probability", "reverberation_probability", "time_mask_max_ratio")
+    shares = ("noise_probability", "reverberation_probability", "band_limit_probability", "time_mask_max_ratio")
     faults = [
         f"{name} is {getattr(augmentation, name)}; expected a share between 0 and {most}"
         for name, most in (*((name, 0.5) for name in changes), *((name, 1.0) for name in shares))
@@ -309,10 +311,22 @@ def _negative(arguments: object, *names: str) -> list[str]:
     ]
 
 
-def _data_faults(data: DataArguments) -> list[str]:
+def _command_faults(commands: CommandArguments) -> list[str]:
+    faults = [
+        f"{name} is {getattr(commands, name)}; expected a share in [0, 1)"
+        for name in ("false_accepts", "hard_accepts")
+        if not 0 <= getattr(commands, name) < 1
+    ]
+    if not commands.speech_minutes > 0:
+        faults.append(f"speech_minutes is {commands.speech_minutes}; expected a number above 0")
+    return faults
+
+
+def _data_faults(data: DataArguments, num_spoken: int) -> list[str]:
+    """Return the faults of the speech. `num_spoken` training corpora, before all others, are made by the run itself."""
     faults = []
-    if not data.dataset_name:
-        faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest or 'synthetic'")
+    if not data.dataset_name and not num_spoken:
+        faults.append("dataset_name is empty; expected a Hub id, a folder, a manifest, 'synthetic' or a grammar")
     count, longest = data.num_corpora
     for name, expected in (
         ("dataset_name", "name"),
@@ -326,9 +340,11 @@ def _data_faults(data: DataArguments) -> list[str]:
             faults.append(
                 f"{name} has {given} entries for {count} {longest}; give one {expected} for each, or one for all"
             )
-    if data.mixture_weights and len(data.mixture_weights) != count:
+    if data.mixture_weights and len(data.mixture_weights) != num_spoken + count:
+        first = " and the grammar, which is the first" if num_spoken else ""
         faults.append(
-            f"mixture_weights has {len(data.mixture_weights)} entries for {count} {longest}; give one weight for each"
+            f"mixture_weights has {len(data.mixture_weights)} entries for {count} {longest}{first}; give one weight "
+            "for each"
         )
     if any(weight <= 0 for weight in data.mixture_weights):
         faults.append(f"mixture_weights are {data.mixture_weights}; expected positive numbers")

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 NOISE_PERIOD_S = 4
 RT60_RANGE_S = (0.1, 0.6)
 WARPED_BELOW_HZ = 4800.0
+LOW_CUT_HZ, HIGH_CUT_HZ = (40.0, 400.0), (3000.0, 7800.0)
 
 # The loudness of the silence before and after a clip.
 FAINTEST_DB = -90.0  # below full scale
@@ -77,7 +78,10 @@ class Augmentation:
         return float(rng.uniform(1 - change, 1 + change)) if change else 1.0
 
     def waveform(self, samples: np.ndarray, rng: np.random.Generator, speed: float = 1.0) -> np.ndarray:
-        """Apply speed, room, noise and gain in this order: float32 (N,) in ±1 -> float32 (about N / speed,) in ±1."""
+        """
+        Apply speed, room, noise, microphone and gain in this order: float32 (N,) in ±1 -> float32 (about N / speed,)
+        in ±1.
+        """
         args = self.args
         if samples.size == 0:
             return samples
@@ -90,6 +94,8 @@ class Augmentation:
         if args.noise_probability and rng.random() < args.noise_probability:
             snr_db = float(rng.uniform(args.noise_snr_db_min, args.noise_snr_db_max))
             samples = add_noise(samples, self._noise(samples.size, rng), snr_db)
+        if args.band_limit_probability and rng.random() < args.band_limit_probability:
+            samples = limit_band(samples, draw_band_hz(rng), self.sampling_rate)
         if args.gain_db:
             samples = samples * np.float32(10 ** (rng.uniform(-args.gain_db, args.gain_db) / 20))
         return limit_peak(samples)
@@ -188,6 +194,21 @@ def reverberate(samples: np.ndarray, impulse_response: np.ndarray) -> np.ndarray
     wet = np.fft.irfft(spectrum, size)[: samples.size]
     wet_level = _level(wet)
     return wet * np.float32(_level(samples) / wet_level) if wet_level else samples
+
+
+def draw_band_hz(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw the lowest and the highest frequency that a microphone and its way to the computer leave."""
+    low_hz, high_hz = (float(low * (high / low) ** rng.random()) for low, high in (LOW_CUT_HZ, HIGH_CUT_HZ))
+    return low_hz, high_hz
+
+
+def limit_band(samples: np.ndarray, band_hz: tuple[float, float], sampling_rate: int) -> np.ndarray:
+    """Weaken what is outside a band, with the slopes of a Butterworth filter of second order at both ends."""
+    low_hz, high_hz = band_hz
+    size = 1 << max(samples.size - 1, 1).bit_length()
+    frequency_hz = np.fft.rfftfreq(size, 1 / sampling_rate)
+    gain = 1 / np.sqrt((1 + (low_hz / np.maximum(frequency_hz, 1.0)) ** 4) * (1 + (frequency_hz / high_hz) ** 4))
+    return np.fft.irfft(np.fft.rfft(samples, size) * gain, size)[: samples.size].astype(np.float32)
 
 
 def room_impulse_response(

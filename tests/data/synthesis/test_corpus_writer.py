@@ -52,25 +52,45 @@ def test_the_number_of_processes_changes_nothing(corpus: Path, tmp_path: Path) -
         assert rows(alone, split) == rows(corpus, split)
 
 
-def test_an_interrupted_run_leaves_nothing_that_looks_finished(
+def test_an_interrupted_run_leaves_nothing_that_looks_finished_and_goes_on_where_it_was(
     corpus: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = []
+    made: list[str] = []
+    record = corpus_writer.record
 
     def record_three(clip: corpus_writer.Clip) -> bytes:
         if len(made) == 3:
             raise KeyboardInterrupt
-        made.append(clip)
-        return silence()
+        made.append(clip.id)
+        return record(clip)
 
     with monkeypatch.context() as patch:
         patch.setattr(corpus_writer, "record", record_three)
         with pytest.raises(KeyboardInterrupt):
             synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
-    assert len(made) == 3 and not (tmp_path / corpus.name).exists()
-    again = synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
-    assert rows(again, "train") == rows(corpus, "train")
+        assert len(made) == 3 and not (tmp_path / corpus.name).exists()
+        patch.setattr(corpus_writer, "record", lambda clip: made.append(clip.id) or record(clip))
+        again = synthesize_commands(tmp_path, **tiny.COMMANDS, num_proc=1)
+    splits = ("train", "validation", "test")
+    for split in splits:
+        assert rows(again, split) == rows(corpus, split)
+    total = sum(len(rows(corpus, split)) for split in splits)
+    assert total <= len(made) < total + 3 and len(set(made)) == total  # one clip of the first run was in no whole file
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [again.name]
+    assert sorted(path.name for path in again.iterdir()) == ["README.md", *sorted(splits)]
+
+
+def test_what_is_left_of_another_plan_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_writer, "record", lambda clip: silence())
+    speaker = corpus_writer.Speaker("a", voices.Voice(), (0,))
+    description = corpus_writer.Description("t", "w", "v", "d")
+    first, second = ({"test": [corpus_writer.Clip("1", text, text, speaker, (0,))]} for text in ("one", "two"))
+    corpus_writer.write_corpus(tmp_path / "done", first, description, {}, 1)
+    partial = tmp_path / "new.partial"
+    (tmp_path / "done").rename(partial)
+    (partial / corpus_writer.PLAN_NAME).write_text("another", encoding="utf-8")
+    corpus_writer.write_corpus(tmp_path / "new", second, description, {}, 1)
+    assert [row["text"] for row in rows(tmp_path / "new", "test")] == ["two"]
 
 
 def silence() -> bytes:

@@ -11,6 +11,7 @@ import tiny
 from deepspeech2.data.grammars.reading import read_grammar
 from deepspeech2.data.synthesis.command_corpus import command_sentences
 from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.voice_commands import automaton, recognition
 from deepspeech2.inference.voice_commands.automaton import build_graph
 from deepspeech2.inference.voice_commands.recognition import (
     Acceptance,
@@ -131,8 +132,10 @@ def alignments(text: str, num_frames: int, processor, blank: int) -> set[tuple[i
     return found
 
 
-def test_the_best_path_is_the_best_of_all_paths(processor, tmp_path):
+def test_the_best_path_is_the_best_of_all_paths(processor, tmp_path, monkeypatch):
     """Against every path of five frames that spells a sentence, with free blanks and spaces on both sides."""
+    monkeypatch.setattr(automaton, "FILLER_COST", np.inf)
+    monkeypatch.setattr(recognition, "WORST_WORD", 0.0)
     recogniser = CommandRecogniser(grammar_of(tmp_path, "{commands: {x: 'a [b]', y: bb, z: c a}}"), processor, 0.5)
     blank, space = recogniser.blank, recogniser.space
     texts = [
@@ -144,7 +147,7 @@ def test_the_best_path_is_the_best_of_all_paths(processor, tmp_path):
         log_probs = np.log(np.random.default_rng(seed).dirichlet(np.full(len(processor.tokenizer), 0.3), 5))
         log_probs = np.maximum(log_probs, -30).astype(np.float32)
         scores = log_probs[np.arange(5), rows].sum(axis=1)
-        best = recogniser.graph.best_path(log_probs, blank, space)
+        best = recogniser.graph.best_path(log_probs, blank)
         command = recogniser.recognise(log_probs)
         # Beyond the ends a frame may be blank and the next one a space, as often as it likes.
         assert best.score >= scores.max() - 1e-4
@@ -156,6 +159,26 @@ def test_the_best_path_is_the_best_of_all_paths(processor, tmp_path):
         assert emitted.sum() == pytest.approx(best.score, abs=1e-4)
         ratio = best.score - log_probs.max(axis=1).sum()
         assert command.score == pytest.approx(ratio / len(command.text), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant", "num_letters"),  # of the filler, with its spaces but for the one after the last word
+    [
+        ("ca c bb b", "c bb b", 3),
+        ("c bb ab a b", "c bb b", 5),
+        ("c bb b ab", "c bb b", 2),
+        ("c bb cac b", "c bb b", 4),
+    ],
+)
+def test_speech_between_words_is_skipped_at_a_cost(processor, tmp_path, said, meant, num_letters):
+    recogniser = CommandRecogniser(grammar_of(tmp_path, "{commands: {x: 'c bb b'}}"), processor, 0.5)
+    log_probs = spoken(processor, said)
+    command = recogniser.recognise(log_probs)
+    assert command.text == meant
+    cost = automaton.FILLER_COST + automaton.FILLER_LETTER_COST * num_letters
+    assert -command.score == pytest.approx(cost / len(meant) + recognition.WORST_WORD * cost, abs=0.01)
+    best = recogniser.graph.best_path(log_probs, recogniser.blank)
+    assert recogniser.read(best.letters)[1] == meant
 
 
 def spoken(processor, text: str, sure: float = 12.0) -> np.ndarray:
@@ -172,6 +195,20 @@ def test_what_is_said_is_recognised_with_its_slots_and_times(recogniser, process
     assert command.accepted and command.score == pytest.approx(0, abs=1e-3)
     assert (command.start_s, command.end_s) == (0.75, 4.25)
     assert "one(ab 2)" in str(command) and json.loads(json.dumps(command.to_dict()))["slots"] == {"ab": 2}
+
+
+def test_a_wrong_word_counts_more_than_the_same_loss_in_all_words(processor, tmp_path):
+    """Six nats are lost: in "c bb b" one letter of each word has 2 less than the blank, or one letter of one has 6."""
+    recogniser = CommandRecogniser(grammar_of(tmp_path, "{commands: {x: 'c bb b'}}"), processor, 0.5)
+    scores = []
+    for losses in ({"c": 2.0, "b": 2.0}, {"c": 6.0}):
+        log_probs = spoken(processor, "c bb b")
+        for letter, loss in losses.items():
+            frames = np.flatnonzero(log_probs.argmax(axis=1) == processor.encode(letter)[0])
+            for frame in frames[[0]] if letter == "c" else frames[[0, -1]]:
+                log_probs[frame, recogniser.blank] = loss
+        scores.append(recogniser.recognise(log_probs).score)
+    assert scores == pytest.approx([-6 / 6 - recognition.WORST_WORD * worst for worst in (2, 6)], abs=0.01)
 
 
 def test_what_is_outside_is_rejected_and_says_so(recogniser, processor):
@@ -214,16 +251,18 @@ def test_words_that_are_written_alike_mean_one_thing(processor, tmp_path):
 
 
 def test_a_short_command_is_no_likelier_than_a_long_one(processor, tmp_path):
-    """Each letter 3 nats below the likeliest one, be it 1 or 5: as a sum -3 and -15, by the letters -3 both."""
+    """Each letter 3 nats below the likeliest one, be it 1 or 5: as a sum -3 and -15, by the letters -3 both. The worst
+    word has 3, or 6 with its space."""
     short, long = "{commands: {x: a}}", "{commands: {x: a b a}}"
-    for text, said in ((short, "c"), (long, "ccccc")):
+    for text, said, worst in ((short, "c", 3), (long, "ccccc", 6)):
         wanted = {"c": "a", "ccccc": "a b a"}[said]
         log_probs = np.full((2 * len(wanted) + 1, len(processor.tokenizer)), -20, np.float32)
         log_probs[::2, 0] = 0.0
         log_probs[1::2, processor.encode("c")] = 0.0
         log_probs[np.arange(1, len(log_probs), 2), processor.encode(wanted)] = -3.0
-        command = CommandRecogniser(grammar_of(tmp_path, text), processor, frame_s=0.04).recognise(log_probs)
-        assert command.score == pytest.approx(-3.0) and not command.accepted
+        recogniser = CommandRecogniser(grammar_of(tmp_path, text), processor, 0.04, acceptance=Acceptance(-3.5))
+        command = recogniser.recognise(log_probs)
+        assert command.score == pytest.approx(-3.0 - recognition.WORST_WORD * worst) and not command.accepted
 
 
 def test_a_hopeless_score_has_a_confidence_of_nothing(recogniser, processor, recwarn):

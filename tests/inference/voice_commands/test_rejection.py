@@ -11,7 +11,7 @@ from test_recognition import grammar_of, spoken
 
 import tiny
 from deepspeech2.cli.main import main
-from deepspeech2.inference.voice_commands.recognition import Acceptance, Command, CommandRecogniser
+from deepspeech2.inference.voice_commands.recognition import WORST_WORD, Acceptance, Command, CommandRecogniser
 from deepspeech2.inference.voice_commands.rejection import (
     Judged,
     Share,
@@ -166,7 +166,8 @@ def test_a_near_miss_is_a_command_without_its_value(recogniser):
     """Of slot t no other value is left, so that only s is taken out; then c, which is not said, is likeliest."""
     (found,) = near_misses(recogniser, [("1", "a b ab", spoken(recogniser.processor, "a b ab")), ("2", "ab", None)])
     assert found.id == "1 without s b" and found.meant is None and found.command.text == "a c ab"
-    assert found.command.score == pytest.approx(-12 / 6, abs=0.01)  # one of six letters, at 12 nats
+    # One of six letters, at 12 nats.
+    assert found.command.score == pytest.approx(-12 / 6 - WORST_WORD * 12, abs=0.01)
 
 
 def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):

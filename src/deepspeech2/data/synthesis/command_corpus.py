@@ -96,13 +96,13 @@ def plan_commands(minutes: dict[str, float], num_speakers: dict[str, int], seed:
             novelty = "" if split == "train" else ("-unseen", "-seen")[(turn + position) % 2]
             text = next(seen if novelty == "-seen" else sentences)
             clip_id = f"{split}{novelty}-{number:04}"
-            clips.append(Clip(clip_id, text, _with_punctuation(text), speaker, (seed, 12, split_number, number)))
+            clips.append(Clip(clip_id, text, with_punctuation(text), speaker, (seed, 12, split_number, number)))
             planned_s += estimate_duration_s(text, speaker.voice.rate)
         plan[split] = clips
     return plan
 
 
-def _with_punctuation(text: str) -> str:
+def with_punctuation(text: str) -> str:
     """Add a full stop or a question mark, which the prosody follows."""
     is_question = re.match(r"(what|when|how|is|are|will|do|did|can|could) ", text)
     return text + ("?" if is_question else ".")

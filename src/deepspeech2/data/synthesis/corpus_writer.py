@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +26,7 @@ import soundfile
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from ...system.files import write_whole
 from ...system.markdown import markdown_table
 from ..augmentation import (
     NOISE_KINDS,
@@ -38,6 +40,7 @@ from .voices import SAMPLING_RATE
 
 TRAIN_SHARDS = 4
 CLIPS_PER_SHARD = 200
+PLAN_NAME = "plan.sha256"
 FEATURES = datasets.Features(
     {
         "audio": datasets.Audio(SAMPLING_RATE),
@@ -113,7 +116,8 @@ def write_corpus(
     Synthesise the clips of each split into `folder`, which appears when it is complete.
 
     Args:
-        folder: the new folder. If another process makes it at the same time, it is kept.
+        folder: the new folder. If another process makes it at the same time, it is kept. A run that was stopped goes
+            on after its last whole file, if its plan was the same.
         plan: the clips of each split.
         description: texts for the card.
         arguments: the arguments of the plan, for the card.
@@ -123,9 +127,20 @@ def write_corpus(
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if not folder.is_dir():  # another process may have made it while this one waited
             partial = folder.parent / f"{folder.name}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
+            _begin(partial, plan)
             _write_shards(partial, plan, description, arguments, num_proc)
+            (partial / PLAN_NAME).unlink()
             partial.rename(folder)
+
+
+def _begin(partial: Path, plan: dict[str, list[Clip]]) -> None:
+    """Note the plan in a folder, and remove what is there of another plan."""
+    digest = sha256(repr(plan).encode()).hexdigest()
+    noted = partial / PLAN_NAME
+    if not (noted.is_file() and noted.read_text(encoding="utf-8") == digest):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        write_whole(noted, digest)
 
 
 def estimate_duration_s(text: str, rate: float = 1.0) -> float:
@@ -167,24 +182,35 @@ def _write_shards(
         split: _shards(clips, max(TRAIN_SHARDS, len(clips) // CLIPS_PER_SHARD) if split == "train" else 1)
         for split, clips in plan.items()
     }
-    clips = [clip for shards in shards_of.values() for shard in shards for clip in shard]
-    minutes = dict.fromkeys(plan, 0.0)
-    progress = tqdm(total=len(clips), desc="synthesising speech", unit="clip", smoothing=0)
+    files = {
+        folder / split / f"{number:04}.parquet": shard
+        for split, shards in shards_of.items()
+        for number, shard in enumerate(shards)
+    }
+    missing = {path: shard for path, shard in files.items() if not path.is_file()}
+    clips = [clip for shard in missing.values() for clip in shard]
+    done = sum(len(shard) for path, shard in files.items() if path not in missing)
+    progress = tqdm(total=done + len(clips), initial=done, desc="synthesising speech", unit="clip", smoothing=0)
     with progress, closing(_record_all(clips, num_proc)) as recordings:
-        for split, shards in shards_of.items():
-            (folder / split).mkdir(parents=True)
-            for number, shard in enumerate(shards):
-                rows = []
-                for clip in shard:
-                    content = next(recordings)
-                    minutes[split] += soundfile.info(io.BytesIO(content)).duration / 60
-                    audio = {"bytes": content, "path": f"{clip.id}.flac"}
-                    rows.append({"audio": audio, "text": clip.text, "id": clip.id, "speaker_id": clip.speaker.id})
-                    progress.update()
-                # Not with datasets, which needs torchcodec to write audio.
-                table = pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
-                pyarrow.parquet.write_table(table, folder / split / f"{number:04}.parquet", row_group_size=100)
+        for path, shard in missing.items():
+            rows = []
+            for clip in shard:
+                audio = {"bytes": next(recordings), "path": f"{clip.id}.flac"}
+                rows.append({"audio": audio, "text": clip.text, "id": clip.id, "speaker_id": clip.speaker.id})
+                progress.update()
+            path.parent.mkdir(exist_ok=True)
+            # Not with datasets, which needs torchcodec to write audio.
+            table = pyarrow.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
+            content = io.BytesIO()
+            pyarrow.parquet.write_table(table, content, row_group_size=100)
+            write_whole(path, content.getvalue())
+    minutes = {split: sum(map(_minutes, sorted((folder / split).glob("*.parquet")))) for split in plan}
     (folder / "README.md").write_text(_dataset_card(plan, minutes, description, arguments), encoding="utf-8")
+
+
+def _minutes(path: Path) -> float:
+    recordings = pyarrow.parquet.read_table(path, columns=["audio"])["audio"].to_pylist()
+    return sum(soundfile.info(io.BytesIO(one["bytes"])).duration for one in recordings) / 60
 
 
 def _shards(clips: list[Clip], count: int) -> list[list[Clip]]:

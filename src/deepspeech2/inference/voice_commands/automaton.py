@@ -14,8 +14,13 @@ from ...data.grammars.positions import Fragment, PositionBuilder
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.characters import describe_character
 
-BEGIN, FINISH = -1, -2
+BEGIN, FINISH = -1, -2  # silence before and after a command
+BEFORE, AFTER = -3, -4  # fillers there
 NEVER = np.float32(-np.inf)
+# Fillers: speech that is not in the grammar, before, between and after the words of a sentence, such as hesitations,
+# false starts and noise. A filler counts as the garbage path does, less a cost in nats: to begin, and for each frame
+# whose likeliest symbol is not the blank.
+FILLER_COST, FILLER_LETTER_COST = 8.0, 1.0
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Graph:
         slot_names: the name of each occurrence of a slot in the phrases.
         first, last: the positions of the letters that a command may begin and end with.
         sources, targets: (E,) the transitions from a letter to one that may follow it, ordered by target.
+        space: the id of the space, which begins a word.
     """
 
     letters: np.ndarray
@@ -40,65 +46,115 @@ class Graph:
     last: np.ndarray
     sources: np.ndarray
     targets: np.ndarray
+    space: int
     _starts: np.ndarray = field(init=False, repr=False)
     _reached: np.ndarray = field(init=False, repr=False)
     _same: np.ndarray = field(init=False, repr=False)
     _by_source: np.ndarray = field(init=False, repr=False)
     _targets_by_source: np.ndarray = field(init=False, repr=False)
+    _ends: np.ndarray = field(init=False, repr=False)
+    _gaps: np.ndarray = field(init=False, repr=False)
+    _end_of_gap: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._reached, self._starts = np.unique(self.targets, return_index=True)
         self._same = self.letters[self.sources] == self.letters[self.targets]
+        self._gaps = np.flatnonzero(self.letters[self.targets] == self.space)  # transitions from word to word
+        self._ends, self._end_of_gap = np.unique(self.sources[self._gaps], return_inverse=True)
         order = np.argsort(self.sources, kind="stable")
         self._by_source, self._targets_by_source = self.sources[order], self.targets[order]
 
-    def best_path(self, log_probs: np.ndarray, blank: int, space: int) -> "BestPath | None":
+    def best_path(self, log_probs: np.ndarray, blank: int) -> "BestPath | None":
         """
-        Find the likeliest path that spells one complete command. Blanks and spaces may come before and after it.
+        Find the likeliest path that spells one complete command. Blanks, spaces and, at a cost, any other speech may
+        come before, between and after its words.
 
         Args:
             log_probs: (T, V) float32.
-            blank, space: ids of the blank and the space.
+            blank: id of the blank.
 
         Returns:
             The path, or None if T frames are too few for any command.
         """
         count, num_frames = len(self.letters), len(log_probs)
-        # Scores after each frame: of the letters, of the blanks after them, and of the silence before and after it all.
+        # Scores after each frame: of the letters, of the blanks and the fillers after them, and of BEGIN, BEFORE,
+        # FINISH and AFTER.
         letter = np.full((num_frames + 1, count), NEVER)
         silent = np.full((num_frames + 1, count), NEVER)
-        outside = np.full((num_frames + 1, 2), NEVER)
-        outside[0, 0] = 0.0
+        filler = np.full((num_frames + 1, len(self._ends)), NEVER)
+        outside = np.full((num_frames + 1, 4), NEVER)
+        outside[0, :2] = 0.0, -FILLER_COST
         emitted = log_probs[:, self.letters]
-        free = np.maximum(log_probs[:, blank], log_probs[:, space])
+        best = log_probs.argmax(axis=1)
+        skipped = log_probs.max(axis=1) - np.where(best == blank, 0, np.float32(FILLER_LETTER_COST))
+        free = np.maximum(log_probs[:, blank], log_probs[:, self.space])
         for frame in range(num_frames):
             here, between = letter[frame], silent[frame]
+            either = np.maximum(here, between)
             steps = np.maximum(between[self.sources], np.where(self._same, NEVER, here[self.sources]))
+            steps[self._gaps] = np.maximum(steps[self._gaps], filler[frame, self._end_of_gap])
             entered = np.full(count, NEVER)
             if len(steps):
                 entered[self._reached] = np.maximum.reduceat(steps, self._starts)
-            entered[self.first] = np.maximum(entered[self.first], outside[frame, 0])
-            either = np.maximum(here, between)
+            entered[self.first] = np.maximum(entered[self.first], outside[frame, :2].max())
             letter[frame + 1] = emitted[frame] + np.maximum(here, entered)
             silent[frame + 1] = log_probs[frame, blank] + either
-            outside[frame + 1] = free[frame] + (outside[frame, 0], max(outside[frame, 1], either[self.last].max()))
-        ends = np.concatenate([outside[-1, 1:], letter[-1, self.last], silent[-1, self.last]])
+            filler[frame + 1] = skipped[frame] + np.maximum(filler[frame], either[self._ends] - FILLER_COST)
+            begun, before, finished, after = outside[frame]
+            finished = max(finished, either[self.last].max())
+            outside[frame + 1] = (
+                free[frame] + begun,
+                skipped[frame] + before,
+                free[frame] + finished,
+                skipped[frame] + max(after, finished - FILLER_COST),
+            )
+        ends = np.concatenate([outside[-1, 2:], letter[-1, self.last], silent[-1, self.last]])
         if not np.isfinite(ends.max()):
             return None
-        states = [(FINISH, *self.last, *(count + self.last))[int(ends.argmax())]]
+        states = [(FINISH, AFTER, *self.last, *(count + self.last))[int(ends.argmax())]]
         for frame in range(num_frames - 1, 0, -1):
-            states.append(self._before(states[-1], letter[frame], silent[frame], outside[frame]))
-        return BestPath(np.array(states[::-1]), float(ends.max()), count)
+            states.append(self._before(states[-1], letter[frame], silent[frame], filler[frame], outside[frame]))
+        states.reverse()
+        scores = [
+            self._score(state, letter[frame], silent[frame], filler[frame], outside[frame])
+            for frame, state in enumerate(states, start=1)
+        ]
+        return BestPath(np.array(states), np.diff(scores, prepend=0.0), count)
 
-    def _before(self, state: int, letter: np.ndarray, silent: np.ndarray, outside: np.ndarray) -> int:
+    def _score(
+        self, state: int, letter: np.ndarray, silent: np.ndarray, filler: np.ndarray, outside: np.ndarray
+    ) -> float:
+        """Return the score of a state, given the scores of its frame."""
+        count = len(self.letters)
+        if state < 0:
+            return float(outside[(BEGIN, BEFORE, FINISH, AFTER).index(state)])
+        if state >= 2 * count:
+            return float(filler[np.searchsorted(self._ends, state - 2 * count)])
+        return float(silent[state - count] if state >= count else letter[state])
+
+    def words(self, path: "BestPath") -> np.ndarray:
+        """Return the word of each frame of a path, (T,), from 0. What is outside belongs to the first or last word."""
+        inside = path.states >= 0
+        letters = path.states % path.count
+        begins = inside & (self.letters[letters] == self.space) & np.r_[True, np.diff(letters) != 0]
+        return np.cumsum(begins)
+
+    def _before(
+        self, state: int, letter: np.ndarray, silent: np.ndarray, filler: np.ndarray, outside: np.ndarray
+    ) -> int:
         """Return the previous state of the best path to `state`, given the scores of the previous frame."""
         count = len(self.letters)
-        if state == BEGIN:
-            return BEGIN
-        if state == FINISH:
-            choices = [(outside[1], FINISH)]
-            choices += [(letter[place], place) for place in self.last]
-            choices += [(silent[place], count + place) for place in self.last]
+        if state in (BEGIN, BEFORE):
+            return state
+        if state in (FINISH, AFTER):
+            cost = FILLER_COST if state == AFTER else 0.0
+            choices = [(outside[2] - cost, FINISH)] + ([(outside[3], AFTER)] if state == AFTER else [])
+            choices += [(letter[place] - cost, place) for place in self.last]
+            choices += [(silent[place] - cost, count + place) for place in self.last]
+        elif state >= 2 * count:
+            end = state - 2 * count
+            choices = [(filler[np.searchsorted(self._ends, end)], state)]
+            choices += [(letter[end] - FILLER_COST, end), (silent[end] - FILLER_COST, count + end)]
         elif state >= count:
             choices = [(silent[state - count], state), (letter[state - count], state - count)]
         else:
@@ -108,8 +164,10 @@ class Graph:
                 choices.append((silent[source], count + source))
                 if not self._same[step]:
                     choices.append((letter[source], source))
+                if self.letters[state] == self.space:
+                    choices.append((filler[np.searchsorted(self._ends, source)], 2 * count + source))
             if state in self.first:
-                choices.append((outside[0], BEGIN))
+                choices += [(outside[0], BEGIN), (outside[1], BEFORE)]
         return int(max(choices, key=lambda choice: choice[0])[1])
 
     def spell(self, ids: Sequence[int]) -> list[int] | None:
@@ -133,14 +191,19 @@ class BestPath:
 
     Args:
         states: (T,) the state of each frame: the position of a letter, N + the position of the letter before a blank,
-            BEGIN or FINISH.
-        score: the log-probability of the path.
+            2 N + that of the letter before a filler, BEGIN or FINISH.
+        gains: (T,) the log-probability of each frame, less the cost of a filler.
         count: the number of letters, N.
     """
 
     states: np.ndarray
-    score: float
+    gains: np.ndarray
     count: int
+
+    @property
+    def score(self) -> float:
+        """The log-probability of the path."""
+        return float(self.gains.sum())
 
     @property
     def letters(self) -> list[int]:
@@ -182,6 +245,7 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
         last=np.array(last),
         sources=steps[:, 0],
         targets=steps[:, 1],
+        space=processor.space_id,
     )
 
 

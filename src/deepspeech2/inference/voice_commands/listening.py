@@ -53,11 +53,23 @@ def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path:
     Raises:
         AudioError: see `read_utterance`.
     """
-    samples, cut_s = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)]), 0.0
+    samples = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)])
+    return recognise_samples(listener, recogniser, samples)
+
+
+def recognise_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> Command:
+    """Recognise the command in float32 samples (N,) at the model's rate."""
+    log_probs, cut_s = hear_samples(listener, recogniser, samples)
+    command = recogniser.recognise(log_probs)
+    return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
+
+
+def hear_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the log-probabilities (T, V) of samples (N,), and the seconds of silence that were cut off before them."""
+    cut_s = 0.0
     if recogniser.trims:
         samples, cut_s = trim(samples, listener.sampling_rate)
-    command = recogniser.recognise(listener.whole([samples]))
-    return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
+    return listener.whole([samples]), cut_s
 
 
 class CommandListener:

@@ -22,15 +22,19 @@ from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.files import write_whole
 from .automaton import build_graph
 
+WORST_WORD = 0.3  # share of the loss of the worst word in a score
+GRAMMAR_NAME, ACCEPTANCE_NAME = "grammar.yaml", "commands.json"  # beside a model that was trained for its commands
+
 
 @dataclass(frozen=True)
 class Acceptance:
     """
     The rejection threshold, and the calibration of the confidence.
 
-    The score of a sentence is a log-likelihood ratio in nats per letter. It is the log-probability of the best path
-    through the grammar minus that of the garbage path, divided by the letters of the sentence. The garbage path may
-    spell anything. The best score is 0. Without the division any noise would score well as the shortest command.
+    The loss of a sentence is a log-likelihood ratio in nats: the log-probability of the garbage path, which may spell
+    anything, minus that of the best path through the grammar. The score is minus the loss per letter, minus a share of
+    the loss of the worst word. The best score is 0. Without the division any noise would score well as the shortest
+    command. The worst word tells a wrong value in a long command from noise, which is in all words.
 
     Args:
         threshold: the lowest score that is accepted.
@@ -38,9 +42,9 @@ class Acceptance:
             slope * score + offset.
     """
 
-    threshold: float = -0.7
-    slope: float = 7.0
-    offset: float = 3.0
+    threshold: float = -5.0
+    slope: float = 1.1
+    offset: float = 4.3
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,12 @@ class CommandRecogniser:
         Args:
             log_probs: (T, V) float32, with or without silence around the utterance.
         """
-        path = self.graph.best_path(log_probs, self.blank, self.space) if len(log_probs) else None
+        path = self.graph.best_path(log_probs, self.blank) if len(log_probs) else None
         if path is None:
             return Command(None, None, "", {}, -np.inf, 0.0, 0.0, 0.0)
-        ratio = min(path.score - float(log_probs.max(axis=1).sum(dtype=np.float64)), 0.0)  # rounding may exceed 0
-        score = ratio / len(path.letters)
+        losses = log_probs.max(axis=1) - path.gains
+        worst = float(np.bincount(self.graph.words(path), losses).max())
+        score = min(-float(losses.sum()) / len(path.letters) - WORST_WORD * worst, 0.0)  # rounding may exceed 0
         spoken = np.flatnonzero((path.states >= 0) & (path.states < path.count))
         start_s, end_s = (
             max(0.0, self.first_frame_s + float(frame + shift) * self.frame_s)
@@ -207,6 +212,25 @@ def load_recogniser(
     """
     when = read_acceptance(acceptance) if acceptance else Acceptance()
     return CommandRecogniser(read_grammar(grammar), processor, *frame_times(model, processor), when)
+
+
+def find_commands(folder: str, grammar: Path | None, acceptance: Path | None) -> tuple[Path, Path | None]:
+    """
+    Return the grammar and the commands.json to use with a model: those that are given, or those in its folder. The
+    threshold of a folder is for its own grammar only.
+
+    Raises:
+        ValueError: no grammar is given, and the folder has none.
+    """
+    if grammar is not None:
+        return grammar, acceptance
+    own, calibrated = Path(folder) / GRAMMAR_NAME, Path(folder) / ACCEPTANCE_NAME
+    if not own.is_file():
+        raise ValueError(
+            f"{folder} has no {GRAMMAR_NAME}; name a grammar after the model, or a folder that recipes/finetune.py "
+            "wrote with --grammar"
+        )
+    return own, acceptance or (calibrated if calibrated.is_file() else None)
 
 
 def read_acceptance(path: Path) -> Acceptance:

@@ -63,16 +63,22 @@ def near_misses(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, 
     grammar. There is one near miss for each slot of a command that has other values, unless the smaller grammar still
     contains the sentence.
     """
-    grammar = recogniser.grammar
+    smaller: dict[tuple[str, Value], CommandRecogniser | None] = {}
     for name, text, log_probs in spoken:
         meant = recogniser.parse(text)
         for slot, value in meant[1].items() if meant else ():
-            others = {said: means for said, means in grammar.slots[slot].items() if means != value}
-            if not others:
-                continue
-            without = recogniser.with_grammar(replace(grammar, slots={**grammar.slots, slot: others}))
-            if without.parse(text) is None:
+            if (slot, value) not in smaller:
+                smaller[slot, value] = without_value(recogniser, slot, value)
+            without = smaller[slot, value]
+            if without and without.parse(text) is None:
                 yield Judged(f"{name} without {slot} {value}", text, None, without.recognise(log_probs))
+
+
+def without_value(recogniser: CommandRecogniser, slot: str, value: Value) -> CommandRecogniser | None:
+    """Return a recogniser whose grammar lacks a value of a slot, or None if the slot has no other."""
+    grammar = recogniser.grammar
+    others = {said: means for said, means in grammar.slots[slot].items() if means != value}
+    return recogniser.with_grammar(replace(grammar, slots={**grammar.slots, slot: others})) if others else None
 
 
 def find_acceptance(
