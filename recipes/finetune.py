@@ -20,11 +20,10 @@ from deepspeech2.decoding.decoder import own_decoder
 from deepspeech2.evaluation.scoring import say_what_it_brought
 from deepspeech2.inference.voice_commands.from_grammar import calibrate_commands, speak_commands
 from deepspeech2.system.command_line import run
-from deepspeech2.training.carried_decoder import carry_decoder
 from deepspeech2.training.data_check.check import check_before_training
 from deepspeech2.training.hub import prepare_push, push_run
 from deepspeech2.training.plan import plan_training
-from deepspeech2.training.results import write_up
+from deepspeech2.training.results import carry_decoder, write_up
 from deepspeech2.training.rival import rival_beside
 from deepspeech2.training.run import hold_to_recipe, score_splits, set_up_training, train, train_from_random_weights
 from deepspeech2.training.start import start_run

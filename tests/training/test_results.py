@@ -12,8 +12,8 @@ from deepspeech2.decoding.decoder import load_decoder, own_decoder
 from deepspeech2.decoding.language_model import train_language_model
 from deepspeech2.decoding.options import DecoderOptions, save_options, write_options
 from deepspeech2.model.loading import load_model
-from deepspeech2.training import carried_decoder
-from deepspeech2.training.carried_decoder import carry_decoder
+from deepspeech2.training import results
+from deepspeech2.training.results import carry_decoder
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def with_decoder(run, folder, **options):
 
 def test_a_decoder_that_helps_comes_along(started, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
-    monkeypatch.setattr(carried_decoder, "_wer", lambda run, decoder: 0.4 if decoder else 0.5)
+    monkeypatch.setattr(results, "_wer", lambda run, decoder: 0.4 if decoder else 0.5)
     source = with_decoder(started, tmp_path)
     said = f"{source} is carried along: on validation it has a WER of 40.00 %, and greedy decoding 50.00 %"
     assert carry_decoder(source, started) == {"decoder": said} and said in caplog.text
