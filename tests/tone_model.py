@@ -20,6 +20,7 @@ class ToneModel:
 
     def __init__(self, model, processor) -> None:
         self.config, self.device, self._lengths = model.config, torch.device("cpu"), model.get_output_lengths
+        self.name_or_path = ""
         frequencies = processor.feature_extractor.bin_frequencies_hz
         tones = {letter: hz for letter, hz in tiny.TONES_HZ.items() if hz}
         self._bins = [int(np.abs(frequencies - hz).argmin()) for hz in tones.values()]

@@ -52,7 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="folder of the finished run (default: %(default)s)",
     )
     parser.add_argument(
-        "--decoder",
+        "--decoder_file",
         type=Path,
         default=Path("outputs/starter/decoder/decoder.json"),
         metavar="FILE",
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
     model, processor = load_model(str(args.run))
     model.half().save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
-    save_options(read_options(args.decoder), args.output_dir)
+    save_options(read_options(args.decoder_file), args.output_dir)
     (args.output_dir / "model.safetensors").chmod(0o644)
     model, processor = load_model(str(args.output_dir))
     decoder = load_decoder(model, processor)
