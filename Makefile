@@ -31,7 +31,7 @@ PROGRESS := | grep --line-buffered -E '^(Collecting|Installing)' | cut -c 1-100
 	@echo "Installing PyTorch, transformers and what else training needs into .venv: 1.3 GB (4 GB more with CUDA), 1 to 4 minutes"
 	$(PYTHON) -m venv .venv
 	$(INSTALL) -e '.[quickstart]' $(PROGRESS)
-	@$(INSTALL) -e '.[decoding]' || echo "Going on without beam search: ctc-beam-decoder is not for this system"
+	@$(INSTALL) --quiet -e '.[decoding]' || echo "Going on without beam search: see above. Later: .venv/bin/pip install -e '.[decoding]'"
 	@touch $@
 
 .venv/.installed: .venv/.quickstart

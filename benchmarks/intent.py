@@ -108,6 +108,8 @@ def load_orders(folder: Path, rate: int) -> list[Order]:
     """Read the orders of a folder in the order of their names."""
     labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     files = {path.name: path for path in folder.rglob("*") if path.name in labels}
+    if missing := sorted(labels.keys() - files.keys()):
+        raise ValueError(f"{folder} lacks {len(missing)} recordings of labels.json: {', '.join(missing[:3])}, ...")
     return [
         Order(name, open_audio({"bytes": None, "path": str(files[name])}, rate), label["command"], label["slots"])
         for name, label in sorted(labels.items())

@@ -44,7 +44,7 @@ def main(argv: list[str]) -> None:
     results = {}
     if recipe.model.model_name_or_path:
         results["before fine-tuning"] = score_splits(start, training.folder / "scores-before")
-    with rival_beside(training, argv, DEFAULT_CONFIG):  # for compare_with_scratch, where a core is free
+    with rival_beside(recipe, argv, DEFAULT_CONFIG):  # for compare_with_scratch, where a core is free
         trained = replace(start, model=train(start, plan, callbacks))
         results["after training"] = score_splits(trained, training.folder / "scores-after")
         say_what_it_brought(results.get("before fine-tuning", {}), results["after training"])

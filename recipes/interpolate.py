@@ -17,7 +17,7 @@ from accelerate import PartialState
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
 from deepspeech2.decoding.decoder import own_decoder
-from deepspeech2.decoding.options import read_options, save_options
+from deepspeech2.decoding.options import read_own_options, save_options
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
 from deepspeech2.evaluation.scoring import score_model
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         model.save_pretrained(args.output_dir)
     tuned[1].save_pretrained(args.output_dir)
     if decoder := own_decoder(tuned[0]):
-        save_options(read_options(decoder), args.output_dir)
+        save_options(read_own_options(decoder), args.output_dir)
     command = shlex.join(["python", "recipes/interpolate.py", *argv])
     report = write_interpolation_report(args.output_dir, points, chosen, command)
     print(

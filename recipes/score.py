@@ -41,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baseline_decoder",
         metavar="FILE",
-        help="decoder of the baseline, as --decoder; the baseline can be MODEL itself (default: as of --decoder)",
+        help="decoder of the baseline, as --decoder; the baseline can be MODEL itself (default: its own decoder.json, "
+        "else greedy)",
     )
     parser.add_argument(
         "--group_by",

@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
     acceptance = recogniser.acceptance if args.acceptance else find_acceptance(everything, hard, *shares)
     found = summary(everything, hard, acceptance.threshold)
     print(
-        f"threshold {acceptance.threshold:.2f} nats a letter",
+        f"threshold {acceptance.threshold:.2f}",
         *(f"{name}: {share}" for name, share in found.items()),
         sep="\n",
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import tiny
+from deepspeech2.config.arguments import DataArguments, ModelArguments, Recipe
+from deepspeech2.config.method_arguments import CommandArguments
 from deepspeech2.training import rival
 from deepspeech2.training.rival import fits_beside, rival_beside
 from finetuning import RECIPE, finetune, results, write_inputs
@@ -44,17 +47,22 @@ def test_beside_and_one_after_the_other_are_equal(folder: Path, monkeypatch: pyt
     assert results(one_by_one)["results"] == results(beside)["results"]
 
 
+def recipe_of(folder: Path, **options: bool) -> Recipe:
+    return Recipe(ModelArguments(), DataArguments(), training=tiny.training_arguments(folder, **options))
+
+
 def test_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A core for each thread of both; not for a rival that is trained, nor where none is asked for."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    training = tiny.training_arguments(tmp_path, compare_with_scratch=True)
+    recipe = recipe_of(tmp_path, compare_with_scratch=True)
     for cores, fits in ((2, False), (3, False), (4, True)):
         monkeypatch.setattr(rival, "available_cpus", lambda cores=cores: cores)
-        assert fits_beside(training) == fits
-    assert not fits_beside(tiny.training_arguments(tmp_path))
+        assert fits_beside(recipe) == fits
+    assert not fits_beside(recipe_of(tmp_path))
+    assert not fits_beside(replace(recipe, commands=CommandArguments(grammar="home.yaml")))
     (tmp_path / "from-random-weights").mkdir()
     (tmp_path / "from-random-weights" / "trainer_state.json").write_text("{}")
-    assert not fits_beside(training)
+    assert not fits_beside(recipe)
 
 
 @pytest.fixture
@@ -67,13 +75,13 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         script.chmod(0o755)
         monkeypatch.setattr(rival.sys, "executable", str(script))
 
-    monkeypatch.setattr(rival, "fits_beside", lambda training: True)
+    monkeypatch.setattr(rival, "fits_beside", lambda recipe: True)
     return start
 
 
 def test_a_failure_is_said_and_not_the_end(fake, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     fake("import sys; sys.exit(3)")
-    with rival_beside(tiny.training_arguments(tmp_path), [], RECIPE):
+    with rival_beside(recipe_of(tmp_path), [], RECIPE):
         pass
     assert "the second process failed, see" in caplog.text and "from-random-weights.log" in caplog.text
 
@@ -83,7 +91,7 @@ def test_it_is_stopped_with_the_run(fake, tmp_path: Path) -> None:
     code = 'import signal, time; signal.signal(15, lambda *_: (print("saved", flush=True), exit(143)))'
     fake(f'{code}; print("ready", flush=True); time.sleep(60)')
     log = tmp_path / "from-random-weights.log"
-    with pytest.raises(SystemExit), rival_beside(tiny.training_arguments(tmp_path), [], RECIPE):
+    with pytest.raises(SystemExit), rival_beside(recipe_of(tmp_path), [], RECIPE):
         while not (log.exists() and "ready" in log.read_text()):
             pass
         raise SystemExit(130)

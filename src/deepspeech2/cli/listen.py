@@ -56,7 +56,8 @@ def main(args: Namespace) -> int:
         raise ValueError(f"--chunk_ms is {args.chunk_ms}; expected a duration above 0")
     given, files = split_grammar(args.grammar, [args.file] if args.file else [])
     if len(files) + args.microphone != 1:
-        raise ValueError("expected a recording or --microphone, and one of both")
+        given_ones = " and ".join([*map(str, files), *["--microphone"] * args.microphone]) or "nothing"
+        raise ValueError(f"there is {given_ones} to listen to; name one recording, or add --microphone, not both")
     grammar, acceptance = find_commands(args.model, given, args.acceptance)
     device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)

@@ -128,7 +128,7 @@ def main(args: Namespace) -> int:
 
 def _load(args: Namespace, graph: Path | None, device: "torch.device | None" = None) -> "tuple[Listener, Decoder]":
     """Return the model and its decoder: an ONNX graph, or else the model of PyTorch on its device."""
-    from ..decoding.decoder import load_decoder
+    from ..decoding.decoder import GREEDY_NAME, load_decoder
     from ..inference.long_form import Listener
     from ..inference.onnx_model import OnnxListener
     from ..system.devices import count_threads
@@ -140,4 +140,5 @@ def _load(args: Namespace, graph: Path | None, device: "torch.device | None" = N
 
         model, processor = load_model(args.model)
         listener = Listener(model.eval().to(device), processor, args.batch_windows)
-    return listener, load_decoder(listener.model, listener.processor, args.decoder)
+    decoder = GREEDY_NAME if args.align else args.decoder  # a script says the words
+    return listener, load_decoder(listener.model, listener.processor, decoder)

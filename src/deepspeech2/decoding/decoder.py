@@ -24,7 +24,7 @@ import numpy as np
 from ..system.characters import describe_character
 from .beam_search import Search, build_search
 from .forced_alignment import align
-from .options import DECODER_NAME, DecoderOptions, read_options
+from .options import DECODER_NAME, DecoderOptions, read_options, read_own_options
 from .words import Character, Hypothesis, Word
 
 if TYPE_CHECKING:
@@ -208,10 +208,8 @@ def load_decoder(model: Any, processor: Speller, decoder: str | Path | None = No
 
 
 def _named_decoder(processor: Speller, times: tuple[float, float], path: Path, name: str | None = None) -> Decoder:
-    options = read_options(path)
+    options = read_own_options(path) if name == OWN_NAME else read_options(path)
     try:
-        if name == OWN_NAME:
-            _refuse_outside(options, path)
         return Decoder(processor, *times, options, name or str(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -223,15 +221,6 @@ def own_decoder(model: Any) -> Path | None:
         return None
     path = Path(model.name_or_path, DECODER_NAME)
     return path if path.is_file() else None
-
-
-def _refuse_outside(options: DecoderOptions, path: Path) -> None:
-    """Refuse a language model outside the folder of a model, which may be a stranger's."""
-    if options.language_model and Path(options.language_model).parent != path.parent.resolve():
-        raise ValueError(
-            f"language_model {options.language_model!r} lies outside the model's folder. Put it there, or name the "
-            "file by --decoder"
-        )
 
 
 def frame_times(model: Any, processor: Speller) -> tuple[float, float]:

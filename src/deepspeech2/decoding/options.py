@@ -98,6 +98,22 @@ def read_options(path: Path) -> DecoderOptions:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read_own_options(path: Path) -> DecoderOptions:
+    """
+    Read the decoder.json of a model, which may be a stranger's: it may name only a file in its folder.
+
+    Raises:
+        ValueError: as `read_options`, or the language model lies elsewhere.
+    """
+    options = read_options(path)
+    if options.language_model and Path(options.language_model).parent != path.parent.resolve():
+        raise ValueError(
+            f"{path}: language_model {options.language_model!r} lies outside the model's folder. Put it there, or name "
+            "the file by --decoder"
+        )
+    return options
+
+
 def write_options(options: DecoderOptions, path: Path) -> None:
     """Write a decoder.json. `language_model` becomes relative to its folder, so that both can move together."""
     made = asdict(options)
@@ -124,7 +140,9 @@ def save_options(options: DecoderOptions, folder: Path) -> Path:
         source = Path(options.language_model)
         copied = folder / source.name
         if not (copied.exists() and copied.samefile(source)):
-            shutil.copyfile(source, copied)
+            partial = copied.with_name(f"{copied.name}.partial")
+            shutil.copyfile(source, partial)
+            partial.replace(copied)
         options = replace(options, language_model=str(copied))
     write_options(options, folder / DECODER_NAME)
     return folder / DECODER_NAME

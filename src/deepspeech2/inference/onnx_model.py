@@ -88,7 +88,7 @@ class OnnxListener(Listener):
 
     Args:
         graph: model.onnx or model_int8.onnx in the folder of an export.
-        threads: CPU threads for the computation. 0 means as many as there are free cores.
+        threads: CPU threads for the computation. 0 leaves them to onnxruntime.
         batch_windows: number of windows, of up to 20 s each, in a batch.
 
     Raises:

@@ -13,7 +13,7 @@ import yaml
 from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..data.corpora import Corpus
 from ..decoding.decoder import Decoder, DecoderWorkers, frame_times
-from ..decoding.options import DECODER_NAME, read_options, save_options
+from ..decoding.options import DECODER_NAME, read_own_options, save_options
 from ..evaluation.metrics import Scores
 from ..evaluation.reports import EvaluatedSplit, results_table, write_model_card, write_run_report
 from ..evaluation.scoring import score_model
@@ -153,13 +153,13 @@ def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
     folder, split = trained.recipe.training.folder, trained.recipe.data.eval_split
     if source is None or (folder / DECODER_NAME).is_file():
         return {}
-    options = read_options(source)
-    if not options.beam_size:
-        return {}
     if not trained.speech.validation:
         return _said(f"{source} is not carried along, because the run has no eval_split to try it on")
     model, processor = trained.model, trained.processor
     try:
+        options = read_own_options(source)
+        if not options.beam_size:
+            return {}
         decoder = Decoder(processor, *frame_times(model, processor), options)
     except (ImportError, ValueError) as error:
         return _said(f"{source} is not carried along, because it cannot be tried: {error}")

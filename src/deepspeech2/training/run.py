@@ -132,7 +132,8 @@ def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE | MAY_CHANGE_ORDER}
     # This also overwrites the settings of a run that failed before its first checkpoint.
     if not has_started(output_dir) or not path.is_file():
-        shutil.rmtree(output_dir / "drops", ignore_errors=True)
+        for stale in ("drops", RIVAL):
+            shutil.rmtree(output_dir / stale, ignore_errors=True)
         (output_dir / "run.json").unlink(missing_ok=True)
         write_whole(path, json.dumps(settings, indent=2, ensure_ascii=False))
         return

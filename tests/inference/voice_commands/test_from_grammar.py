@@ -84,12 +84,14 @@ def test_the_threshold_is_calibrated_on_noisy_speech(recipe, monkeypatch, tmp_pa
 
 
 def test_a_grammar_that_is_named_has_no_threshold_of_another(tmp_path):
-    named, acceptance = Path("my.yaml"), Path("my.json")
+    named, acceptance = tmp_path / "my.yaml", Path("my.json")
     for name in ("grammar.yaml", "commands.json"):
         (tmp_path / name).touch()
     assert find_commands(str(tmp_path), named, None) == (named, None)
+    named.write_bytes((tmp_path / "grammar.yaml").read_bytes())  # the folder's own, by another name
+    assert find_commands(str(tmp_path), named, None) == (tmp_path / "grammar.yaml", tmp_path / "commands.json")
     assert find_commands(str(tmp_path), None, acceptance) == (tmp_path / "grammar.yaml", acceptance)
-    with pytest.raises(ValueError, match=r"has no grammar\.yaml; name a grammar after the model"):
+    with pytest.raises(ValueError, match=r"has no grammar\.yaml; name a grammar \(\.yaml\) after the model"):
         find_commands(str(tmp_path / "nothing"), None, None)
 
 

@@ -14,6 +14,7 @@ from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.voice_commands import automaton, recognition
 from deepspeech2.inference.voice_commands.automaton import build_graph
 from deepspeech2.inference.voice_commands.recognition import (
+    SCORE,
     Acceptance,
     CommandRecogniser,
     load_recogniser,
@@ -293,7 +294,11 @@ def test_the_file_of_the_threshold_is_read_back(tmp_path, processor):
     model, processor = tiny.new_model()
     loaded = load_recogniser(model, processor, tmp_path / "grammar.yaml", path)
     assert loaded.acceptance.threshold == -12.5
-    for wrong in ("", "[]", '{"threshold": "low"}', '{"threshold": 1}', '{"threshold": NaN, "slope": 1, "offset": 1}'):
-        path.write_text(wrong)
-        with pytest.raises(ValueError, match=r"is not a commands.json.*expected threshold, slope and offset"):
+    whole = {"score": SCORE, "threshold": -1, "slope": 1, "offset": 1}
+    path.write_text(json.dumps(whole))
+    assert read_acceptance(path) == Acceptance(-1, 1, 1)
+    old = whole | {"score": "letters"}
+    for wrong in ("", [], whole | {"threshold": "low"}, {"score": SCORE}, whole | {"slope": float("nan")}, old):
+        path.write_text(json.dumps(wrong) if wrong else "")
+        with pytest.raises(ValueError, match=r"is not a commands.json of this version.*expected score, threshold"):
             read_acceptance(path)

@@ -11,7 +11,13 @@ from test_recognition import grammar_of, spoken
 
 import tiny
 from deepspeech2.cli.main import main
-from deepspeech2.inference.voice_commands.recognition import WORST_WORD, Acceptance, Command, CommandRecogniser
+from deepspeech2.inference.voice_commands.recognition import (
+    SCORE,
+    WORST_WORD,
+    Acceptance,
+    Command,
+    CommandRecogniser,
+)
 from deepspeech2.inference.voice_commands.rejection import (
     Judged,
     Share,
@@ -182,7 +188,7 @@ def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):
     options = ["--dataset_name", str(inside), "--split", "train", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="name a split of other speech with --outside"):
         calibrate([*given, *options])
-    (tmp_path / "commands.json").write_text(json.dumps({"threshold": -1e6, "slope": 1, "offset": 0}))
+    (tmp_path / "commands.json").write_text(json.dumps({"score": SCORE, "threshold": -1e6, "slope": 1, "offset": 0}))
     assert calibrate([*given, *options, "--acceptance", str(tmp_path / "commands.json")]) == 0
     assert "out-of-grammar speech, accepted: 6 of 6" in capsys.readouterr().out
     assert (tmp_path / "out" / "utterances.jsonl").is_file()

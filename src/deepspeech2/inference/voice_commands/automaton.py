@@ -191,7 +191,7 @@ class BestPath:
 
     Args:
         states: (T,) the state of each frame: the position of a letter, N + the position of the letter before a blank,
-            2 N + that of the letter before a filler, BEGIN or FINISH.
+            2 N + that of the letter before a filler, or BEGIN, BEFORE, AFTER or FINISH.
         gains: (T,) the log-probability of each frame, less the cost of a filler.
         count: the number of letters, N.
     """

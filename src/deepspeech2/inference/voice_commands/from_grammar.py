@@ -103,10 +103,18 @@ def calibrate_commands(recipe: Recipe, model: DeepSpeech2ForCTC, processor: Deep
     listener = Listener(model.eval(), processor)
     spoken = list(_log_probs(recipe, listener, recogniser))
     judged, hard = list(judge(recogniser, spoken)), list(near_misses(recogniser, spoken))
-    acceptance = find_acceptance(judged, hard, recipe.commands.false_accepts, recipe.commands.hard_accepts)
+    try:
+        acceptance = find_acceptance(judged, hard, recipe.commands.false_accepts, recipe.commands.hard_accepts)
+    except ValueError as error:
+        logger.warning(
+            "there is no rejection threshold: %s. Train for longer, or run recipes/commands/calibrate.py with other "
+            "speech",
+            error,
+        )
+        return {"rejection threshold": f"none: {error}"}
     facts = {name: str(share) for name, share in summary(judged, hard, acceptance.threshold).items()}
     write_acceptance(folder / ACCEPTANCE_NAME, acceptance, {"speech": "synthetic, with noise", **facts})
-    logger.info("rejection threshold %.2f nats a letter, on synthetic speech with noise", acceptance.threshold)
+    logger.info("rejection threshold %.2f, on synthetic speech with noise", acceptance.threshold)
     for name, share in facts.items():
         logger.info("%s: %s", name, share)
     if doubt := warning(judged, recipe.commands.false_accepts):

@@ -23,6 +23,7 @@ from ...system.files import write_whole
 from .automaton import build_graph
 
 WORST_WORD = 0.3  # share of the loss of the worst word in a score
+SCORE = "letters + 0.3 worst word"  # what a commands.json was calibrated with
 GRAMMAR_NAME, ACCEPTANCE_NAME = "grammar.yaml", "commands.json"  # beside a model that was trained for its commands
 
 
@@ -222,13 +223,13 @@ def find_commands(folder: str, grammar: Path | None, acceptance: Path | None) ->
     Raises:
         ValueError: no grammar is given, and the folder has none.
     """
-    if grammar is not None:
-        return grammar, acceptance
     own, calibrated = Path(folder) / GRAMMAR_NAME, Path(folder) / ACCEPTANCE_NAME
+    if grammar is not None and not (own.is_file() and grammar.is_file() and own.read_bytes() == grammar.read_bytes()):
+        return grammar, acceptance
     if not own.is_file():
         raise ValueError(
-            f"{folder} has no {GRAMMAR_NAME}; name a grammar after the model, or a folder that recipes/finetune.py "
-            "wrote with --grammar"
+            f"{folder} has no {GRAMMAR_NAME}; name a grammar (.yaml) after the model, or a folder that "
+            "recipes/finetune.py wrote with --grammar"
         )
     return own, acceptance or (calibrated if calibrated.is_file() else None)
 
@@ -242,17 +243,21 @@ def read_acceptance(path: Path) -> Acceptance:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("score") != SCORE:
+            raise ValueError(f"its score is {content.get('score')!r}; expected {SCORE!r}")
         numbers = {one.name: float(content[one.name]) for one in fields(Acceptance)}
         if not np.isfinite(list(numbers.values())).all():
             raise ValueError(f"{numbers}")
         return Acceptance(**numbers)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{str(path)!r} is not a commands.json: {error!r}; expected threshold, slope and offset, as "
-            "recipes/commands/calibrate.py writes them"
+            f"{str(path)!r} is not a commands.json of this version: {error!r}; expected score, threshold, slope and "
+            "offset. recipes/commands/calibrate.py writes it again"
         ) from error
 
 
 def write_acceptance(path: Path, acceptance: Acceptance, facts: Mapping[str, object]) -> None:
     """Write a commands.json, with additional facts about its calibration."""
-    write_whole(path, json.dumps(asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n")
+    write_whole(
+        path, json.dumps({"score": SCORE} | asdict(acceptance) | dict(facts), indent=2, ensure_ascii=False) + "\n"
+    )

@@ -14,7 +14,7 @@ from ...decoding.calibration import fit_logistic
 from ...system.files import write_whole
 from .recognition import Acceptance, Command, CommandRecogniser
 
-FARTHEST = 1.0  # nats per letter: the threshold is at most so far below the lowest command
+FARTHEST = 1.0  # of the score: the threshold is at most so far below the lowest command
 
 Meaning = tuple[str, dict[str, Value]]  # name and slots of a command
 
