@@ -69,3 +69,10 @@ def test_a_decoder_that_cannot_be_tried_stays_behind(started, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
     assert "because it cannot be tried: " in carry_decoder(source, started)["decoder"]
     assert not (tmp_path / "out" / "decoder.json").exists()
+
+
+def test_a_decoder_that_names_another_file_of_the_machine_stays_behind(started, tmp_path):
+    source = with_decoder(started, tmp_path)
+    source.write_text(source.read_text().replace('"lm.arpa"', '"../lm.arpa"'))
+    assert "lies outside the model's folder" in carry_decoder(source, started)["decoder"]
+    assert not (tmp_path / "out" / "decoder.json").exists()
