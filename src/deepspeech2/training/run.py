@@ -172,7 +172,7 @@ def train(run: Run, plan: Plan, callbacks: Iterable[TrainerCallback] = ()) -> De
     done = _state(output_dir) if (output_dir / "model.safetensors").is_file() else {}
     if done:
         logger.info(
-            "%s is already trained (%d of %d steps), so it is only scored again. To train again, remove that folder or "
+            "%s holds a finished training (%d of %d steps), which is scored. To train again, remove that folder or "
             "choose another --output_dir",
             output_dir,
             done["global_step"],
