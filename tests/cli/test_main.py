@@ -79,9 +79,17 @@ def test_a_wrong_command_is_answered_with_the_nearest(
     assert re.search(message, capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("words", [[], ["home.yaml"], ["a.wav", "--microphone"], ["g.yaml", "a.wav", "--microphone"]])
-def test_a_command_listens_to_a_recording_or_to_a_microphone(words: list[str]) -> None:
-    with pytest.raises(ValueError, match="expected a recording or --microphone, and one of both"):
+@pytest.mark.parametrize(
+    ("words", "came"),
+    [
+        ([], "nothing"),
+        (["home.yaml"], "nothing"),
+        (["a.wav", "--microphone"], "a.wav and --microphone"),
+        (["g.yaml", "a.wav", "--microphone"], "a.wav and --microphone"),
+    ],
+)
+def test_a_command_listens_to_a_recording_or_to_a_microphone(words: list[str], came: str) -> None:
+    with pytest.raises(ValueError, match=f"there is {came} to listen to; name one recording, or add --microphone"):
         main(["listen", "MODEL", *words])
 
 
