@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import augmentation
+from ..grammars import sampling
 from ..grammars.grammar import Grammar
 from ..grammars.sampling import sample_sentences
 from . import command_corpus, corpus_writer, kokoro, voices
@@ -86,10 +87,11 @@ def speak_grammar(
 
 
 def _cache_key(grammar: Grammar, arguments: dict) -> str:
-    """Return a hash of the grammar, the arguments, the version of the voice, and the code."""
-    modules = (__file__, command_corpus.__file__, corpus_writer.__file__, voices.__file__, augmentation.__file__)
+    """Return a hash of the grammar, the arguments, the versions of the voices, and the code."""
+    modules = [str(one.__file__) for one in (sampling, command_corpus, corpus_writer, voices, kokoro, augmentation)]
     digest = sha256(json.dumps([asdict(grammar), arguments, hibari_version()]).encode())
-    for source in [*map(Path, modules), command_corpus.GRAMMAR_FILE]:
+    natural = sorted(Path(arguments["kokoro"]).glob("*.bin")) if arguments["kokoro"] else []
+    for source in [Path(__file__), *map(Path, modules), *natural, command_corpus.GRAMMAR_FILE]:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
