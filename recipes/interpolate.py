@@ -16,8 +16,7 @@ from accelerate import PartialState
 
 from deepspeech2.config import options
 from deepspeech2.data.splits import load_split
-from deepspeech2.decoding.decoder import own_decoder
-from deepspeech2.decoding.options import read_own_options, save_options
+from deepspeech2.decoding.decoder import copy_own_decoder
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
 from deepspeech2.evaluation.scoring import score_model
@@ -81,8 +80,7 @@ def main(argv: list[str]) -> int:
     for _, model in models_between(start, tuned, [chosen.share]):
         model.save_pretrained(args.output_dir)
     tuned[1].save_pretrained(args.output_dir)
-    if decoder := own_decoder(tuned[0]):
-        save_options(read_own_options(decoder), args.output_dir)
+    copy_own_decoder(tuned[0], args.output_dir)
     command = shlex.join(["python", "recipes/interpolate.py", *argv])
     report = write_interpolation_report(args.output_dir, points, chosen, command)
     print(

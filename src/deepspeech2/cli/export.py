@@ -47,8 +47,7 @@ def main(args: Namespace) -> None:
 
     from ..data.splits import load_split
     from ..data.streams import EvaluationStream
-    from ..decoding.decoder import own_decoder
-    from ..decoding.options import read_own_options, save_options
+    from ..decoding.decoder import copy_own_decoder
     from ..evaluation.onnx_gate import refuse_worse, write_comparison
     from ..evaluation.scoring import score_model
     from ..model.loading import load_model
@@ -83,7 +82,6 @@ def main(args: Namespace) -> None:
     }
     print(f"\n{write_comparison(unverified, scored, facts)}")
     refuse_worse(scored, args.max_wer_difference)
-    if decoder := own_decoder(model):
-        save_options(read_own_options(decoder), unverified)
+    copy_own_decoder(model, unverified)
     unverified.rename(args.output_dir)
     print(f"Verified: {args.output_dir}")

@@ -24,7 +24,7 @@ import numpy as np
 from ..system.characters import describe_character
 from .beam_search import Search, build_search
 from .forced_alignment import align
-from .options import DECODER_NAME, DecoderOptions, read_options, read_own_options
+from .options import DECODER_NAME, DecoderOptions, read_options, read_own_options, save_options
 from .words import Character, Hypothesis, Word
 
 if TYPE_CHECKING:
@@ -221,6 +221,12 @@ def own_decoder(model: Any) -> Path | None:
         return None
     path = Path(model.name_or_path, DECODER_NAME)
     return path if path.is_file() else None
+
+
+def copy_own_decoder(model: Any, folder: Path) -> None:
+    """Copy a model's own decoder.json, if it has one, with its language model into another folder."""
+    if path := own_decoder(model):
+        save_options(read_own_options(path), folder)
 
 
 def frame_times(model: Any, processor: Speller) -> tuple[float, float]:

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import re
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from .. import augmentation
 from . import corpus_writer, voices
-from .corpus_writer import Clip, Description, check_amounts, estimate_duration_s, name_speakers, write_corpus
-from .voices import hibari_version, spread_voices
+from .corpus_writer import Clip, Description, cache_key, check_amounts, estimate_duration_s, name_speakers, write_corpus
+from .voices import spread_voices
 
 GRAMMAR_FILE = Path(__file__).with_name("home_commands.txt")
 DESCRIPTION = Description(
@@ -72,10 +70,7 @@ def synthesize_commands(
 def _cache_key(arguments: dict) -> str:
     """Return a hash of the arguments, the version of the voice, the code and the grammar."""
     sources = [Path(module) for module in (__file__, corpus_writer.__file__, voices.__file__, augmentation.__file__)]
-    digest = sha256(json.dumps([arguments, hibari_version()]).encode())
-    for source in [*sources, GRAMMAR_FILE]:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    return cache_key([arguments], [*sources, GRAMMAR_FILE])
 
 
 def plan_commands(minutes: dict[str, float], num_speakers: dict[str, int], seed: int = 0) -> dict[str, list[Clip]]:

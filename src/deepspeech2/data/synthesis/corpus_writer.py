@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from ..augmentation import (
     reverberate,
     room_impulse_response,
 )
-from .voices import SAMPLING_RATE
+from .voices import SAMPLING_RATE, hibari_version
 
 TRAIN_SHARDS = 4
 CLIPS_PER_SHARD = 200
@@ -97,6 +97,14 @@ def check_amounts(minutes: dict[str, float], num_speakers: dict[str, int]) -> No
             raise ValueError(
                 f"split {split!r} needs minutes above 0 and at least one speaker; got {minutes} and {num_speakers}"
             )
+
+
+def cache_key(inputs: list, sources: Iterable[Path]) -> str:
+    """Return a name for a corpus that is made once: a hash of its inputs, of the voice's version and of files."""
+    digest = sha256(json.dumps([*inputs, hibari_version()]).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def name_speakers(

@@ -7,10 +7,8 @@ The sentences of a grammar, spoken by many synthetic voices: a corpus for a reco
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +19,17 @@ from ..grammars.grammar import Grammar
 from ..grammars.sampling import sample_sentences
 from . import command_corpus, corpus_writer, kokoro, voices
 from .command_corpus import command_sentences, with_punctuation
-from .corpus_writer import Clip, Description, Speaking, check_amounts, estimate_duration_s, name_speakers, write_corpus
-from .voices import hibari_version, spread_voices
+from .corpus_writer import (
+    Clip,
+    Description,
+    Speaking,
+    cache_key,
+    check_amounts,
+    estimate_duration_s,
+    name_speakers,
+    write_corpus,
+)
+from .voices import spread_voices
 
 SENTENCES_A_MINUTE = 20  # more than fit in a minute
 OTHER_SHARE = {"train": 0.25, "validation": 0.0, "test": 0.6}  # of the clips: other requests and mixed-up words
@@ -89,11 +96,9 @@ def speak_grammar(
 def _cache_key(grammar: Grammar, arguments: dict) -> str:
     """Return a hash of the grammar, the arguments, the versions of the voices, and the code."""
     modules = [str(one.__file__) for one in (sampling, command_corpus, corpus_writer, voices, kokoro, augmentation)]
-    digest = sha256(json.dumps([asdict(grammar), arguments, hibari_version()]).encode())
     natural = sorted(Path(arguments["kokoro"]).glob("*.bin")) if arguments["kokoro"] else []
-    for source in [Path(__file__), *map(Path, modules), *natural, command_corpus.GRAMMAR_FILE]:
-        digest.update(source.read_bytes())
-    return digest.hexdigest()[:16]
+    sources = [Path(__file__), *map(Path, modules), *natural, command_corpus.GRAMMAR_FILE]
+    return cache_key([asdict(grammar), arguments], sources)
 
 
 def plan_grammar(
