@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,36 +11,35 @@ import numpy as np
 import pytest
 
 import tiny
+from deepspeech2.config.yaml_loader import read_yaml
 from deepspeech2.data.synthesis import command_corpus
-from deepspeech2.data.synthesis.command_corpus import (
-    command_sentences,
-    plan_commands,
-    read_grammar,
-    synthesize_commands,
-)
+from deepspeech2.data.synthesis.command_corpus import home_sentences, plan_commands, synthesize_commands
+
+
+def sentences(count: int) -> list[str]:
+    return list(itertools.islice(home_sentences(np.random.default_rng(0)), count))
 
 
 def test_sentences_are_many_distinct_and_plain() -> None:
-    sentences = command_sentences(np.random.default_rng(0), 3000)
-    assert len(set(sentences)) == 3000
-    assert sentences == command_sentences(np.random.default_rng(0), 3000)
-    assert set("".join(sentences)) <= set("abcdefghijklmnopqrstuvwxyz ")
-    words = Counter(word for sentence in sentences for word in sentence.split())
-    assert 150 < len(words) < 300 and max(map(len, sentences)) < 80
+    said = sentences(3000)
+    assert len(set(said)) == 3000
+    assert said == sentences(3000)
+    assert set("".join(said)) <= set("abcdefghijklmnopqrstuvwxyz ")
+    words = Counter(word for sentence in said for word in sentence.split())
+    assert 150 < len(words) < 300 and max(map(len, said)) < 80
 
 
-def test_every_slot_of_the_grammar_is_defined_and_used() -> None:
-    grammar = read_grammar(command_corpus.GRAMMAR_FILE)
-    text = " ".join(line for lines in grammar.values() for line in lines)
-    assert set(re.findall(r"\{(\w+)\}", text)) | {"sentence"} == set(grammar)
+def test_every_slot_and_part_of_the_grammar_is_used() -> None:
+    content = read_yaml(command_corpus.GRAMMAR_FILE)
+    assert set(re.findall(r"\{(\w+)\}", str(content))) == {*content["slots"], *content["parts"]}
 
 
 def test_a_grammar_that_has_run_out_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "small.txt").write_text("# two sentences\n[sentence]\nturn {way}\n\n[way]\nleft\nright\n")
-    monkeypatch.setattr(command_corpus, "GRAMMAR_FILE", tmp_path / "small.txt")
-    assert sorted(command_sentences(np.random.default_rng(0), 2)) == ["turn left", "turn right"]
-    with pytest.raises(ValueError, match="run out after 2 distinct sentences"):
-        command_sentences(np.random.default_rng(0), 3)
+    (tmp_path / "small.yaml").write_text("commands: {turn: 'turn (left|right)'}\n")
+    monkeypatch.setattr(command_corpus, "GRAMMAR_FILE", tmp_path / "small.yaml")
+    assert sorted(sentences(2)) == ["turn left", "turn right"]
+    with pytest.raises(ValueError, match="run out after 2 different sentences"):
+        sentences(3)
 
 
 def test_plan_keeps_speakers_and_sentences_apart() -> None:

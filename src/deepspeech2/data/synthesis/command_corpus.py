@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -15,11 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from .. import augmentation
+from ..grammars import sampling
+from ..grammars.reading import read_grammar
+from ..grammars.sampling import sample_sentences
 from . import corpus_writer, voices
 from .corpus_writer import Clip, Description, cache_key, check_amounts, estimate_duration_s, name_speakers, write_corpus
 from .voices import spread_voices
 
-GRAMMAR_FILE = Path(__file__).with_name("home_commands.txt")
+GRAMMAR_FILE = Path(__file__).with_name("home_requests.yaml")
 DESCRIPTION = Description(
     title="Synthetic home voice commands",
     what="Home voice commands, made from a grammar",
@@ -69,14 +71,14 @@ def synthesize_commands(
 
 def _cache_key(arguments: dict) -> str:
     """Return a hash of the arguments, the version of the voice, the code and the grammar."""
-    sources = [Path(module) for module in (__file__, corpus_writer.__file__, voices.__file__, augmentation.__file__)]
-    return cache_key([arguments], [*sources, GRAMMAR_FILE])
+    modules = [str(one.__file__) for one in (sampling, corpus_writer, voices, augmentation)]
+    return cache_key([arguments], [Path(__file__), *map(Path, modules), GRAMMAR_FILE])
 
 
 def plan_commands(minutes: dict[str, float], num_speakers: dict[str, int], seed: int = 0) -> dict[str, list[Clip]]:
     """Plan the sentences and speakers of each split, without any audio."""
     rng = np.random.default_rng([seed, 10])
-    sentences = _distinct_sentences(rng)
+    sentences = home_sentences(rng)
     unused_voices = iter(spread_voices(sum(num_speakers.values()), seed))
     plan: dict[str, list[Clip]] = {}
     for split_number, (split, minutes_wanted) in enumerate(minutes.items()):
@@ -103,44 +105,15 @@ def with_punctuation(text: str) -> str:
     return text + ("?" if is_question else ".")
 
 
-def command_sentences(rng: np.random.Generator, n: int) -> list[str]:
-    """Return `n` distinct commands, in lower case without punctuation. Raises ValueError if the grammar has fewer."""
-    return list(itertools.islice(_distinct_sentences(rng), n))
+def home_sentences(rng: np.random.Generator) -> Iterator[str]:
+    """
+    Yield different requests to a home, in lower case without punctuation, balanced over their phrases and words.
 
-
-def _distinct_sentences(rng: np.random.Generator) -> Iterator[str]:
-    given: set[str] = set()
-    while True:
-        for _ in range(1000):
-            sentence = _expand("{sentence}", rng)
-            if sentence not in given:
-                break
-        else:
-            raise ValueError(f"the grammar has run out after {len(given)} distinct sentences; ask for fewer minutes")
-        given.add(sentence)
-        yield sentence
-
-
-def _expand(pattern: str, rng: np.random.Generator) -> str:
-    """Replace brackets by random options, from the innermost outwards, until none is left."""
-    grammar = read_grammar(GRAMMAR_FILE)
-
-    def draw(match: re.Match[str]) -> str:
-        options = grammar[match[1]] if match[1] else tuple(match[2].split("|"))
-        return options[int(rng.integers(len(options)))]
-
-    while (expanded := re.sub(r"\{(\w+)\}|\(([^(){}]*)\)", draw, pattern)) != pattern:
-        pattern = expanded
-    return " ".join(pattern.split())
-
-
-@functools.cache
-def read_grammar(path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the lines of each section by its name. The top of the file explains the format."""
-    sections: dict[str, list[str]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if heading := re.fullmatch(r"\[(\w+)\]", line):
-            lines = sections.setdefault(heading[1], [])
-        elif line and not line.startswith("#"):
-            lines.append(line)
-    return {name: tuple(lines) for name, lines in sections.items()}
+    Raises:
+        ValueError: the grammar has no more.
+    """
+    count = 0
+    for sentence in sample_sentences(read_grammar(GRAMMAR_FILE), rng):
+        yield sentence.text
+        count += 1
+    raise ValueError(f"the grammar has run out after {count} different sentences; ask for fewer minutes")

@@ -18,7 +18,7 @@ from ..grammars import sampling
 from ..grammars.grammar import Grammar
 from ..grammars.sampling import sample_sentences
 from . import command_corpus, corpus_writer, kokoro, voices
-from .command_corpus import command_sentences, with_punctuation
+from .command_corpus import home_sentences, with_punctuation
 from .corpus_writer import (
     Clip,
     Description,
@@ -139,7 +139,7 @@ def _others(grammar: Grammar, rng: np.random.Generator, count: int) -> Iterator[
     words = [
         word for sentence in itertools.islice(sample_sentences(grammar, rng), count) for word in sentence.text.split()
     ]
-    requests = iter(command_sentences(rng, count))
+    requests = home_sentences(rng)
     while True:
         if rng.random() < MIXED_UP:
             yield " ".join(rng.choice(words, int(rng.integers(2, 9))).tolist())
