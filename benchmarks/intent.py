@@ -6,11 +6,11 @@ Recognise spoken orders in noise, as Picovoice's speech-to-intent benchmark does
         --noise kitchen.ogg --other librispeech_mini::clean/validation
 
 RECORDINGS is a folder with labels.json (file name -> {"command", "slots"}) and the files below it. Without --grammar,
-the grammar and the rejection threshold are those of the folder of the model. Each order is recognised without noise and
-at 6, 9, ..., 24 dB. The noise begins at a place that is drawn from --seed, the same for every ratio. An order is right
-if its command and all slots are, and it is accepted. Near misses are the orders again, without noise, each time with
-one of their slot values removed from the grammar. The latency is the CPU time from the end of the recording, on one
-thread. The results are in outputs/benchmarks/intent.md, .json and .png.
+the grammar and the rejection threshold are those of the folder of the model, which may be an export to ONNX. Each order
+is recognised without noise and at 6, 9, ..., 24 dB. The noise begins at a place that is drawn from --seed, the same for
+every ratio. An order is right if its command and all slots are, and it is accepted. Near misses are the orders again,
+without noise, each time with one of their slot values removed from the grammar. The latency is the CPU time from the
+end of the recording, on one thread. The results are in outputs/benchmarks/intent.md, .json and .png.
 """
 
 import argparse
@@ -28,9 +28,10 @@ from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.grammars.grammar import Value
 from deepspeech2.data.splits import load_other_split
 from deepspeech2.inference.long_form import Listener
-from deepspeech2.inference.voice_commands.listening import hear_samples, recognise_samples
+from deepspeech2.inference.onnx_model import OnnxListener, find_graph
 from deepspeech2.inference.voice_commands.recognition import Command, CommandRecogniser, find_commands, load_recogniser
 from deepspeech2.inference.voice_commands.rejection import without_value
+from deepspeech2.inference.voice_commands.utterances import hear_samples, recognise_samples
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
 
@@ -145,6 +146,10 @@ class Bench:
         return heard
 
 
+def file_size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def accepted(heard: Sequence[Command]) -> str:
     count = sum(one.accepted for one in heard)
     return f"{count} of {len(heard)}: {100 * count / max(len(heard), 1):.1f} %"
@@ -188,10 +193,15 @@ def main() -> None:
     args = make_parser().parse_args()
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)
     set_up_cpu(1)
-    model, processor = load_model(args.model)
-    folder = Path(args.model)
-    grammar, acceptance = find_commands(args.model, args.grammar, args.acceptance)
-    bench = Bench(Listener(model.eval(), processor), load_recogniser(model, processor, grammar, acceptance))
+    graph = find_graph(args.model)
+    folder = graph.parent if graph else Path(args.model)
+    grammar, acceptance = find_commands(str(folder), args.grammar, args.acceptance)
+    if graph:
+        listener: Listener = OnnxListener(graph, threads=1)
+    else:
+        model, processor = load_model(args.model)
+        listener = Listener(model.eval(), processor)
+    bench = Bench(listener, load_recogniser(listener.model, listener.processor, grammar, acceptance))
     rate = bench.listener.sampling_rate
     orders = load_orders(args.recordings, rate)[:: args.every]
     heard = {"none": [bench.hear(order.samples) for order in orders]}
@@ -206,7 +216,7 @@ def main() -> None:
         "latency in ms, median": round(1000 * median(bench.latencies_s), 1),
         "share of a core": round(sum(bench.latencies_s) / bench.audio_s, 4),
         "model and grammar in MB": round(
-            sum(path.stat().st_size for path in [folder / "model.safetensors", grammar] if path.is_file()) / 1e6, 2
+            sum(map(file_size, (graph or folder / "model.safetensors", grammar))) / 1e6, 2
         ),
         "near misses, accepted": accepted(bench.near_misses(orders)),
     }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .evaluation.metrics import load_metric
     from .inference.streaming import Stream
     from .inference.transcription import transcribe
-    from .inference.voice_commands.listening import recognise
+    from .inference.voice_commands.utterances import recognise
     from .model.configuration_deepspeech2 import DeepSpeech2Config
     from .model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
     from .model.loading import load_model
@@ -51,7 +51,7 @@ _MODULES = {
     "load_decoder": ".decoding.decoder",
     "load_metric": ".evaluation.metrics",
     "load_model": ".model.loading",
-    "recognise": ".inference.voice_commands.listening",
+    "recognise": ".inference.voice_commands.utterances",
     "transcribe": ".inference.transcription",
 }
 

@@ -1,6 +1,7 @@
 """An ONNX folder is transcribed as the model that it was made from, and starts without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from deepspeech2.decoding.decoder import load_decoder
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.onnx_model import OnnxListener, find_graph
 from deepspeech2.inference.transcription import hear_words
+from deepspeech2.inference.voice_commands.recognition import copy_own_commands
+from deepspeech2.inference.voice_commands.utterances import recognise
 from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
 from deepspeech2.model.loading import load_model
 from deepspeech2.model.onnx_export import export_onnx
@@ -91,6 +94,28 @@ def test_the_command_takes_the_folder_and_imports_no_torch(exported: Path, tones
     assert facts["model"] == str(exported / "model_int8.onnx")
 
 
+def test_a_command_is_recognised_without_torch_by_the_grammar_of_the_folder(
+    exported: Path, tones: Path, repository: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(exported, tmp_path / "onnx")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "grammar.yaml").write_text(
+        "commands: {light: 'turn {switch} the light', timer: set a timer}\nslots: {switch: ['on', 'off']}\n"
+    )
+    copy_own_commands(str(tmp_path / "model"), tmp_path / "onnx")
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "deepspeech2", "recognise", str(tmp_path / "onnx"), str(tones)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "onnxruntime" in imported and not {"torch", "transformers", "accelerate", "scipy"} & imported
+    starter = str(repository / "recipes" / "quickstart" / "starter")
+    command = recognise(*load_model(starter), tmp_path / "onnx" / "grammar.yaml", tones)
+    assert command.best and f"most likely {command.text!r}" in done.stdout
+
+
 def test_a_script_is_aligned(exported: Path, tones: Path, tmp_path: Path) -> None:
     """It is normalised by the processor of the folder."""
     (tmp_path / "script.txt").write_text("Ab, CAB!")
@@ -122,5 +147,5 @@ def test_what_is_no_export_is_named(exported: Path, tmp_path: Path, repository: 
 def test_a_gpu_is_refused_and_other_commands_say_what_it_is(exported: Path, tones: Path) -> None:
     with pytest.raises(ValueError, match=r"--device is 'cuda', but .*model_int8.onnx' runs on the CPU"):
         main(["transcribe", str(exported), str(tones), "--device", "cuda"])
-    with pytest.raises(ValueError, match="is an export to ONNX, which only `deepspeech2 transcribe` runs"):
+    with pytest.raises(ValueError, match="is an export to ONNX, which only `deepspeech2 transcribe` and"):
         load_model(str(exported))

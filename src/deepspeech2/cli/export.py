@@ -8,8 +8,9 @@ Export a model to ONNX in fp32 and int8, and keep the export only if its word er
 PyTorch and each export transcribe the split in turn, in one process with --cpu_threads threads. The command creates
 --output_dir only when the export passes. Until then, and after a failure, the export is in `OUTPUT_DIR.unverified`,
 which the next run replaces. The results are in export.md and export.json. `deepspeech2 transcribe OUTPUT_DIR FILE`
-transcribes with the exported model. recipes/onnx_example.py is a program that does without this package.
-Decoding is greedy here, but the model's decoder.json and language model are copied.
+and `deepspeech2 recognise OUTPUT_DIR FILE` run the exported model. recipes/onnx_example.py is a program that does
+without this package. Decoding is greedy here, but the model's decoder.json, language model, grammar.yaml and
+commands.json are copied.
 """
 
 import shutil
@@ -50,6 +51,7 @@ def main(args: Namespace) -> None:
     from ..decoding.decoder import copy_own_decoder
     from ..evaluation.onnx_gate import refuse_worse, write_comparison
     from ..evaluation.scoring import score_model
+    from ..inference.voice_commands.recognition import copy_own_commands
     from ..model.loading import load_model
     from ..model.onnx_export import FILES, PYTORCH, OnnxModel, export_onnx
     from ..system.devices import set_up_process
@@ -83,5 +85,6 @@ def main(args: Namespace) -> None:
     print(f"\n{write_comparison(unverified, scored, facts)}")
     refuse_worse(scored, args.max_wer_difference)
     copy_own_decoder(model, unverified)
+    copy_own_commands(args.model, unverified)
     unverified.rename(args.output_dir)
     print(f"Verified: {args.output_dir}")

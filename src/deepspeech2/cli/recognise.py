@@ -4,10 +4,12 @@ Recognise voice commands in recordings, and print each command, its slots, its c
     deepspeech2 recognise outputs/from_grammar command.wav
     deepspeech2 recognise MODEL home.yaml command.wav other.flac
     deepspeech2 recognise MODEL home.yaml *.wav --json --acceptance outputs/commands/commands.json
+    deepspeech2 recognise outputs/onnx command.wav
 
-Without a grammar, the grammar and the rejection threshold are those in the folder of the model.
-Each file is one utterance of up to a minute. For longer recordings, use `deepspeech2 listen`. A file that cannot be
-read is named and skipped, and the exit status is then 1.
+Without a grammar, the grammar and the rejection threshold are those in the folder of the model. The folder of
+`deepspeech2 export` (outputs/onnx) starts in about a second, because ONNX needs no PyTorch. Each file is one utterance
+of up to a minute. For longer recordings, use `deepspeech2 listen`. A file that cannot be read is named and skipped, and
+the exit status is then 1.
 """
 
 import json
@@ -17,8 +19,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from ..config.options import add_compute_options, add_model_argument, add_recording_argument
+
+if TYPE_CHECKING:
+    from ..inference.long_form import Listener
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -61,20 +67,17 @@ def add_acceptance_option(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     from ..data.audio.recordings import AudioError
-    from ..inference.long_form import Listener
-    from ..inference.voice_commands.listening import recognise_recording
+    from ..inference.onnx_model import find_graph
     from ..inference.voice_commands.recognition import find_commands, load_recogniser
-    from ..model.loading import load_model
-    from ..system.devices import set_up_process
+    from ..inference.voice_commands.utterances import recognise_recording
 
     given, files = split_grammar(args.grammar, args.files)
     if not files:
         raise ValueError("there is no recording; name one or more after the model and the grammar")
-    grammar, acceptance = find_commands(args.model, given, args.acceptance)
-    device = set_up_process(args, num_workers=0)
-    model, processor = load_model(args.model)
-    recogniser = load_recogniser(model, processor, grammar, acceptance)
-    listener = Listener(model.eval().to(device), processor)
+    graph = find_graph(args.model)
+    grammar, acceptance = find_commands(str(graph.parent) if graph else args.model, given, args.acceptance)
+    listener = _load(args, graph)
+    recogniser = load_recogniser(listener.model, listener.processor, grammar, acceptance)
     latencies_ms, failed = [], False
     for file in files:
         started = time.perf_counter()
@@ -92,3 +95,21 @@ def main(args: Namespace) -> int:
     if len(latencies_ms) > 1 and not args.json:
         print(f"{len(latencies_ms)} files, median {median(latencies_ms):.0f} ms, longest {max(latencies_ms):.0f} ms")
     return int(failed)
+
+
+def _load(args: Namespace, graph: Path | None) -> "Listener":
+    """Return an ONNX graph, or else the model of PyTorch on its device."""
+    from ..inference.long_form import Listener
+    from ..inference.onnx_model import OnnxListener, refuse_device
+    from ..system.command_line import set_up_log
+    from ..system.devices import count_threads, set_up_process
+
+    if graph:
+        refuse_device(graph, args.device)
+        set_up_log()
+        return OnnxListener(graph, count_threads(args.cpu_threads))
+    from ..model.loading import load_model
+
+    device = set_up_process(args, num_workers=0)
+    model, processor = load_model(args.model)
+    return Listener(model.eval().to(device), processor)

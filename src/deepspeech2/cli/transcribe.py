@@ -82,7 +82,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> int:
-    from ..inference.onnx_model import find_graph
+    from ..inference.onnx_model import find_graph, refuse_device
     from ..inference.transcription import plan_jobs, read_script, transcribe_jobs
     from ..system.command_line import set_up_log
     from ..system.files import printable
@@ -94,8 +94,8 @@ def main(args: Namespace) -> int:
     if args.align and len(args.files) > 1:
         raise ValueError(f"--align takes the script of one recording, but {len(args.files)} recordings were given")
     graph = find_graph(args.model)
-    if graph and args.device not in ("auto", "cpu"):
-        raise ValueError(f"--device is {args.device!r}, but {str(graph)!r} runs on the CPU; leave out --device")
+    if graph:
+        refuse_device(graph, args.device)
     limits = Limits(**{name: getattr(args, name) for name in vars(Limits())})
     script = read_script(args.align) if args.align else None
     jobs = plan_jobs(args.files, args.output_dir, args.formats)

@@ -26,8 +26,8 @@ from .captions import Cue, Limits, caption_files, make_cues
 from .long_form import Listener
 from .media import read_blocks
 from .transcription import hear_phrases
-from .voice_commands.listening import recognise_recording
 from .voice_commands.recognition import Command, CommandRecogniser, load_recogniser
+from .voice_commands.utterances import recognise_recording
 
 if TYPE_CHECKING:
     import gradio

@@ -42,10 +42,16 @@ def find_graph(model: str) -> Path | None:
     return graph
 
 
+def refuse_device(graph: Path, device: str) -> None:
+    """Raise a ValueError if a device other than the CPU is asked for."""
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"--device is {device!r}, but {str(graph)!r} runs on the CPU; leave out --device")
+
+
 class Spelling:
     """
-    The vocabulary of an ONNX folder, in the place of a `DeepSpeech2Processor`. Only a known text, a script or hotwords,
-    needs the normalisation of the processor itself.
+    The vocabulary of an ONNX folder, in the place of a `DeepSpeech2Processor`. Texts with other characters, such as a
+    script with capitals, need the normalisation of the processor itself.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +70,8 @@ class Spelling:
         return DeepSpeech2Processor.from_pretrained(self._folder, trust_remote_code=False)
 
     def normalize_text(self, text: str) -> str:
-        return self._processor.normalize_text(text)
+        words = " ".join(text.split())
+        return self._processor.normalize_text(text) if self.unknown_characters(words) else words
 
     def unknown_characters(self, normalized_text: str) -> Counter[str]:
         return Counter(character for character in normalized_text if character not in self._ids)

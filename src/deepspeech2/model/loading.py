@@ -96,8 +96,8 @@ def load_model(
         if not any(folder.glob("model*.safetensors")):
             if any(folder.glob("model*.onnx")):
                 raise ValueError(
-                    f"{named} is an export to ONNX, which only `deepspeech2 transcribe` runs; name the model that it "
-                    "was made from"
+                    f"{named} is an export to ONNX, which only `deepspeech2 transcribe` and `recognise` run; name "
+                    "the model that it was made from"
                 )
             others = ", ".join(sorted(file.name for file in folder.glob("*.bin")))
             raise ValueError(

@@ -12,13 +12,9 @@ import torch
 import tiny
 from deepspeech2.cli.main import main
 from deepspeech2.data.grammars.reading import read_grammar
-from deepspeech2.inference.voice_commands.listening import (
-    CommandListener,
-    file_pieces,
-    microphone_pieces,
-    recognise_recording,
-)
+from deepspeech2.inference.voice_commands.listening import CommandListener, file_pieces, microphone_pieces
 from deepspeech2.inference.voice_commands.recognition import CommandRecogniser
+from deepspeech2.inference.voice_commands.utterances import recognise_recording
 from streaming_models import FIXED, streaming_model
 from tone_model import tone_listener
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...data.grammars.grammar import Grammar, Slot, Token, leaves
 from ...data.grammars.positions import Fragment, PositionBuilder
-from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from ...decoding.decoder import Speller
 from ...system.characters import describe_character
 
 BEGIN, FINISH = -1, -2  # silence before and after a command
@@ -212,7 +212,7 @@ class BestPath:
         return inside[np.r_[True, np.diff(inside) != 0]].tolist() if len(inside) else []
 
 
-def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
+def build_graph(grammar: Grammar, processor: Speller) -> Graph:
     """
     Build the automaton of a grammar in the model's spelling.
 
@@ -249,7 +249,7 @@ def build_graph(grammar: Grammar, processor: DeepSpeech2Processor) -> Graph:
     )
 
 
-def unwritable_words(grammar: Grammar, processor: DeepSpeech2Processor) -> list[str]:
+def unwritable_words(grammar: Grammar, processor: Speller) -> list[str]:
     """Return the words with characters outside the vocabulary, or empty after normalisation, each with its reason."""
     found = dict.fromkeys(leaf for command in grammar.commands.values() for leaf in leaves(command))
     faults: dict[str, str] = {}
@@ -268,7 +268,7 @@ def unwritable_words(grammar: Grammar, processor: DeepSpeech2Processor) -> list[
 class _Builder(PositionBuilder):
     """Collects the letters of a grammar and their transitions."""
 
-    def __init__(self, grammar: Grammar, processor: DeepSpeech2Processor) -> None:
+    def __init__(self, grammar: Grammar, processor: Speller) -> None:
         super().__init__()
         self.grammar, self.processor = grammar, processor
         self.space = processor.space_id

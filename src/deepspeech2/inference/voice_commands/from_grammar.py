@@ -24,9 +24,9 @@ from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.devices import count_workers
 from ...system.files import write_whole
 from ..long_form import Listener
-from .listening import hear_samples
 from .recognition import ACCEPTANCE_NAME, GRAMMAR_NAME, CommandRecogniser, load_recogniser, write_acceptance
 from .rejection import find_acceptance, judge, near_misses, summary, warning
+from .utterances import hear_samples
 
 logger = logging.getLogger(__name__)
 

@@ -1,22 +1,18 @@
-"""Recognise voice commands in a recording, or live from a microphone or a file."""
+"""Recognise voice commands live, from a microphone or a file."""
 
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soxr
 
-from ...data.augmentation import trim
-from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ...model.processing_deepspeech2 import DeepSpeech2Processor
-from ..long_form import Listener
-from ..media import read_blocks, read_utterance
+from ..media import read_blocks
 from ..streaming import Endpointer, Stream
-from .recognition import Command, CommandRecogniser, load_recogniser
+from .recognition import Command, CommandRecogniser
 
 logger = logging.getLogger(__name__)
 
@@ -44,32 +40,6 @@ class Heard:
         """Return the command as values for JSON."""
         times = {name: round(getattr(self, name), 3) for name in ("start_s", "end_s", "latency_s")}
         return self.command.to_dict() | times
-
-
-def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path: Path) -> Command:
-    """
-    Recognise the command in a recording of up to a minute.
-
-    Raises:
-        AudioError: see `read_utterance`.
-    """
-    samples = np.concatenate([*read_utterance(path, listener.sampling_rate), np.zeros(0, np.float32)])
-    return recognise_samples(listener, recogniser, samples)
-
-
-def recognise_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> Command:
-    """Recognise the command in float32 samples (N,) at the model's rate."""
-    log_probs, cut_s = hear_samples(listener, recogniser, samples)
-    command = recogniser.recognise(log_probs)
-    return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
-
-
-def hear_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the log-probabilities (T, V) of samples (N,), and the seconds of silence that were cut off before them."""
-    cut_s = 0.0
-    if recogniser.trims:
-        samples, cut_s = trim(samples, listener.sampling_rate)
-    return listener.whole([samples]), cut_s
 
 
 class CommandListener:
@@ -204,31 +174,3 @@ def _microphone_settings(sounddevice: Any, sampling_rate: int) -> tuple[int, int
         )
         return rate, channels
     return sampling_rate, 1
-
-
-def recognise(
-    model: DeepSpeech2ForCTC,
-    processor: DeepSpeech2Processor,
-    grammar: str | Path,
-    recording: str | Path,
-    acceptance: str | Path | None = None,
-) -> Command:
-    """
-    Recognise the voice command in a recording of up to a minute.
-
-    Args:
-        model: the model, from `load_model`. It is put in evaluation mode and stays on its device.
-        processor: the processor of the model.
-        grammar: path of a YAML grammar.
-        recording: path of the recording: WAV, FLAC, Ogg or MP3. With PyAV everything that FFmpeg reads.
-        acceptance: path of a commands.json from recipes/commands/calibrate.py (default: a rough threshold).
-
-    Returns:
-        The most likely command with its slots and confidence, and whether it is accepted.
-
-    Raises:
-        AudioError: the file does not exist, is not a recording, is damaged, or is longer than a minute.
-        ValueError: the grammar or the commands.json is wrong.
-    """
-    recogniser = load_recogniser(model, processor, Path(grammar), Path(acceptance) if acceptance else None)
-    return recognise_recording(Listener(model.eval(), processor), recogniser, Path(recording))

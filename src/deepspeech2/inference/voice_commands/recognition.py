@@ -8,17 +8,18 @@ Recognise commands in log-probabilities: the likeliest sentence of a grammar, it
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ...data.grammars.grammar import Grammar, Value
 from ...data.grammars.reading import read_grammar
-from ...decoding.decoder import frame_times
-from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
-from ...model.processing_deepspeech2 import DeepSpeech2Processor
+from ...decoding.decoder import Speller, frame_times
 from ...system.files import write_whole
 from .automaton import build_graph
 
@@ -111,7 +112,7 @@ class CommandRecogniser:
     def __init__(
         self,
         grammar: Grammar,
-        processor: DeepSpeech2Processor,
+        processor: Speller,
         frame_s: float,
         first_frame_s: float = 0.0,
         acceptance: Acceptance = Acceptance(),
@@ -158,6 +159,11 @@ class CommandRecogniser:
         accepted = score >= self.acceptance.threshold
         return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
 
+    def greedy_text(self, log_probs: np.ndarray) -> str:
+        """Return the likeliest text of log-probabilities (T, V), which may be no sentence of the grammar."""
+        ids = [symbol for symbol, _ in groupby(log_probs.argmax(axis=1).tolist()) if symbol != self.blank]
+        return "".join(self.processor.tokenizer.convert_ids_to_tokens(ids))
+
     def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
         """Return the command and slots of a text after normalisation, or None if the grammar does not contain it."""
         normalized = self.processor.normalize_text(text)
@@ -179,7 +185,7 @@ class CommandRecogniser:
         return self._names[self.graph.commands[letters[0]]], text.strip(), slots
 
 
-def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[str, dict[str, Value]]:
+def _written_values(grammar: Grammar, processor: Speller) -> dict[str, dict[str, Value]]:
     """Return for each slot a mapping from the model's spelling to the value."""
     written: dict[str, dict[str, Value]] = {}
     faults = []
@@ -197,9 +203,7 @@ def _written_values(grammar: Grammar, processor: DeepSpeech2Processor) -> dict[s
     return written
 
 
-def load_recogniser(
-    model: DeepSpeech2ForCTC, processor: DeepSpeech2Processor, grammar: Path, acceptance: Path | None = None
-) -> CommandRecogniser:
+def load_recogniser(model: Any, processor: Speller, grammar: Path, acceptance: Path | None = None) -> CommandRecogniser:
     """
     Return a recogniser for a model.
 
@@ -232,6 +236,13 @@ def find_commands(folder: str, grammar: Path | None, acceptance: Path | None) ->
             "recipes/finetune.py wrote with --grammar"
         )
     return own, acceptance or (calibrated if calibrated.is_file() else None)
+
+
+def copy_own_commands(model: str, folder: Path) -> None:
+    """Copy the grammar and the commands.json of a model's folder, if it has them, into another folder."""
+    for name in (GRAMMAR_NAME, ACCEPTANCE_NAME):
+        if (path := Path(model) / name).is_file():
+            shutil.copyfile(path, folder / name)
 
 
 def read_acceptance(path: Path) -> Acceptance:

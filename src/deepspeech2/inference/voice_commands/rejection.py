@@ -53,8 +53,8 @@ def judge(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.nda
         spoken: id, transcript and log-probabilities (T', V) of each utterance.
     """
     for name, text, log_probs in spoken:
-        (written,) = recogniser.processor.batch_decode(log_probs.argmax(axis=1)[None])
-        yield Judged(name, text, recogniser.parse(text), recogniser.recognise(log_probs), recogniser.parse(written))
+        greedy = recogniser.parse(recogniser.greedy_text(log_probs))
+        yield Judged(name, text, recogniser.parse(text), recogniser.recognise(log_probs), greedy)
 
 
 def near_misses(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.ndarray]]) -> Iterator[Judged]:
