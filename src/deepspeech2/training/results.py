@@ -145,13 +145,14 @@ def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
     Args:
         source: the decoder.json of the starting model, or None. Only beam search is carried: a calibration alone is
             that of another model.
-        trained: the run with the trained model. A decoder.json in its folder is left as it is.
+        trained: the run with the trained model. A decoder.json in its folder is left as it is. Commands of a grammar
+            need none.
 
     Returns:
         What became of the decoder, for the report and the model card. Empty if there was none.
     """
     folder, split = trained.recipe.training.folder, trained.recipe.data.eval_split
-    if source is None or (folder / DECODER_NAME).is_file():
+    if source is None or trained.recipe.commands.grammar or (folder / DECODER_NAME).is_file():
         return {}
     if not trained.speech.validation:
         return _said(f"{source} is not carried along, because the run has no eval_split to try it on")

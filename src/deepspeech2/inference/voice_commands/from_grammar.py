@@ -12,6 +12,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+from tqdm import tqdm
 
 from ...config.arguments import DataArguments, Recipe
 from ...data.audio.recordings import open_audio
@@ -101,8 +102,10 @@ def calibrate_commands(recipe: Recipe, model: DeepSpeech2ForCTC, processor: Deep
     folder = recipe.training.folder
     recogniser = load_recogniser(model, processor, folder / GRAMMAR_NAME)
     listener = Listener(model.eval(), processor)
-    spoken = list(_log_probs(recipe, listener, recogniser))
-    judged, hard = list(judge(recogniser, spoken)), list(near_misses(recogniser, spoken))
+    quiet = recipe.training.disable_tqdm
+    spoken = list(tqdm(_log_probs(recipe, listener, recogniser), desc="calibration", unit="clip", disable=quiet))
+    judged = list(judge(recogniser, spoken))
+    hard = list(near_misses(recogniser, tqdm(spoken, desc="near misses", unit="clip", disable=quiet)))
     try:
         acceptance = find_acceptance(judged, hard, recipe.commands.false_accepts, recipe.commands.hard_accepts)
     except ValueError as error:
