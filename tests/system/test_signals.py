@@ -1,14 +1,20 @@
 """Ctrl-C and SIGTERM: the step is finished, a checkpoint written, and the same command goes on exactly."""
 
+import multiprocessing
 import os
 import signal
+import time
+from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from kill import launch, losses
 from safetensors.torch import load_file
+from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
+from deepspeech2.data.streams import build_loader
 from deepspeech2.system.signals import StopOnSignal
 from deepspeech2.training.run import train
 from finetuning import arguments, write_inputs
@@ -78,6 +84,35 @@ def test_without_a_signal_nothing_ends():
     with StopOnSignal() as stop:
         pass
     stop.end_run()
+
+
+class LargeBatches(IterableDataset):
+    """More than the pipe to the parent holds."""
+
+    def __iter__(self):
+        while True:
+            yield np.zeros(1_000_000, np.float32)
+
+
+def read_one_and_die(path: Path) -> None:
+    batches = iter(build_loader(LargeBatches(), num_workers=1))
+    next(batches)
+    path.write_text(str(psutil.Process().children()[0].pid))
+    time.sleep(0.5)  # the next one is on its way
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_data_worker_ends_with_a_parent_that_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("deepspeech2.system.signals.PARENT_CHECK_S", 0.2)
+    parent = multiprocessing.get_context("fork").Process(target=read_one_and_die, args=[tmp_path / "pid"])
+    parent.start()
+    parent.join()
+    assert parent.exitcode == -signal.SIGKILL
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"the data worker {pid} outlives its parent"
+        time.sleep(0.1)
 
 
 @pytest.mark.slow

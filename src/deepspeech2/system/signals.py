@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 REPEAT_S = 2  # a second signal within this time is the first one, forwarded by a launcher
+PARENT_CHECK_S = 5  # as often as a data worker of torch looks for its parent
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -92,8 +93,9 @@ def only_parent_stops(worker: int) -> None:
     Make a data worker ignore signals that a terminal, a cluster or a launcher sends to the whole process group.
 
     The training process needs its workers until its end, and ends them itself. With torch's own handling, any SIGTERM
-    ends a worker, and the lost worker ends the training with an error. Here a worker ends only on its parent's SIGTERM.
-    macOS does not tell who sent a signal, so torch's handling of SIGTERM stays there.
+    ends a worker, and the lost worker ends the training with an error. Here a worker ends only on its parent's SIGTERM,
+    or with its parent. torch's own end with a killed parent waits for ever if a batch is on its way to it. macOS does
+    not tell who sent a signal, so torch's handling stays there.
 
     Args:
         worker: the number of the worker, which `DataLoader` passes. It is not used.
@@ -104,8 +106,10 @@ def only_parent_stops(worker: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
         def listen() -> None:
-            while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-                pass
+            while os.getppid() == parent:
+                found = signal.sigtimedwait({signal.SIGTERM}, PARENT_CHECK_S)
+                if found is not None and found.si_pid == parent:
+                    break
             os._exit(0)
 
         threading.Thread(target=listen, daemon=True).start()
