@@ -2,10 +2,12 @@
 Measure how training scales with processes: audio-seconds per second of one process and of two, with one core each.
 
     python benchmarks/scaling.py LIBRISPEECH_MINI
+    python benchmarks/scaling.py LIBRISPEECH_MINI --repeats 2 --max_steps 30 --no_beside --also ddp_bucket_cap_mb=4
 
 The training is recipes/librispeech/mini.yaml with one thread per process, which also decodes the audio. The global
 batches are the same: two processes take one each, and one process accumulates two. Two independent trainings side by
-side show how much the machine itself allows, because they share its cache and memory. The cases take turns over several
+side show how much the machine itself allows, because they share its cache and memory. Each --also is one more case of
+two processes, with settings of the recipe. The cases take turns over several
 rounds. The first log of each run is warm-up and does not count. No other program should use the cores, because at each
 step two processes wait for the slower one.
 """
@@ -47,14 +49,20 @@ def main() -> None:
     parser.add_argument("folder", metavar="LIBRISPEECH_MINI", help="a folder with real speech")
     parser.add_argument("--repeats", type=int, default=3, help="number of rounds (default: %(default)s)")
     parser.add_argument("--max_steps", type=int, default=40, help="steps of each run (default: %(default)s)")
+    parser.add_argument(
+        "--also", action="append", default=[], metavar="NAME=VALUE,...", help="two processes with other settings"
+    )
+    parser.add_argument("--no_beside", action="store_true", help=f"leave out: {BESIDE}")
     args = parser.parse_args()
-    speeds: dict[str, list[float]] = {way: [] for way in [*WAYS, BESIDE]}
+    ways = WAYS | {f"2 processes, {settings}": with_settings(settings) for settings in args.also}
+    speeds: dict[str, list[float]] = {way: [] for way in [*ways, *([] if args.no_beside else [BESIDE])]}
     for round_ in range(1, args.repeats + 1):
-        for way in speeds:
+        for way, found in speeds.items():
             print(f"round {round_} of {args.repeats}: {way}", file=sys.stderr, flush=True)
-            speeds[way].append(
-                train_beside(args.folder, args.max_steps) if way == BESIDE else train(args.folder, way, args.max_steps)
-            )
+            if way == BESIDE:
+                found.append(train_beside(args.folder, args.max_steps))
+            else:
+                found.append(train(args.folder, ways[way], args.max_steps))
     one = speeds["1 process"]
     rows = []
     for way, values in speeds.items():
@@ -64,13 +72,19 @@ def main() -> None:
     write_table(["system", "audio-s per s", "times one process"], rows, OUTPUT)
 
 
+def with_settings(settings: str) -> list[str]:
+    """Return the way of two processes with settings such as "ddp_bucket_cap_mb=4,ddp_static_graph=true"."""
+    pairs = (one.partition("=") for one in settings.split(","))
+    return [*WAYS["2 processes"], *(word for name, _, value in pairs for word in (f"--{name}", value))]
+
+
 def train_beside(folder: str, max_steps: int) -> float:
     """Return the total audio-seconds per second of two trainings with one process each."""
     with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(lambda way: train(folder, way, max_steps), ["1 process"] * 2))
+        return sum(pool.map(lambda way: train(folder, way, max_steps), [WAYS["1 process"]] * 2))
 
 
-def train(folder: str, way: str, max_steps: int) -> float:
+def train(folder: str, way: list[str], max_steps: int) -> float:
     """Return the audio-seconds per second of a short training: the median of its logs without the first."""
     with tempfile.TemporaryDirectory() as output_dir:
         subprocess.run(
@@ -85,9 +99,9 @@ def train(folder: str, way: str, max_steps: int) -> float:
         return median_speed(json.loads(state.read_text(encoding="utf-8"))["log_history"])
 
 
-def make_command(folder: str, way: str, max_steps: int, output_dir: str) -> list[str]:
+def make_command(folder: str, way: list[str], max_steps: int, output_dir: str) -> list[str]:
     """Return the arguments of `accelerate`."""
-    config, *options = WAYS[way]
+    config, *options = way
     settings = COMMON | {"dataset_name": folder, "max_steps": max_steps, "save_steps": max_steps}
     settings["output_dir"] = output_dir
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]

@@ -1,5 +1,7 @@
+# ruff: noqa: E402
 """What every test gets: no network, one thread, seeds; and real speech, where the machine has it."""
 
+import gc
 import os
 import random
 import shutil
@@ -16,6 +18,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="deepspeech2_tests_hf_home_")
 
+# Imports make a million objects that stay. The collector need not look at them again and again, here or in a fork.
+gc.set_threshold(100_000)
+
 import datasets
 import huggingface_hub.constants
 import numpy as np
@@ -23,6 +28,9 @@ import pytest
 import torch
 from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
+
+from deepspeech2.data import corpora
+from forked import FEW_LOCAL_SHARDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LEFT_OUT_HINTS = {
@@ -33,6 +41,12 @@ LEFT_OUT_HINTS = {
 _left_out: Counter[str] = Counter()
 
 torch.set_num_threads(1)
+corpora.MAX_LOCAL_SHARDS = FEW_LOCAL_SHARDS
+
+
+def pytest_collection_finish() -> None:
+    """What the test modules have imported stays, too."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ PRELOAD = [
     "deepspeech2.training.results",
     "deepspeech2.training.run",
 ]
+FEW_LOCAL_SHARDS = 4  # of a list, instead of one for each row: to open one takes longer than to read its rows
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(PRELOAD)
 _context: multiprocessing.context.BaseContext = SERVER
@@ -130,9 +131,11 @@ def _become(
     from accelerate.commands import launch as accelerate_launch
     from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
+    from deepspeech2.data import corpora
     from deepspeech2.evaluation import strategies
     from deepspeech2.system import launch
 
+    corpora.MAX_LOCAL_SHARDS = FEW_LOCAL_SHARDS
     subprocess_handler.Popen = Forked
     for module in (accelerate_launch, strategies):
         module.subprocess = SimpleNamespace(Popen=Forked, CalledProcessError=subprocess.CalledProcessError)

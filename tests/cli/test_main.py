@@ -1,5 +1,6 @@
 """The console command: what it answers at once, what it imports, and how it ends."""
 
+import gc
 import os
 import re
 import resource
@@ -12,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from transformers import AutoConfig
 
 from deepspeech2.cli.main import COMMANDS, console, main, make_parser
+from deepspeech2.model.configuration_deepspeech2 import DeepSpeech2Config
 
 GROUPS = {
     "transcribe": {"output", "captions", "decoding", "compute"},
@@ -28,10 +31,11 @@ GROUPS = {
 
 @pytest.fixture(autouse=True)
 def interrupts() -> Iterator[None]:
-    """Ctrl-C is pytest's again after a test."""
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C and the collector of garbage are pytest's again after a test."""
+    before, threshold = signal.getsignal(signal.SIGINT), gc.get_threshold()
     yield
     signal.signal(signal.SIGINT, before)
+    gc.set_threshold(*threshold)
 
 
 def run(*words: str, **options) -> subprocess.CompletedProcess:
@@ -113,42 +117,59 @@ def test_help_needs_no_heavy_library_and_half_a_second(words: list[str]) -> None
     assert min(taken_s) < 0.5
 
 
-def test_a_transcription_imports_nothing_that_it_does_not_use(repository: Path, tmp_path: Path) -> None:
-    """transformers itself imports accelerate, torch.distributed.tensor, and SciPy where there is one."""
+# What the console command is: a script of its name. Its public names come before the command here.
+SCRIPT = """
+import sys, deepspeech2
+assert not {'torch', 'transformers'} & set(sys.modules) and 'load_model' in dir(deepspeech2)
+from deepspeech2 import DeepSpeech2ForCTC, load_model
+from transformers import AutoConfig
+print(type(AutoConfig.for_model('deepspeech2')).__name__, DeepSpeech2ForCTC.__module__, load_model.__module__)
+try:
+    deepspeech2.DeepSpeech3
+except AttributeError as error:
+    print(error)
+from deepspeech2.cli.main import console
+console()
+"""
+
+
+def test_the_command_imports_what_it_uses_when_it_uses_it(repository: Path, tmp_path: Path) -> None:
+    """
+    Public names, and a transcription. transformers itself imports accelerate, torch.distributed.tensor, and SciPy
+    where there is one.
+    """
     soundfile.write(tmp_path / "noise.wav", 0.1 * np.random.default_rng(0).standard_normal(8000), 16_000)
+    program = tmp_path / "deepspeech2"
+    program.write_text(SCRIPT)
     words = ("transcribe", str(repository / "recipes" / "quickstart" / "starter"), str(tmp_path / "noise.wav"))
-    done = run("-X", "importtime", "-m", "deepspeech2", *words)
+    # A script's folder is searched before the package's: -P leaves it out, where this file has the package's name.
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = run("-P", "-X", "importtime", str(program), *words, "--decoder", "greedy", env=variables)
     assert done.returncode == 0 and (tmp_path / "noise.txt").is_file(), done.stderr
+    assert done.stdout.splitlines()[:2] == [
+        "DeepSpeech2Config deepspeech2.model.modeling_deepspeech2 deepspeech2.model.loading",
+        "module 'deepspeech2' has no attribute 'DeepSpeech3'",
+    ]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     needless = {"datasets", "librosa", "matplotlib", "numba", "pandas", "pyarrow", "sklearn", "transformers.trainer"}
     assert "transformers.modeling_utils" in imported and not needless & imported
 
 
-KNOWN = "; from transformers import AutoConfig; print(type(AutoConfig.for_model('deepspeech2')).__name__)"
+WATCHED = """
+import importlib.abc, sys
+class Watch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == 'deepspeech2.model':
+            raise SystemExit('it imports the model package')
+sys.meta_path.insert(0, Watch())
+import deepspeech2
+"""
 
 
 def test_the_auto_classes_know_the_architecture_after_the_import_alone() -> None:
-    """Also in a program that has the words `-m deepspeech2` for another purpose."""
-    done = run("-c", f"import deepspeech2{KNOWN}", "-m", "deepspeech2")
-    assert done.stdout == "DeepSpeech2Config\n", done.stderr
-
-
-def test_in_the_commands_own_process_public_names_come_when_they_are_used(tmp_path: Path) -> None:
-    program = tmp_path / "deepspeech2"
-    program.write_text(
-        "import sys, deepspeech2\n"
-        "assert not {'torch', 'transformers'} & set(sys.modules) and 'load_model' in dir(deepspeech2)\n"
-        f"from deepspeech2 import DeepSpeech2ForCTC, load_model{KNOWN}\n"
-        "print(DeepSpeech2ForCTC.__module__, load_model.__module__)\n"
-        "try:\n    deepspeech2.DeepSpeech3\nexcept AttributeError as error:\n    print(error)\n"
-    )
-    # A script's folder is searched before the package's: -P leaves it out, where this file has the package's name.
-    done = run("-P", str(program), env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
-    assert done.stdout.splitlines() == [
-        "DeepSpeech2Config",
-        "deepspeech2.model.modeling_deepspeech2 deepspeech2.model.loading",
-        "module 'deepspeech2' has no attribute 'DeepSpeech3'",
-    ], done.stderr
+    """Also in a program that has the words `-m deepspeech2` for another purpose. The model package registers it."""
+    assert run("-c", WATCHED, "-m", "deepspeech2").stderr == "it imports the model package\n"
+    assert AutoConfig.for_model("deepspeech2").__class__ is DeepSpeech2Config
 
 
 @pytest.mark.parametrize(

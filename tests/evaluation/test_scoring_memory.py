@@ -68,11 +68,11 @@ def test_no_batch_outlives_its_turn(made):
 
 
 def test_what_stays_of_an_utterance_is_small(made):
-    """Three times the batches, and at most 4 kB for each of the 200 utterances more, ten words each."""
+    """Three times the batches, and at most 4 kB for each of the 100 utterances more, ten words each."""
     model, processor = made
     score_model(model, processor, long_split(2, Alive(), []))
-    few, many = peak_bytes(model, processor, 100), peak_bytes(model, processor, 300)
-    assert 0 < many - few < (300 - 100) * CLIPS * KEPT_BYTES
+    few, many = peak_bytes(model, processor, 50), peak_bytes(model, processor, 150)
+    assert 0 < many - few < (150 - 50) * CLIPS * KEPT_BYTES
 
 
 def peak_bytes(model, processor, num_batches: int) -> int:

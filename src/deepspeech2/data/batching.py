@@ -176,7 +176,8 @@ class RowSource:
         while position.shard < len(order):
             stream, name = shards.open(order[position.shard])
             while position.part < stream.num_shards:
-                part = stream.shard(num_shards=stream.num_shards, index=position.part)
+                parts = stream.num_shards  # to choose the only one would copy it, slower than reading a short list
+                part = stream.shard(num_shards=parts, index=position.part) if parts > 1 else stream
                 for example in _from_position(part, position, name):
                     position.row += 1
                     position.count += 1

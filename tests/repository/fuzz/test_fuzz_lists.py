@@ -248,7 +248,7 @@ def only_read(processor: DeepSpeech2Processor, name: str, said: list[str], **opt
     return [f"{lost} rows are lost"] if lost > doubled and all(known_sizes) else []
 
 
-@pytest.mark.parametrize("one_of", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("one_of", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_lists(tmp_path, monkeypatch, one_of):
     monkeypatch.setattr(corpora, "MAX_LOCAL_SHARDS", 1)  # opening a shard takes longer than reading a row
     processor = new_processor()

@@ -143,14 +143,13 @@ def test_all_that_learns_is_no_small_file(tmp_path, batches):
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("ema_decay", "given"),
     [
-        {"low_rank": 2, "layer_lr_decay": 0.5},
-        {"unfreeze_every": 1, "l2_sp": 0.1},
-        {"adapter_size": 3, "low_rank": 2, "trained_groups": ["norms"], "unfreeze_every": 2},
+        (0.0, {"low_rank": 2, "layer_lr_decay": 0.5}),
+        (0.9, {"unfreeze_every": 1, "l2_sp": 0.1}),
+        (0.9, {"adapter_size": 3, "low_rank": 2, "trained_groups": ["norms"], "unfreeze_every": 2}),
     ],
 )
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, batches, given, ema_decay):
     options = {"save_strategy": "steps", "save_steps": 3, "optim": "adamw_torch", "learning_rate": 0.01}
     options |= {"ema_decay": ema_decay}

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import soxr
 
-from ...system.network import PAUSES_S, Patience
 from .channels import Mixer
 from .decoding import AudioFile, NotAudioError
 from .layout import Note
@@ -78,6 +76,11 @@ def fetch_audio(audio: dict[str, Any]) -> dict[str, Any]:
     """
     if not is_remote(audio):
         return audio
+    # Imported here, because they take a quarter of the start of a command that reads local files.
+    import fsspec
+
+    from ...system.network import PAUSES_S, Patience
+
     path = audio["path"]
     if path.startswith(OUTSIDE):
         raise AudioError(
