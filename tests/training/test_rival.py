@@ -12,11 +12,18 @@ from safetensors.torch import load_file
 import tiny
 from deepspeech2.config.arguments import DataArguments, ModelArguments, Recipe
 from deepspeech2.config.method_arguments import CommandArguments
+from deepspeech2.data import corpora
 from deepspeech2.training import rival
 from deepspeech2.training.rival import fits_beside, rival_beside
 from finetuning import RECIPE, finetune, results, write_inputs
 
 OPTIONS = ["--compare_with_scratch", "--max_steps", "2", "--ema_decay", "0.5"]
+
+
+@pytest.fixture(autouse=True)
+def shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the rival's process has them: their number decides the order of the samples."""
+    monkeypatch.setattr(corpora, "MAX_LOCAL_SHARDS", 64)
 
 
 @pytest.fixture(scope="module")
