@@ -2,6 +2,7 @@
 """What every test gets: no network, one thread, seeds; and real speech, where the machine has it."""
 
 import gc
+import multiprocessing
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
 
 from deepspeech2.data import corpora
+from deepspeech2.decoding import decoder
 from forked import FEW_LOCAL_SHARDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -76,6 +78,12 @@ def reference_root() -> Path:
     return _folder_from_environment(
         "DEEPSPEECH_PYTORCH_REFERENCE", "a folder of deepspeech.pytorch checkpoints and their outputs"
     )
+
+
+@pytest.fixture
+def forked_workers(monkeypatch) -> None:
+    """Decoder workers are forked here, because new processes import for seconds. test_decoder.py has one of those."""
+    monkeypatch.setattr(decoder, "get_context", lambda kind: multiprocessing.get_context("fork"))
 
 
 @pytest.fixture

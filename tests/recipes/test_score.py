@@ -127,7 +127,7 @@ def test_compares_with_a_baseline(folder, main, tmp_path):
     assert "Comparison with the baseline" in (tmp_path / "index.html").read_text()
 
 
-def test_a_models_own_decoder_is_scored_beside_greedy(folder, main, tmp_path, capsys):
+def test_a_models_own_decoder_is_scored_beside_greedy(folder, main, tmp_path, capsys, forked_workers):
     """As the baseline, unless another model is; `--decoder greedy` leaves it out."""
     shutil.copytree(folder / "a", tmp_path / "own")
     write_options(DecoderOptions(beam_size=5), tmp_path / "own" / "decoder.json")

@@ -1,6 +1,5 @@
 """The decoder of a starting model beside the trained one: only where it helps, and never over another."""
 
-import multiprocessing
 import sys
 from dataclasses import replace
 
@@ -51,9 +50,8 @@ def test_a_decoder_that_helps_comes_along(started, tmp_path, caplog, monkeypatch
     assert carry_decoder(source, started) == {}  # the decoder that is there now may be the user's
 
 
-def test_a_decoder_that_makes_it_worse_stays_behind(started, tmp_path, monkeypatch):
-    """A search that is paid for every word writes far too many. Its workers are forked: new ones import for seconds."""
-    monkeypatch.setattr("deepspeech2.decoding.decoder.get_context", lambda kind: multiprocessing.get_context("fork"))
+def test_a_decoder_that_makes_it_worse_stays_behind(started, tmp_path, forked_workers):
+    """A search that is paid for every word writes far too many."""
     source = with_decoder(started, tmp_path, alpha=0.0, beta=30.0)
     assert f"{source} is not carried along: on validation it has a WER of " in carry_decoder(source, started)["decoder"]
     unseen = replace(started, speech=replace(started.speech, validation=()))
