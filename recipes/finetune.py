@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         trained = replace(start, model=train(start, plan, callbacks))
         results["after training"] = score_splits(trained, training.folder / "scores-after")
         say_what_it_brought(results.get("before fine-tuning", {}), results["after training"])
-    carried = carry_decoder(own_decoder(start.model), trained)
+        carried = carry_decoder(own_decoder(start.model), trained)
     if training.compare_with_scratch:
         results["same budget from random weights"] = train_from_random_weights(trained)
 

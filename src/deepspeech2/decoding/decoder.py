@@ -244,6 +244,21 @@ def frame_times(model: Any, processor: Speller) -> tuple[float, float]:
     return config.inputs_to_logits_ratio / rate, first * config.hop_length / rate
 
 
+class DecodesHere:
+    """A decoder in the process of the model, in the place of `DecoderWorkers`: nothing has to start."""
+
+    waiting = 0
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def submit(self, logits: torch.Tensor, output_lengths: torch.Tensor) -> Future[list[str]]:
+        """Return a future, already done, of the B texts of logits (B, T', V) with (B,) frames."""
+        done: Future[list[str]] = Future()
+        done.set_result(self._decoder.texts(logits, output_lengths))
+        return done
+
+
 class DecoderWorkers:
     """
     Decoder workers: processes that decode while the model continues. They end with the `with` block.

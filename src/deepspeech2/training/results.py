@@ -12,7 +12,7 @@ import yaml
 
 from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..data.corpora import Corpus
-from ..decoding.decoder import Decoder, DecoderWorkers, frame_times
+from ..decoding.decoder import DecodesHere, Decoder, frame_times
 from ..decoding.options import DECODER_NAME, read_own_options, save_options
 from ..evaluation.metrics import Scores
 from ..evaluation.reports import EvaluatedSplit, results_table, write_model_card, write_run_report
@@ -183,7 +183,5 @@ def _wer(run: Run, decoder: Decoder | None) -> float:
     run.model.to(training.device)  # type: ignore[arg-type]
     batches = build_eval_stream(run.speech.validation, run.processor, run.recipe.data, training)
     with naming_the_lost(training.process_index, training.world_size):
-        if decoder is None:
-            return score_model(run.model, run.processor, batches)[0].wer
-        with DecoderWorkers(decoder, 1) as decoding:
-            return score_model(run.model, run.processor, batches, decoding)[0].wer
+        decoding = DecodesHere(decoder) if decoder else None
+        return score_model(run.model, run.processor, batches, decoding)[0].wer
