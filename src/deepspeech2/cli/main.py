@@ -75,8 +75,6 @@ def console() -> None:
     signal.signal(signal.SIGINT, _stop)
     # Imports make objects that stay. Every 700 of them, the collector would look for garbage: a sixth of the time.
     gc.set_threshold(GARBAGE_THRESHOLD)
-    # Threads that wait for each other would spin. On a busy machine, they spin for longer than the model computes.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     run(main)
 
 
