@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,7 +104,7 @@ def test_a_command_is_recognised_without_torch_by_the_grammar_of_the_folder(
     (tmp_path / "model" / "grammar.yaml").write_text(
         "commands: {light: 'turn {switch} the light', timer: set a timer}\nslots: {switch: ['on', 'off']}\n"
     )
-    copy_own_commands(str(tmp_path / "model"), tmp_path / "onnx")
+    copy_own_commands(SimpleNamespace(name_or_path=str(tmp_path / "model")), tmp_path / "onnx")
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "deepspeech2", "recognise", str(tmp_path / "onnx"), str(tones)],
         capture_output=True,

@@ -85,6 +85,6 @@ def main(args: Namespace) -> None:
     print(f"\n{write_comparison(unverified, scored, facts)}")
     refuse_worse(scored, args.max_wer_difference)
     copy_own_decoder(model, unverified)
-    copy_own_commands(args.model, unverified)
+    copy_own_commands(model, unverified)
     unverified.rename(args.output_dir)
     print(f"Verified: {args.output_dir}")

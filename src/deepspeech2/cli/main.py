@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int | None:
 def console() -> None:
     """Run the console command `deepspeech2`."""
     signal.signal(signal.SIGINT, _stop)
-    # Imports make objects that stay. Every 700 of them, the collector would look for garbage: a sixth of the time.
+    # Imports make objects that stay. Looking for garbage among them so often would take a tenth of the start.
     gc.set_threshold(GARBAGE_THRESHOLD)
     run(main)
 

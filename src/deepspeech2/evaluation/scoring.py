@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class DecodesBeside(Protocol):
-    """A decoder that works in parallel to the model, such as `deepspeech2.decoding.decoder.DecoderWorkers`."""
+    """A decoder beside the model or in its process: `DecoderWorkers` or `DecodesHere` of the decoder's module."""
 
     waiting: int  # how many batches the model may be ahead of the decoder
 

@@ -1,7 +1,9 @@
 """Run a folder of `deepspeech2 export` with onnxruntime and numpy. torch and transformers take seconds to import."""
 
 import json
+import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -56,10 +58,11 @@ class Spelling:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        settings = json.loads((folder / "processor_config.json").read_text("utf-8"))["feature_extractor"]
+        given = json.loads((folder / "processor_config.json").read_text("utf-8"))
+        self._removed = frozenset(given["removed_characters"])
         self._ids: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
         tokens = sorted(self._ids, key=self._ids.__getitem__)
-        self.feature_extractor = SimpleNamespace(**settings)
+        self.feature_extractor = SimpleNamespace(**given["feature_extractor"])
         self.tokenizer: Any = Tokens(tokens)
         self.space_id = self._ids[" "]
 
@@ -70,8 +73,9 @@ class Spelling:
         return DeepSpeech2Processor.from_pretrained(self._folder, trust_remote_code=False)
 
     def normalize_text(self, text: str) -> str:
-        words = " ".join(text.split())
-        return self._processor.normalize_text(text) if self.unknown_characters(words) else words
+        words = unicodedata.normalize("NFC", " ".join(text.split()))
+        plain = not self.unknown_characters(words) and self._removed.isdisjoint(words)
+        return words if plain else self._processor.normalize_text(text)
 
     def unknown_characters(self, normalized_text: str) -> Counter[str]:
         return Counter(character for character in normalized_text if character not in self._ids)
@@ -85,7 +89,7 @@ class Tokens(list[str]):
 
     pad_token_id = 0
 
-    def convert_ids_to_tokens(self, ids: range) -> list[str]:
+    def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
         return [self[one] for one in ids]
 
 

@@ -30,6 +30,8 @@ CHECKPOINT_FILES = (
     "model*.safetensors",
     "*.py",
     "decoder.json",
+    "grammar.yaml",
+    "commands.json",
     *LANGUAGE_MODELS,
 )
 PROCESSOR_FILES = ("processor_config.json", "tokenizer_config.json", "vocab.json")
@@ -92,7 +94,7 @@ def load_model(
             )
         processor = DeepSpeech2Processor.from_pretrained(folder, trust_remote_code=False)
         if not local:
-            _download(model_name_or_path, folder.name, "model*.safetensors", *LANGUAGE_MODELS)
+            _download(model_name_or_path, folder.name, "model*.safetensors", "grammar.yaml", *LANGUAGE_MODELS)
         if not any(folder.glob("model*.safetensors")):
             if any(folder.glob("model*.onnx")):
                 raise ValueError(

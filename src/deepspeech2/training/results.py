@@ -12,7 +12,7 @@ import yaml
 
 from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..data.corpora import Corpus
-from ..decoding.decoder import DecodesHere, Decoder, frame_times
+from ..decoding.decoder import Decoder, DecodesHere, frame_times
 from ..decoding.options import DECODER_NAME, read_own_options, save_options
 from ..evaluation.metrics import Scores
 from ..evaluation.reports import EvaluatedSplit, results_table, write_model_card, write_run_report
@@ -145,15 +145,16 @@ def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
     Args:
         source: the decoder.json of the starting model, or None. Only beam search is carried: a calibration alone is
             that of another model.
-        trained: the run with the trained model. A decoder.json in its folder is left as it is. Commands of a grammar
-            need none.
+        trained: the run with the trained model. A decoder.json in its folder is left as it is.
 
     Returns:
         What became of the decoder, for the report and the model card. Empty if there was none.
     """
     folder, split = trained.recipe.training.folder, trained.recipe.data.eval_split
-    if source is None or trained.recipe.commands.grammar or (folder / DECODER_NAME).is_file():
+    if source is None or (folder / DECODER_NAME).is_file():
         return {}
+    if trained.recipe.commands.grammar:
+        return _said(f"{source} is not carried along, because the commands are recognised by their grammar")
     if not trained.speech.validation:
         return _said(f"{source} is not carried along, because the run has no eval_split to try it on")
     model, processor = trained.model, trained.processor

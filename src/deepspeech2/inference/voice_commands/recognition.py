@@ -238,11 +238,12 @@ def find_commands(folder: str, grammar: Path | None, acceptance: Path | None) ->
     return own, acceptance or (calibrated if calibrated.is_file() else None)
 
 
-def copy_own_commands(model: str, folder: Path) -> None:
-    """Copy the grammar and the commands.json of a model's folder, if it has them, into another folder."""
-    for name in (GRAMMAR_NAME, ACCEPTANCE_NAME):
-        if (path := Path(model) / name).is_file():
-            shutil.copyfile(path, folder / name)
+def copy_own_commands(model: Any, folder: Path) -> None:
+    """Copy a model's own grammar, if it has one, with its commands.json into another folder."""
+    own = Path(model.name_or_path)
+    if (own / GRAMMAR_NAME).is_file():
+        for path in filter(Path.is_file, (own / GRAMMAR_NAME, own / ACCEPTANCE_NAME)):
+            shutil.copyfile(path, folder / path.name)
 
 
 def read_acceptance(path: Path) -> Acceptance:
