@@ -7,9 +7,9 @@ Measure how training scales with processes: audio-seconds per second of one proc
 The training is recipes/librispeech/mini.yaml with one thread per process, which also decodes the audio. The global
 batches are the same: two processes take one each, and one process accumulates two. Two independent trainings side by
 side show how much the machine itself allows, because they share its cache and memory. Each --also is one more case of
-two processes, with settings of the recipe. The cases take turns over several
-rounds. The first log of each run is warm-up and does not count. No other program should use the cores, because at each
-step two processes wait for the slower one.
+two processes, with settings of the recipe. The cases take turns over several rounds. The first log of each run is
+warm-up and does not count. No other program should use the cores, because at each step two processes wait for the
+slower one.
 """
 
 import argparse
@@ -37,7 +37,7 @@ COMMON = {
     "load_best_model_at_end": "false",
     "test_split": "clean/validation",
 }
-WAYS = {
+CASES = {
     "1 process": ["cpu.yaml", "--gradient_accumulation_steps", "2"],
     "2 processes": ["cpu_ddp.yaml", "--use_cpu", "true"],
 }
@@ -54,41 +54,44 @@ def main() -> None:
     )
     parser.add_argument("--no_beside", action="store_true", help=f"leave out: {BESIDE}")
     args = parser.parse_args()
-    ways = WAYS | {f"2 processes, {settings}": with_settings(settings) for settings in args.also}
-    speeds: dict[str, list[float]] = {way: [] for way in [*ways, *([] if args.no_beside else [BESIDE])]}
+    for part in ",".join(args.also).split(",") if args.also else ():
+        if "=" not in part:
+            parser.error(f"--also has {part!r}; expected NAME=VALUE, with a comma between two")
+    cases = CASES | {f"2 processes, {settings}": with_settings(settings) for settings in args.also}
+    speeds: dict[str, list[float]] = {case: [] for case in [*cases, *([] if args.no_beside else [BESIDE])]}
     for round_ in range(1, args.repeats + 1):
-        for way, found in speeds.items():
-            print(f"round {round_} of {args.repeats}: {way}", file=sys.stderr, flush=True)
-            if way == BESIDE:
+        for case, found in speeds.items():
+            print(f"round {round_} of {args.repeats}: {case}", file=sys.stderr, flush=True)
+            if case == BESIDE:
                 found.append(train_beside(args.folder, args.max_steps))
             else:
-                found.append(train(args.folder, ways[way], args.max_steps))
+                found.append(train(args.folder, cases[case], args.max_steps))
     one = speeds["1 process"]
     rows = []
-    for way, values in speeds.items():
+    for case, values in speeds.items():
         ratios = sorted(value / alone for value, alone in zip(values, one, strict=True))
         times = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}-{ratios[-1]:.2f})"
-        rows.append([way, f"{statistics.median(values):.0f}", times])
+        rows.append([case, f"{statistics.median(values):.0f}", times])
     write_table(["system", "audio-s per s", "times one process"], rows, OUTPUT)
 
 
 def with_settings(settings: str) -> list[str]:
-    """Return the way of two processes with settings such as "ddp_bucket_cap_mb=4,ddp_static_graph=true"."""
+    """Return the case of two processes with settings such as "ddp_bucket_cap_mb=4,ddp_static_graph=true"."""
     pairs = (one.partition("=") for one in settings.split(","))
-    return [*WAYS["2 processes"], *(word for name, _, value in pairs for word in (f"--{name}", value))]
+    return [*CASES["2 processes"], *(word for name, _, value in pairs for word in (f"--{name}", value))]
 
 
 def train_beside(folder: str, max_steps: int) -> float:
     """Return the total audio-seconds per second of two trainings with one process each."""
     with ThreadPoolExecutor(2) as pool:
-        return sum(pool.map(lambda way: train(folder, way, max_steps), [WAYS["1 process"]] * 2))
+        return sum(pool.map(lambda case: train(folder, case, max_steps), [CASES["1 process"]] * 2))
 
 
-def train(folder: str, way: list[str], max_steps: int) -> float:
+def train(folder: str, case: list[str], max_steps: int) -> float:
     """Return the audio-seconds per second of a short training: the median of its logs without the first."""
     with tempfile.TemporaryDirectory() as output_dir:
         subprocess.run(
-            [str(Path(sys.executable).with_name("accelerate")), *make_command(folder, way, max_steps, output_dir)],
+            [str(Path(sys.executable).with_name("accelerate")), *make_command(folder, case, max_steps, output_dir)],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
             stdout=subprocess.DEVNULL,
@@ -99,9 +102,9 @@ def train(folder: str, way: list[str], max_steps: int) -> float:
         return median_speed(json.loads(state.read_text(encoding="utf-8"))["log_history"])
 
 
-def make_command(folder: str, way: list[str], max_steps: int, output_dir: str) -> list[str]:
+def make_command(folder: str, case: list[str], max_steps: int, output_dir: str) -> list[str]:
     """Return the arguments of `accelerate`."""
-    config, *options = way
+    config, *options = case
     settings = COMMON | {"dataset_name": folder, "max_steps": max_steps, "save_steps": max_steps}
     settings["output_dir"] = output_dir
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]

@@ -1,4 +1,4 @@
-"""benchmarks/scaling.py: both ways are recipes with the same global batch, and the first log does not count."""
+"""benchmarks/scaling.py: all cases are recipes with the same global batch, and the first log does not count."""
 
 import pytest
 import scaling
@@ -6,7 +6,7 @@ import scaling
 from deepspeech2.config.parser import parse_recipe
 
 
-@pytest.mark.parametrize("way", scaling.WAYS.values(), ids=scaling.WAYS)
+@pytest.mark.parametrize("way", scaling.CASES.values(), ids=scaling.CASES)
 def test_both_ways_take_two_batches_a_step(way, tmp_path):
     words = scaling.make_command("some/where", way, 40, str(tmp_path))
     script = words.index("recipes/finetune.py")
