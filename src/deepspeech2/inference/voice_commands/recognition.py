@@ -11,7 +11,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +157,6 @@ class CommandRecogniser:
         confidence = np.exp(-np.logaddexp(0, -(self.acceptance.slope * score + self.acceptance.offset)))
         accepted = score >= self.acceptance.threshold
         return Command(name if accepted else None, name, text, slots, score, float(confidence), start_s, end_s)
-
-    def greedy_text(self, log_probs: np.ndarray) -> str:
-        """Return the likeliest text of log-probabilities (T, V), which may be no sentence of the grammar."""
-        ids = [symbol for symbol, _ in groupby(log_probs.argmax(axis=1).tolist()) if symbol != self.blank]
-        return "".join(self.processor.tokenizer.convert_ids_to_tokens(ids))
 
     def parse(self, text: str) -> tuple[str, dict[str, Value]] | None:
         """Return the command and slots of a text after normalisation, or None if the grammar does not contain it."""

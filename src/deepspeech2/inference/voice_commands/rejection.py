@@ -11,6 +11,7 @@ import numpy as np
 
 from ...data.grammars.grammar import Value
 from ...decoding.calibration import fit_logistic
+from ...decoding.decoder import Decoder
 from ...system.files import write_whole
 from .recognition import Acceptance, Command, CommandRecogniser
 
@@ -52,8 +53,9 @@ def judge(recogniser: CommandRecogniser, spoken: Iterable[tuple[str, str, np.nda
         recogniser: the recogniser.
         spoken: id, transcript and log-probabilities (T', V) of each utterance.
     """
+    decoder = Decoder(recogniser.processor, recogniser.frame_s)
     for name, text, log_probs in spoken:
-        greedy = recogniser.parse(recogniser.greedy_text(log_probs))
+        greedy = recogniser.parse(decoder.decode_clip(log_probs).text)
         yield Judged(name, text, recogniser.parse(text), recogniser.recognise(log_probs), greedy)
 
 
