@@ -1,0 +1,170 @@
+"""
+Measure what recordings of commands add to a model that was trained from the grammar alone.
+
+    python benchmarks/intent_folds.py outputs/from_grammar --recordings coffee_commands --noise kitchen.ogg
+
+The recordings are divided into --folds parts. For each part, and each of --counts, the model is trained on with so many
+of the other recordings, by `recipes/finetune.py recipes/commands/from_grammar.yaml --dataset_name`, and recognises the
+part, as in intent.py. The recordings are labelled with what they mean, not with words. So their transcripts are the
+likeliest sentences with that meaning. Parts that are done are not trained again. The table is in
+outputs/benchmarks/intent_folds.md.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from intent import RATIOS_DB, Bench, Order, is_right, load_orders, mix, outcome, stretch
+from measuring import write_table
+
+from deepspeech2.data.audio.recordings import open_audio
+from deepspeech2.data.grammars.grammar import AnyOrder, Choice, Grammar, Part, Row, Slot, Value, leaves
+from deepspeech2.inference.long_form import Listener
+from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, find_commands, load_recogniser
+from deepspeech2.inference.voice_commands.utterances import hear_samples
+from deepspeech2.model.loading import load_model
+from deepspeech2.system.devices import set_up_cpu
+
+ROOT = Path(__file__).parents[1]
+OUTPUT = ROOT / "outputs" / "benchmarks" / "intent_folds.md"
+COLUMNS = ("right and accepted", "likeliest is right")
+
+
+def with_meaning(grammar: Grammar, command: str, slots: Mapping[str, Value]) -> Grammar | None:
+    """Return the part of a grammar whose sentences mean this, or None. No slot may be in a sentence twice."""
+    part = _only(grammar.commands[command], set(slots))
+    said = {name: {words: one for words, one in grammar.slots[name].items() if one == slots[name]} for name in slots}
+    if part is None or _slots(part) != set(slots) or not all(said.values()):
+        return None
+    return Grammar({command: part}, said)
+
+
+def _slots(part: Part) -> set[str]:
+    return {leaf.name for leaf in leaves(part) if isinstance(leaf, Slot)}
+
+
+def _only(part: Part, wanted: set[str]) -> Part | None:
+    """Return the sentences of a part without other slots than the wanted ones, and with as many of those as it can."""
+    if isinstance(part, Row | AnyOrder):
+        parts = [_only(one, wanted) for one in part.parts]
+        return None if None in parts else type(part)(tuple(one for one in parts if one is not None))
+    if isinstance(part, Choice):
+        weighted = [(_only(one, wanted), weight) for one, weight in zip(part.options, part.weights, strict=True)]
+        possible = [(one, weight) for one, weight in weighted if one is not None]
+        most = max((len(_slots(one)) for one, _ in possible), default=0)
+        fullest = [(one, weight) for one, weight in possible if len(_slots(one)) == most]
+        return Choice(*zip(*fullest, strict=True)) if fullest else None
+    return None if isinstance(part, Slot) and part.name not in wanted else part
+
+
+def transcribe(orders: Sequence[Order], listener: Listener, recogniser: CommandRecogniser) -> dict[str, str]:
+    """Return the likeliest sentence with the meaning of each order, by name. Orders outside the grammar have none."""
+    texts = {}
+    for order in orders:
+        if part := with_meaning(recogniser.grammar, order.command, order.slots):
+            log_probs, _ = hear_samples(listener, recogniser, order.samples)
+            heard = recogniser.with_grammar(part).recognise(log_probs)
+            if dict(heard.slots) == dict(order.slots):
+                texts[order.name] = heard.text
+    return texts
+
+
+def divide(orders: Sequence[Order], folds: int, seed: int) -> Iterator[tuple[list[Order], list[Order]]]:
+    """Yield each part of the orders, and the others in random order."""
+    places = np.random.default_rng(seed).permutation(len(orders))
+    for fold in range(folds):
+        part = set(places[fold::folds].tolist())
+        yield [orders[place] for place in sorted(part)], [orders[place] for place in places if place not in part]
+
+
+def write_recordings(orders: Sequence[Order], texts: Mapping[str, str], rate: int, folder: Path) -> None:
+    """Write recordings with their transcripts, as `--dataset_name` reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["file_name,text"]
+    for order in orders:
+        name = f"{Path(order.name).stem}.wav"
+        soundfile.write(folder / name, order.samples, rate)
+        lines.append(f"{name},{texts[order.name]}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def train(model: str, grammar: Path, recordings: Path, output: Path, settings: Sequence[str]) -> None:
+    """Train the model on with recordings, unless `output` has the result."""
+    if (output / "commands.json").is_file():
+        return
+    command = [sys.executable, str(ROOT / "recipes" / "finetune.py"), str(ROOT / "recipes/commands/from_grammar.yaml")]
+    options = ["--grammar", str(grammar), "--model_name_or_path", model, "--dataset_name", str(recordings)]
+    subprocess.run([*command, *options, "--output_dir", str(output), "--eval_strategy", "no", *settings], check=True)
+
+
+def score(model: str, orders: Sequence[Order], noises: Sequence[np.ndarray]) -> dict[str, list[tuple[bool, bool]]]:
+    """Return for each ratio, and each order, whether it is right and accepted, and whether the likeliest is right."""
+    loaded, processor = load_model(model)
+    recogniser = load_recogniser(loaded, processor, *find_commands(model, None, None))
+    bench = Bench(Listener(loaded.eval(), processor), recogniser)
+    found = {}
+    for ratio in ("none", *RATIOS_DB):
+        given = [
+            order.samples if ratio == "none" else mix(order.samples, noise, float(ratio))
+            for order, noise in zip(orders, noises, strict=True)
+        ]
+        heard = [bench.hear(samples) for samples in given]
+        found[str(ratio)] = [
+            (outcome(order, one) == COLUMNS[0], is_right(order, one)) for order, one in zip(orders, heard, strict=True)
+        ]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", metavar="FOLDER", help="model that was trained from a grammar")
+    parser.add_argument("--recordings", type=Path, required=True, help="folder with labels.json and the recordings")
+    parser.add_argument("--noise", type=Path, required=True, help="recording of noise")
+    parser.add_argument("--counts", type=int, nargs="+", default=[20, 60], help="how many recordings (default: 20 60)")
+    parser.add_argument("--folds", type=int, default=5, help="parts of the recordings (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the parts and of the places of noise")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "outputs" / "folds", help="folder of the models")
+    args, settings = parser.parse_known_args()
+    set_up_cpu(1)
+    model, processor = load_model(args.model)
+    grammar, acceptance = find_commands(args.model, None, None)
+    recogniser = load_recogniser(model, processor, grammar, acceptance)
+    listener = Listener(model.eval(), processor)
+    rate = listener.sampling_rate
+    orders = load_orders(args.recordings, rate)
+    texts = transcribe(orders, listener, recogniser)
+    print(f"{len(texts)} of {len(orders)} recordings have a sentence with their meaning", file=sys.stderr)
+    noise, rng = open_audio({"bytes": None, "path": str(args.noise)}, rate), np.random.default_rng(args.seed)
+    noises = {order.name: stretch(noise, len(order.samples), rng) for order in orders}
+    found: dict[int, list[dict]] = {count: [] for count in (0, *args.counts)}
+    for fold, (part, others) in enumerate(divide(orders, args.folds, args.seed)):
+        usable = [order for order in others if order.name in texts]
+        for count in found:
+            trained = str(args.model)
+            if count:
+                folder = args.output_dir / f"fold-{fold}" / str(count)
+                write_recordings(usable[:count], texts, rate, folder / "recordings")
+                train(args.model, grammar, folder / "recordings", folder / "model", settings)
+                trained = str(folder / "model")
+            found[count].append(score(trained, part, [noises[order.name] for order in part]))
+            print(f"fold {fold + 1} of {args.folds}, {count} recordings: scored", file=sys.stderr, flush=True)
+    rows = []
+    for count, folds in found.items():
+        means = {
+            ratio: 100 * np.mean([one for fold in folds for one in fold[ratio]], axis=0)
+            for ratio in map(str, ("none", *RATIOS_DB))
+        }
+        noisy = np.mean([means[str(ratio)] for ratio in RATIOS_DB], axis=0)
+        for column, name in enumerate(COLUMNS):
+            rows.append([count, name, *(f"{one[column]:.1f}" for one in means.values()), f"{noisy[column]:.1f}"])
+    write_table(["recordings", "%", "none", *map(str, RATIOS_DB), "mean, 6 to 24"], rows, OUTPUT)
+    print(json.dumps({"settings": settings}), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
