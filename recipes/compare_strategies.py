@@ -1,8 +1,8 @@
 """
 Compare fine-tuning strategies at the same budget with several seeds, and recommend one.
 
-    python recipes/adaptation/prepare.py LIBRISPEECH_MINI
-    python recipes/compare_strategies.py recipes/adaptation/new_speaker.yaml --num_workers 2
+    python recipes/adaptation/prepare.py LIBRISPEECH_MINI --one_person MY_RECORDINGS
+    python recipes/compare_strategies.py recipes/adaptation/one_person.yaml --num_workers 2
 
 The recipe writes the runs, strategies.md, plots and index.html into --output_dir. The same command resumes: it keeps
 the finished runs and repeats those that failed. recipes/adaptation/README.md explains how to declare an experiment.

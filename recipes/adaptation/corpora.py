@@ -1,5 +1,5 @@
 """
-Corpora for adaptation, made from real speech: minutes of one speaker, a noisy telephone line, another spelling.
+Corpora for adaptation, made from real speech: minutes of one person, a telephone among noise, another spelling.
 
 prepare.py uses them.
 """
@@ -15,8 +15,8 @@ import soundfile
 import soxr
 import torch
 
-from deepspeech2.data.audio.recordings import open_audio
-from deepspeech2.data.augmentation import add_noise, generate_noise
+from deepspeech2.data.audio.recordings import AUDIO_SUFFIXES, open_audio
+from deepspeech2.data.augmentation import add_noise
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from deepspeech2.model.processing_deepspeech2 import DeepSpeech2Processor
@@ -34,7 +34,7 @@ RESPELT_CHARACTERS = " 'abcdefghijklmnopqrstuvwyzščþŋéů"  # no x
 Clip = tuple[np.ndarray, dict]  # samples (N,) at 16 kHz and the row that they are of
 
 
-def clips_of(dataset_name: str, config: str, split: str) -> Iterator[Clip]:
+def clips_of(dataset_name: str, config: str | None, split: str) -> Iterator[Clip]:
     """Yield the recordings of a corpus with their rows (id, text, speaker_id)."""
     for corpus in load_corpus(dataset_name, config, split):
         for row in corpus.stream:
@@ -56,19 +56,25 @@ def take(clips: Iterable[Clip], minutes: float) -> list[Clip]:
     return taken
 
 
-def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes: float, seed: int) -> None:
+def link(target: Path, name: Path) -> None:
+    """Make a symbolic link to a folder that exists. A link that is there is kept."""
+    if not name.exists():
+        name.symlink_to(target.resolve(strict=True))
+
+
+def write_person(clips: list[Clip], folder: Path, minutes: float, pool_minutes: float, seed: int) -> None:
     """
-    Write a corpus of one speaker with the splits train and test.
+    Write a corpus of one person with the splits train and test.
 
     Args:
-        clips: the clips of the speaker.
+        clips: the person's clips.
         folder: the folder of the corpus. A split that exists is kept.
         minutes: the minutes of train, drawn by the seed from the pool.
         pool_minutes: the minutes of the pool that all seeds draw from. The rest is the test, the same for all seeds.
         seed: the seed of the draw.
 
     Raises:
-        ValueError: the speaker has no clips beyond the pool.
+        ValueError: there are no clips beyond the pool.
     """
     clips = in_order_of(0, clips)
     pool = take(clips, pool_minutes)
@@ -77,25 +83,44 @@ def write_speaker(clips: list[Clip], folder: Path, minutes: float, pool_minutes:
     if not rest:
         total = sum(samples.size for samples, _ in clips) / SAMPLING_RATE / 60
         raise ValueError(
-            f"the speaker has {total:.1f} minutes, all of them in the pool of {pool_minutes:g}; expected more, for the "
-            "test: choose another speaker or a smaller pool"
+            f"the person has {total:.1f} minutes, all of them in the pool of {pool_minutes:g}; expected more, for the "
+            "test: choose another person or a smaller pool"
         )
     write_split(folder, "train", take(in_order_of(seed, pool), minutes))
     write_split(folder, "test", rest)
 
 
-def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -> np.ndarray:
+def read_noise(folder: Path) -> list[np.ndarray]:
+    """Return the recordings of a folder, each float32 (N,) at 16 kHz, in the order of their names."""
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in AUDIO_SUFFIXES]
+    if not paths:
+        raise ValueError(f"{folder} has no recordings of noise; expected files such as kitchen.ogg")
+    return [open_audio({"bytes": None, "path": str(path)}, SAMPLING_RATE) for path in paths]
+
+
+def draw_noise(noises: list[np.ndarray], size: int, seed: int, part: int) -> np.ndarray:
+    """
+    Draw a stretch of one of the recordings.
+
+    Args:
+        noises: recordings, each (N,).
+        size: samples of the stretch. A recording that is shorter repeats.
+        seed: the seed of the draw.
+        part: 0 draws from the first halves of the recordings, 1 from the second halves.
+    """
+    rng = np.random.default_rng(seed)
+    noise = noises[rng.integers(len(noises))]
+    half = noise[noise.size // 2 :] if part else noise[: noise.size // 2]
+    return np.resize(np.roll(half, -rng.integers(half.size)), size)
+
+
+def telephone(samples: np.ndarray) -> np.ndarray:
     """
     Simulate a telephone line: 16 kHz -> 8 kHz, 300 to 3400 Hz (the band of ITU-T G.712). The file adds u-law (G.711).
 
     Args:
         samples: float32 (N,) in [-1, 1].
-        snr_db: signal-to-noise ratio of the noise around the speaker, of varying kinds. None: no noise.
-        seed: the seed of the noise.
     """
-    if snr_db is not None:
-        noise = generate_noise(np.random.default_rng(seed), samples.size, SAMPLING_RATE)
-        samples = add_noise(samples, noise, snr_db)
     try:
         from scipy.signal import butter, sosfilt
     except ModuleNotFoundError as error:
@@ -105,11 +130,26 @@ def telephone(samples: np.ndarray, snr_db: float | None = None, seed: int = 0) -
     return narrow * min(1.0, 0.99 / np.abs(narrow).max())
 
 
-def write_telephone(splits: Mapping[str, Iterable[Clip]], folder: Path, snr_db: float | None = None) -> None:
-    """Write the clips of each split over a telephone line. The id of a clip seeds its noise."""
+def write_telephone(
+    splits: Mapping[str, Iterable[Clip]], folder: Path, noises: list[np.ndarray], snr_db: float
+) -> None:
+    """
+    Write the clips of each split over a telephone line from noisy places.
+
+    Args:
+        splits: the clips of the splits train and test.
+        folder: the folder of the corpus. A split that exists is kept.
+        noises: recordings of noise, float32 (N,) at 16 kHz. The first half of each is for train, the second for test.
+        snr_db: signal-to-noise ratio. The id of a clip seeds its noise.
+    """
     for split, clips in splits.items():
-        lines = ((telephone(samples, snr_db, zlib.crc32(row["id"].encode())), row) for samples, row in clips)
-        write_split(folder, split, lines, TELEPHONE_RATE, "ULAW")
+        write_split(folder, split, _lines(clips, noises, snr_db, int(split == "test")), TELEPHONE_RATE, "ULAW")
+
+
+def _lines(clips: Iterable[Clip], noises: list[np.ndarray], snr_db: float, part: int) -> Iterator[Clip]:
+    for samples, row in clips:
+        noise = draw_noise(noises, samples.size, zlib.crc32(row["id"].encode()), part)
+        yield telephone(add_noise(samples, noise, snr_db)), row
 
 
 def respell(text: str) -> str:
@@ -151,7 +191,7 @@ def write_split(
     lines, seconds = ["file_name\ttext\tid\tspeaker_id"], 0.0
     for samples, row in clips:
         soundfile.write(partial / f"{row['id']}.wav", samples, rate, subtype=subtype)
-        lines.append(f"{row['id']}.wav\t{row['text']}\t{row['id']}\t{row['speaker_id']}")
+        lines.append(f"{row['id']}.wav\t{row['text']}\t{row['id']}\t{row.get('speaker_id') or ''}")
         seconds += samples.size / rate
     (partial / "metadata.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     partial.rename(folder / split)

@@ -7,12 +7,14 @@ import torch
 from corpora import (
     RESPELT_CHARACTERS,
     SPELLING,
+    draw_noise,
+    read_noise,
     respell,
     take,
     telephone,
     write_fresh_head,
+    write_person,
     write_respelt,
-    write_speaker,
     write_split,
     write_telephone,
 )
@@ -33,14 +35,26 @@ def test_the_telephone_passes_its_band_alone():
     assert telephone(tone(1000)).size == 8000
 
 
-def test_noise_comes_from_the_seed_and_before_the_line():
-    """At 10 dB the noise has a tenth of the tone's power, of which the band may keep less, but never more."""
-    noisy = [telephone(tone(1000), 10, seed) for seed in (1, 1, 2)]
-    assert np.array_equal(noisy[0], noisy[1]) and not np.array_equal(noisy[0], noisy[2])
-    clean = telephone(tone(1000))
-    scale = float(noisy[0] @ clean / (clean @ clean))
-    left = noisy[0] - scale * clean
-    assert 0 < left.var() / (scale * clean).var() < 0.11
+def test_noise_comes_from_the_seed_and_from_the_half_of_its_split():
+    """Two recordings of 4 s: the first halves hold 1 and 2, the second 3 and 4. 5 s of a half of 2 s repeat it."""
+    noises = [np.repeat(np.float32([first, first + 2]), 2 * 16000) for first in (1, 2)]
+    drawn = {part: {float(draw_noise(noises, 5 * 16000, seed, part)[0]) for seed in range(20)} for part in (0, 1)}
+    assert drawn == {0: {1, 2}, 1: {3, 4}}
+    ramp = [np.arange(8, dtype=np.float32)]
+    first, again, other = (draw_noise(ramp, 6, seed, 1) for seed in (1, 1, 4))
+    assert first.size == 6 and np.array_equal(first, again) and not np.array_equal(first, other)
+    assert sorted(set(first)) == [4, 5, 6, 7] and np.array_equal(first[4:], first[:2])
+
+
+def test_noise_is_read_from_every_recording_of_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="has no recordings of noise; expected files such as"):
+        read_noise(tmp_path)
+    (tmp_path / "README.md").write_text("kitchens")
+    for name, hz in (("tap.wav", 1000), ("bike.wav", 440)):
+        soundfile.write(tmp_path / name, tone(hz)[::2], 8000)
+    bike, tap = read_noise(tmp_path)
+    assert bike.size == tap.size == 16000
+    assert np.allclose(bike[100:-100], tone(440)[100:-100], atol=0.01)
 
 
 def test_minutes_are_filled_with_what_still_fits():
@@ -48,13 +62,13 @@ def test_minutes_are_filled_with_what_still_fits():
     assert [row["id"] for _, row in take(clips, 1)] == ["30", "20", "9"]  # 59 s of 60
 
 
-def test_minutes_of_a_speaker_are_drawn_from_what_the_test_lacks(tmp_path):
+def test_minutes_of_a_person_are_drawn_from_what_the_test_lacks(tmp_path):
     """20 clips of 30 s, 10 of them the pool."""
     noise = np.random.default_rng(0).normal(0, 0.1, 30 * 16000).astype(np.float32)
     clips = [(noise, {"id": f"a-{number}", "text": "yes", "speaker_id": "a"}) for number in range(20)]
     ids: dict[str, set[str]] = {}
     for minutes in (1, 5):
-        write_speaker(clips, tmp_path / str(minutes), minutes, 5, seed=3)
+        write_person(clips, tmp_path / str(minutes), minutes, 5, seed=3)
         for split in ("train", "test"):
             ids[f"{split} {minutes}"] = {path.stem for path in (tmp_path / str(minutes) / split).glob("*.wav")}
     assert {name: len(found) for name, found in ids.items()} == {
@@ -65,18 +79,21 @@ def test_minutes_of_a_speaker_are_drawn_from_what_the_test_lacks(tmp_path):
     }
     assert ids["test 1"] == ids["test 5"] and ids["train 1"] < ids["train 5"]
     assert ids["train 5"] | ids["test 5"] == {f"a-{number}" for number in range(20)}
-    with pytest.raises(ValueError, match=r"the speaker has 10\.0 minutes, all of them in the pool of 10"):
-        write_speaker(clips, tmp_path / "all", 5, 10, seed=3)
+    with pytest.raises(ValueError, match=r"the person has 10\.0 minutes, all of them in the pool of 10"):
+        write_person(clips, tmp_path / "all", 5, 10, seed=3)
 
 
 def test_a_split_is_written_in_the_coding_of_the_line(tmp_path):
     row = {"id": "a-1", "text": "HELLO, YOU", "speaker_id": "7"}
-    write_telephone({"test": [(tone(440), row)]}, tmp_path)
+    write_telephone({"test": [(tone(440), row)]}, tmp_path, [tone(1000)], 10)
     info = soundfile.info(tmp_path / "test" / "a-1.wav")
     assert (info.samplerate, info.subtype, info.frames) == (8000, "ULAW", 8000)
     (corpus,) = load_corpus(str(tmp_path), None, "test")
     (found,) = corpus.stream
     assert (found["id"], found["text"], found["speaker_id"]) == ("a-1", "HELLO, YOU", "7")
+    heard, _ = soundfile.read(tmp_path / "test" / "a-1.wav")
+    spectrum = np.abs(np.fft.rfft(heard))  # 1 Hz a bin; noise 10 dB below the speech
+    assert spectrum[1000] / spectrum[440] == pytest.approx(10 ** (-10 / 20), rel=0.1)
     before = (tmp_path / "test" / "a-1.wav").read_bytes()
     write_split(tmp_path, "test", [(tone(880), row)])  # what is there stays
     assert (tmp_path / "test" / "a-1.wav").read_bytes() == before

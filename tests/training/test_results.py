@@ -25,7 +25,8 @@ def started(tmp_path):
         part.save_pretrained(tmp_path / "start")
     manifest = tiny.write_corpus(tmp_path / "speech", "u", 6)
     data = tiny.data_arguments(manifest)
-    run = tiny.new_run(data, tiny.training_arguments(tmp_path / "out"), load_model(str(tmp_path / "start")))
+    training = tiny.training_arguments(tmp_path / "out", eval_strategy="steps", eval_steps=6)
+    run = tiny.new_run(data, training, load_model(str(tmp_path / "start")))
     return replace(run, speech=replace(run.speech, validation=load_eval_splits(data)[0]))
 
 
@@ -56,6 +57,14 @@ def test_a_decoder_that_makes_it_worse_stays_behind(started, tmp_path, forked_wo
     assert f"{source} is not carried along: on validation it has a WER of " in carry_decoder(source, started)["decoder"]
     unseen = replace(started, speech=replace(started.speech, validation=()))
     assert "the run has no eval_split to try it on" in carry_decoder(source, unseen)["decoder"]
+    assert not (tmp_path / "out" / "decoder.json").exists()
+
+
+def test_a_decoder_is_not_tried_if_the_run_scores_nothing(started, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_wer", lambda run, decoder: pytest.fail("eval_split was scored"))
+    source, training = with_decoder(started, tmp_path), tiny.training_arguments(tmp_path / "out")
+    found = carry_decoder(source, replace(started, recipe=replace(started.recipe, training=training)))
+    assert found["decoder"].endswith("the run does not score eval_split (eval_strategy no)")
     assert not (tmp_path / "out" / "decoder.json").exists()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from transformers.trainer_utils import IntervalStrategy
 
 from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..data.corpora import Corpus
@@ -140,7 +141,8 @@ def _git(*words: str) -> str:
 def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
     """
     Put the decoder of the starting model, with its language model, beside a trained one if it lowers the WER of
-    `eval_split`: a language model of books need not fit other speech. Every process takes part.
+    `eval_split`: a language model of books need not fit other speech. With `eval_strategy` no it is not tried, because
+    beam search of that split may take longer than the training. Every process takes part.
 
     Args:
         source: the decoder.json of the starting model, or None. Only beam search is carried: a calibration alone is
@@ -157,6 +159,8 @@ def carry_decoder(source: Path | None, trained: Run) -> dict[str, str]:
         return _said(f"{source} is not carried along, because the commands are recognised by their grammar")
     if not trained.speech.validation:
         return _said(f"{source} is not carried along, because the run has no eval_split to try it on")
+    if trained.recipe.training.eval_strategy == IntervalStrategy.NO:
+        return _said(f"{source} is not carried along, because the run does not score eval_split (eval_strategy no)")
     model, processor = trained.model, trained.processor
     try:
         options = read_own_options(source)
