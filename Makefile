@@ -51,7 +51,9 @@ FORTUNES := cookie education fortunes food humorists kids law literature love me
 
 starter: $(STARTER)/librispeech_mini $(STARTER)/lm.arpa.gz $(STARTER)/kokoro $(STARTER)/reading $(STARTER)/natural ## train the starter again, for hours: make starter LIBRISPEECH_MINI=FOLDER BOOKS=FOLDER
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu_ddp.yaml \
-	recipes/finetune.py recipes/starter/config.yaml --use_cpu true
+	recipes/finetune.py recipes/starter/first.yaml --use_cpu true
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 .venv/bin/accelerate launch --quiet --config_file accelerate_configs/cpu.yaml \
+	recipes/finetune.py recipes/starter/config.yaml
 	$(MAKE) --no-print-directory starter-decoder STARTER_MODEL=$(STARTER)/run
 
 STARTER_MODEL := recipes/quickstart/starter
