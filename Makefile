@@ -61,7 +61,7 @@ VALIDATION := --dataset_name $(STARTER)/librispeech_mini --dataset_config clean 
 
 starter-decoder: $(STARTER)/librispeech_mini $(STARTER)/lm.arpa.gz ## train the starter's language model on books and tune its decoder, in minutes: make starter-decoder BOOKS=FOLDER
 	.venv/bin/python recipes/tune_decoder.py $(STARTER_MODEL) $(STARTER)/lm.arpa.gz $(VALIDATION) \
-	--alphas 0.5 0.6 0.7 0.8 --betas 0.5 1 1.5 2 --output_dir $(STARTER)/decoder
+	--alphas 0.4 0.5 0.6 0.7 --betas 0.5 1 1.5 2 --output_dir $(STARTER)/decoder
 	.venv/bin/python recipes/calibrate.py $(STARTER_MODEL) --decoder $(STARTER)/decoder/decoder.json $(VALIDATION) \
 	--check other/test --output_dir $(STARTER)/calibration
 
