@@ -21,14 +21,13 @@ from corpora import (
     clips_of,
     in_order_of,
     link,
-    read_noise,
     take,
     write_fresh_head,
     write_person,
     write_respelt,
     write_split,
-    write_telephone,
 )
+from telephone import read_noise, write_telephone
 
 from deepspeech2.config import options
 from deepspeech2.system.command_line import run, set_up_log

@@ -7,17 +7,14 @@ import torch
 from corpora import (
     RESPELT_CHARACTERS,
     SPELLING,
-    draw_noise,
-    read_noise,
     respell,
     take,
-    telephone,
     write_fresh_head,
     write_person,
     write_respelt,
     write_split,
-    write_telephone,
 )
+from telephone import draw_noise, read_noise, telephone, write_telephone
 
 import tiny
 from deepspeech2 import DeepSpeech2ForCTC, DeepSpeech2Processor

@@ -25,7 +25,7 @@ DOCUMENTS = [
 ]
 MAX_LINES, MAX_LINES_RECIPE, MAX_MODULES = 400, 180, 9
 # What the scripts of one folder share; imported by them alone.
-SHARED = {"recipes/adaptation/corpora.py"}
+SHARED = {"recipes/adaptation/corpora.py", "recipes/adaptation/telephone.py"}
 TRAVELLING = {f"{part}_deepspeech2" for part in ("configuration", "feature_extraction", "modeling", "processing")}
 TRAVELLING_MAY_IMPORT = {"numpy", "torch", "transformers", "huggingface_hub", "soxr"}
 # The distribution of an import whose name differs from it.

@@ -43,7 +43,7 @@ class Acceptance:
             slope * score + offset.
     """
 
-    threshold: float = -5.0
+    threshold: float = -3.3
     slope: float = 1.1
     offset: float = 4.3
 
