@@ -8,6 +8,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set before any Hugging Face library is imported, and inherited by the processes that tests start.
@@ -30,6 +31,7 @@ import torch
 from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
 
+import pictures
 from deepspeech2.data import corpora
 from deepspeech2.decoding import decoder
 from forked import FEW_LOCAL_SHARDS
@@ -44,6 +46,8 @@ _left_out: Counter[str] = Counter()
 
 torch.set_num_threads(1)
 corpora.MAX_LOCAL_SHARDS = FEW_LOCAL_SHARDS
+os.fsync = lambda descriptor: None  # what a test writes need not outlive the power, and the disk takes 4 ms for each
+pictures.Figure.savefig = pictures.leave_blank
 
 
 def pytest_collection_finish() -> None:
@@ -84,6 +88,13 @@ def reference_root() -> Path:
 def forked_workers(monkeypatch) -> None:
     """Decoder workers are forked here, because new processes import for seconds. test_decoder.py has one of those."""
     monkeypatch.setattr(decoder, "get_context", lambda kind: multiprocessing.get_context("fork"))
+
+
+@pytest.fixture
+def rendered() -> Iterator[None]:
+    """Pictures are rendered, not left blank."""
+    with pictures.rendered():
+        yield
 
 
 @pytest.fixture
