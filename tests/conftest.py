@@ -1,6 +1,7 @@
 # ruff: noqa: E402
 """What every test gets: no network, one thread, seeds; and real speech, where the machine has it."""
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
 
 import pictures
+from deepspeech2.config import parser
 from deepspeech2.data import corpora
 from deepspeech2.decoding import decoder
 from forked import FEW_LOCAL_SHARDS
@@ -48,6 +50,7 @@ torch.set_num_threads(1)
 corpora.MAX_LOCAL_SHARDS = FEW_LOCAL_SHARDS
 os.fsync = lambda descriptor: None  # what a test writes need not outlive the power, and the disk takes 4 ms for each
 pictures.Figure.savefig = pictures.leave_blank
+parser.default_settings = functools.cache(parser.default_settings)  # half of the time that a recipe is parsed for
 
 
 def pytest_collection_finish() -> None:
