@@ -24,11 +24,15 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="deepspeech2_tests_hf_home_")
 # Imports make a million objects that stay. The collector need not look at them again and again, here or in a fork.
 gc.set_threshold(100_000)
 
+import torch.utils.data
+
+# In s: an idle data worker looks that often whether its loader is gone. A loader in a cycle of garbage waits for it.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+
 import datasets
 import huggingface_hub.constants
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
 

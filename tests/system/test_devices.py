@@ -11,7 +11,8 @@ import torch
 from deepspeech2.system import devices
 from deepspeech2.system.devices import count_workers, set_up_process
 
-# A fork before the first tensor, as torch asks once for what kind of pages; the console command's import of the package.
+# Forks before the first tensor, when torch looks what kind of pages to ask for. As the console command imports it, the
+# package needs no transformers.
 MAKE_TENSORS = """
 import os, resource, sys, torch
 sys.argv = ["deepspeech2"]

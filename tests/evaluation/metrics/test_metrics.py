@@ -20,7 +20,7 @@ FOLDER = Path(deepspeech2.evaluation.metrics.__file__).parent
 
 @pytest.fixture(autouse=True)
 def evaluate(monkeypatch) -> Any:
-    """A metric that is not collected yet holds its file, and the next one would wait a second before it takes another."""
+    """A metric that is not collected yet holds its file. The next one would wait a second, and then take another."""
     import evaluate  # for seconds, which a process that runs other files does not need
 
     monkeypatch.setattr(evaluate.EvaluationModule._create_cache_file, "__defaults__", (0.0,))
