@@ -60,7 +60,7 @@ class Forked:
         cwd: Path | None = None,
         start_new_session: bool = False,
     ):
-        """The output is appended to the files. None: to that of the parent. `subprocess.STDOUT`: to the file of stdout."""
+        """The output is appended to the files. None: to the parent's. `subprocess.STDOUT`: to the file of stdout."""
         if stderr == subprocess.STDOUT:
             stderr = stdout
         files = [file and str(Path(file.name).resolve()) for file in (stdout, stderr)]
