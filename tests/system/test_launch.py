@@ -35,10 +35,11 @@ def test_a_test_run_has_no_launcher():
 ASKED_FOR_TWO = ["accelerate", "launch", "--cpu", "--num_processes", "2", str(ROOT / "recipes" / "finetune.py")]
 
 
-def test_one_process_where_two_were_asked_for_is_refused(monkeypatch):
+def test_one_process_where_two_were_asked_for_is_refused(monkeypatch, tmp_path):
+    """Before anything else: no corpus is sought."""
     parent = SimpleNamespace(cmdline=lambda: ["python", *ASKED_FOR_TWO, "--use_cpu", "true"])
     monkeypatch.setattr(launch, "psutil", SimpleNamespace(Process=lambda: SimpleNamespace(parent=lambda: parent)))
-    message = exit_message(monkeypatch, "--use_cpu", "true")
+    message = exit_message(monkeypatch, "--use_cpu", "true", "--dataset_name", str(tmp_path / "none.csv"))
     assert message.startswith("finetune.py: num_processes is 2, but 1 process(es) run")
 
 
