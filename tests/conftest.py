@@ -1,6 +1,7 @@
 # ruff: noqa: E402
 """What every test gets: no network, one thread, seeds; and real speech, where the machine has it."""
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Set before any Hugging Face library is imported, and inherited by the processes that tests start.
@@ -22,14 +24,20 @@ os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="deepspeech2_tests_hf_home_")
 # Imports make a million objects that stay. The collector need not look at them again and again, here or in a fork.
 gc.set_threshold(100_000)
 
+import torch.utils.data
+
+# In s: an idle data worker looks that often whether its loader is gone. A loader in a cycle of garbage waits for it.
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = 0.5
+
 import datasets
 import huggingface_hub.constants
 import numpy as np
 import pytest
-import torch
 from huggingface_hub import HfFileSystem
 from huggingface_hub.utils import _http, close_session
 
+import pictures
+from deepspeech2.config import parser
 from deepspeech2.data import corpora
 from deepspeech2.decoding import decoder
 from forked import FEW_LOCAL_SHARDS
@@ -44,6 +52,9 @@ _left_out: Counter[str] = Counter()
 
 torch.set_num_threads(1)
 corpora.MAX_LOCAL_SHARDS = FEW_LOCAL_SHARDS
+os.fsync = lambda descriptor: None  # what a test writes need not outlive the power, and the disk takes 4 ms for each
+pictures.Figure.savefig = pictures.leave_blank
+parser.default_settings = functools.cache(parser.default_settings)  # half of the time that a recipe is parsed for
 
 
 def pytest_collection_finish() -> None:
@@ -84,6 +95,13 @@ def reference_root() -> Path:
 def forked_workers(monkeypatch) -> None:
     """Decoder workers are forked here, because new processes import for seconds. test_decoder.py has one of those."""
     monkeypatch.setattr(decoder, "get_context", lambda kind: multiprocessing.get_context("fork"))
+
+
+@pytest.fixture
+def rendered() -> Iterator[None]:
+    """Pictures are rendered, not left blank."""
+    with pictures.rendered():
+        yield
 
 
 @pytest.fixture

@@ -56,17 +56,25 @@ class Forked:
         args: Sequence[str | Path],
         env: dict[str, str] | None = None,
         stdout: IO | None = None,
-        stderr: IO | None = None,
+        stderr: IO | int | None = None,
         cwd: Path | None = None,
         start_new_session: bool = False,
     ):
-        """The output is appended to the files; None: to that of the parent."""
+        """The output is appended to the files. None: to the parent's. `subprocess.STDOUT`: to the file of stdout."""
+        if stderr == subprocess.STDOUT:
+            stderr = stdout
         files = [file and str(Path(file.name).resolve()) for file in (stdout, stderr)]
         words = [str(word) for word in args]
         given = (words, _words, dict(env or os.environ), files, str(cwd or Path.cwd()), start_new_session)
         self.process = _context.Process(target=_become, args=given)
         self.process.start()
         self.pid: int = self.process.pid
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wait()
 
     @property
     def returncode(self) -> int | None:

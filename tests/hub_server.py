@@ -98,6 +98,7 @@ class HubServer(AbstractContextManager):
 class _Handler(BaseHTTPRequestHandler):
     hub: HubServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer are two packets, of which the second would wait 40 ms
     cut = False
 
     def do_POST(self) -> None:

@@ -104,7 +104,7 @@ def test_ways_are_tried_in_processes(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys):
+def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys, rendered):
     """tune_decoder.py writes what score.py takes."""
     mains = {name: runpy.run_path(str(repository / "recipes" / f"{name}.py"))["main"]
              for name in ("tune_decoder", "score")}  # fmt: skip
@@ -129,7 +129,7 @@ def test_the_recipes_from_tuning_to_a_score(folder, repository, tmp_path, capsys
         mains["score"]([str(folder / "model"), *data, "--decoder", str(tmp_path / "none.json")])
 
 
-def test_confidences_are_fitted_beside_the_model(repository, tmp_path, capsys):
+def test_confidences_are_fitted_beside_the_model(repository, tmp_path, capsys, rendered):
     """By calibrate.py, to a model that has learnt half of what it hears; the words stay the same."""
     torch.manual_seed(0)
     model, processor = tiny.new_model()

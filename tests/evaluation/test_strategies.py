@@ -73,7 +73,7 @@ def test_few_speakers_are_doubted():
     assert few_speakers(over_seeds({1: many})) == ""
 
 
-def test_table_and_page(tmp_path):
+def test_table_and_page(tmp_path, rendered):
     outcomes = {START: outcome(START, 8, 3), "full": outcome("full", 1, 5, 1000), "<b>": outcome("<b>", 9, 3, 10, True)}
     comparisons = {name: compare_over_seeds(outcomes["full"].target, outcomes[name].target) for name in (START, "<b>")}
     rows = strategy_rows(outcomes, comparisons)

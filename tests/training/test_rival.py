@@ -1,29 +1,26 @@
 """The rival of a run is trained beside it, with the result of one after the other, and stops with it."""
 
 import json
+import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 import tiny
 from deepspeech2.config.arguments import DataArguments, ModelArguments, Recipe
 from deepspeech2.config.method_arguments import CommandArguments
-from deepspeech2.data import corpora
 from deepspeech2.training import rival
 from deepspeech2.training.rival import fits_beside, rival_beside
 from finetuning import RECIPE, finetune, results, write_inputs
 
 OPTIONS = ["--compare_with_scratch", "--max_steps", "2", "--ema_decay", "0.5"]
-
-
-@pytest.fixture(autouse=True)
-def shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the rival's process has them: their number decides the order of the samples."""
-    monkeypatch.setattr(corpora, "MAX_LOCAL_SHARDS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +39,23 @@ def run(folder: Path, name: str, cores: int, monkeypatch: pytest.MonkeyPatch) ->
     return folder / name
 
 
-def test_beside_and_one_after_the_other_are_equal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class AtOnce(nullcontext):
+    """In the place of the second process its program, here and at once."""
+
+    def __init__(self, command: list[str], **options: object):
+        assert command[:3] == [sys.executable, "-m", "deepspeech2.training.rival"]
+        super().__init__(SimpleNamespace(poll=lambda: 0, wait=lambda: 0))
+        rival.main(command[3:])
+
+
+@pytest.mark.parametrize("process", [AtOnce, pytest.param(forked.Forked, marks=pytest.mark.slow)])
+def test_beside_and_one_after_the_other_are_equal(process, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All weights of both models bit by bit, and all scores."""
+    monkeypatch.setattr(rival, "subprocess", SimpleNamespace(Popen=process, STDOUT=subprocess.STDOUT))
     one_by_one, beside = (run(folder, name, cores, monkeypatch) for name, cores in (("one", 1), ("two", 2)))
     assert not (one_by_one / "from-random-weights.log").exists()
     log = (beside / "from-random-weights.log").read_text()
-    assert "Traceback" not in log and "training data:" in log
+    assert "Traceback" not in log and ("training data:" in log or process is AtOnce)
     for part in (".", "from-random-weights"):
         before, after = (load_file(path / part / "model.safetensors") for path in (one_by_one, beside))
         assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)

@@ -76,7 +76,7 @@ def server(monkeypatch):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setattr(network, "PAUSES_S", (0.01,) * 5)
     Handler.url = f"http://127.0.0.1:{server.server_address[1]}/a.flac"
     yield Handler

@@ -21,9 +21,9 @@ def sentences(count: int) -> list[str]:
 
 
 def test_sentences_are_many_distinct_and_plain() -> None:
-    said = sentences(3000)
-    assert len(set(said)) == 3000
-    assert said == sentences(3000)
+    said = sentences(1500)
+    assert len(set(said)) == 1500
+    assert said[:200] == sentences(200)
     assert set("".join(said)) <= set("abcdefghijklmnopqrstuvwxyz ")
     words = Counter(word for sentence in said for word in sentence.split())
     assert 150 < len(words) < 300 and max(map(len, said)) < 80

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import evaluate
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +16,15 @@ from deepspeech2.evaluation.metrics import Utterance, compare, load_metric, scor
 from deepspeech2.evaluation.metrics.bootstrap import clusters_of, percentile_interval, rates, resample
 
 FOLDER = Path(deepspeech2.evaluation.metrics.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def evaluate(monkeypatch) -> Any:
+    """A metric that is not collected yet holds its file. The next one would wait a second, and then take another."""
+    import evaluate  # for seconds, which a process that runs other files does not need
+
+    monkeypatch.setattr(evaluate.EvaluationModule._create_cache_file, "__defaults__", (0.0,))
+    return evaluate
 
 
 def said(reference: str, hypothesis: str, speaker: str = "", id: str = "u", duration_s: float = 1.0) -> Utterance:
@@ -246,12 +254,12 @@ REFERENCES = ["turn the light on", "stop"]
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def offline(monkeypatch, evaluate):
     monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the metric opened a connection"))
 
 
-def test_evaluate_loads_the_folder_offline(offline, tmp_path):
+def test_evaluate_loads_the_folder_offline(offline, evaluate, tmp_path):
     metric = evaluate.load(str(FOLDER), cache_dir=str(tmp_path))
     result = metric.compute(predictions=PREDICTIONS, references=REFERENCES, speakers=["anna", "ben"])
     assert result["wer"] == 1 / 5
@@ -346,7 +354,7 @@ def test_a_single_text_is_no_list_of_letters():
         load_metric().compute(predictions=PREDICTIONS, references=REFERENCES, durations=[1.0, None])
 
 
-def test_metric_combines_with_others():
+def test_metric_combines_with_others(evaluate):
     combined = evaluate.combine({"all": load_metric(), "few": load_metric()})
     result = combined.compute(predictions=PREDICTIONS, references=REFERENCES)
     assert result["all_wer"] == result["few_wer"] == 1 / 5
@@ -355,7 +363,7 @@ def test_metric_combines_with_others():
 ROWS = [("turn the lamp on", "turn the light on", "anna"), ("stop", "stop", "ben"), ("a b", "a", "cleo")]
 
 
-def one_of_two_processes(rank: int, cache: str, results: Any) -> None:
+def one_of_two_processes(rank: int, evaluate: Any, cache: str, results: Any) -> None:
     metric = evaluate.load(
         str(FOLDER), "speakers", num_process=2, process_id=rank, experiment_id="two", cache_dir=cache
     )
@@ -364,10 +372,11 @@ def one_of_two_processes(rank: int, cache: str, results: Any) -> None:
     results.put((rank, metric.compute()))
 
 
-def test_two_processes(tmp_path):
+def test_two_processes(tmp_path, evaluate):
     context = multiprocessing.get_context("fork")  # evaluate is imported already: a fresh one takes ten seconds
     results = context.Queue()
-    workers = [context.Process(target=one_of_two_processes, args=(rank, str(tmp_path), results)) for rank in range(2)]
+    given = (evaluate, str(tmp_path), results)
+    workers = [context.Process(target=one_of_two_processes, args=(rank, *given)) for rank in range(2)]
     for worker in workers:
         worker.start()
     by_rank = dict(results.get(timeout=60) for _ in workers)

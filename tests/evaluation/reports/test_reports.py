@@ -29,6 +29,7 @@ def scores_of(**heard: str) -> Scores:
     return score([Utterance(name, name[:-2], 2.0, text, given.get(name, text)) for name, text in REFERENCES.items()])
 
 
+pytestmark = pytest.mark.usefixtures("rendered")
 BEFORE = scores_of(anna_1="turn lamp on", anna_2="", ben_1="close very window & door please", ben_2="what")
 AFTER = scores_of(ben_1="close <every> window & floor", anna_2="top the music")
 

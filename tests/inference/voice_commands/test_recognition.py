@@ -270,7 +270,9 @@ def test_a_hopeless_score_has_a_confidence_of_nothing(recogniser, processor, rec
     """The logistic of -7 * 1000 is none that a float can hold by way of its exponential."""
     log_probs = np.full((20, len(processor.tokenizer)), -9e3, np.float32)
     log_probs[:, processor.encode("c")] = 0.0
-    assert recogniser.recognise(log_probs).confidence == 0.0 and not recwarn.list
+    assert recogniser.recognise(log_probs).confidence == 0.0
+    # numpy's, of an overflow; what the collector frees meanwhile may warn of itself
+    assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
 
 
 def test_neither_silence_nor_noise_is_a_command(tmp_path):

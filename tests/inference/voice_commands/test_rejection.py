@@ -176,7 +176,7 @@ def test_a_near_miss_is_a_command_without_its_value(recogniser):
     assert found.command.score == pytest.approx(-12 / 6 - WORST_WORD * 12, abs=0.01)
 
 
-def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys):
+def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys, rendered):
     """From recordings to a threshold to a command: with a model of random weights, of which nothing is expected."""
     model, processor = tiny.new_model()
     for part in (model, processor):

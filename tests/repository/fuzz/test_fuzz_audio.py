@@ -252,9 +252,10 @@ def same_duration(read: Read, content: bytes, seconds: float, said: list[str]) -
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_audio(tmp_path):
+@pytest.mark.parametrize("one_of", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_audio(tmp_path, one_of):
     def cases() -> Iterator[Case]:
         for makes in (damaged, known, channels, other_rates):
             yield from makes(tmp_path)
 
-    tally("audio", cases())
+    tally("audio", cases(), one_of)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import pytest
 import yaml
 
 from deepspeech2.config.parser import parse_recipe
@@ -142,14 +143,15 @@ def number_as_meant(path: Path, written: str, value: int, said: list[str]) -> li
     return [] if found == value else [f"{written!r} came out as {found}"]
 
 
-def test_recipes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("one_of", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_recipes(tmp_path, monkeypatch, one_of):
     monkeypatch.chdir(tmp_path)
 
     def cases() -> Iterator[Case]:
         yield from mutations(tmp_path)
         yield from spellings(tmp_path)
 
-    tally("recipes", cases())
+    tally("recipes", cases(), one_of)
     assert not Path("/tmp/owned").exists()
 
 

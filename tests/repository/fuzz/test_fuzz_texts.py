@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 import tiny
@@ -226,7 +227,8 @@ def searched(content: bytes, path: Path, wrong: bool, said: list[str]) -> list[s
     return ["its words cannot be written"] if wrong and not said else []
 
 
-def test_texts(tmp_path):
+@pytest.mark.parametrize("one_of", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_texts(tmp_path, one_of):
     processor = new_processor()
 
     def cases() -> Iterator[Case]:
@@ -235,4 +237,4 @@ def test_texts(tmp_path):
         yield from used(rng, processor, tmp_path)
         yield from language_models(rng, processor, tmp_path)
 
-    tally("texts", cases())
+    tally("texts", cases(), one_of)

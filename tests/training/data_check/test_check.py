@@ -393,7 +393,7 @@ def check_data(folder: Path, manifest: Path, validation: Path, **options) -> int
     return runpy.run_path(str(RECIPE))["main"]([str(config)])
 
 
-def test_the_recipe_writes_a_table_a_page_and_the_list(validation, tmp_path, capsys):
+def test_the_recipe_writes_a_table_a_page_and_the_list(validation, tmp_path, capsys, rendered):
     evil = "<script>alert('id')</script>"
     recordings = {f"u{i}": (encoded(sound("ab c", i)), "ab c") for i in range(12)}
     manifest = write_manifest(tmp_path / "train", recordings)

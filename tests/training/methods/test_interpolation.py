@@ -67,7 +67,7 @@ def test_the_best_has_the_lowest_mean():
     assert best_point(points).share == 0.3
 
 
-def test_the_recipe_keeps_the_best(tmp_path, repository, capsys):
+def test_the_recipe_keeps_the_best(tmp_path, repository, capsys, rendered):
     target, source = (tiny.write_corpus(tmp_path / name, name, 5, seed) for seed, name in enumerate(["new", "old"]))
     for seed, name in enumerate(["start", "tuned"]):
         for one in model_of(seed):
