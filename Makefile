@@ -105,7 +105,7 @@ $(STARTER)/fortunes.txt:
 transformers-tests: .venv/.installed ## download the common tests of the installed transformers release, once
 	@.venv/bin/python tests/common/fetch.py
 
-test: .venv/.installed ## run the default tests, offline on a CPU, in 4 to 7 minutes; it reports the skipped tiers
+test: .venv/.installed ## run the default tests, offline on a CPU, in 3 to 6 minutes; it reports the skipped tiers
 	@$(MAKE) --no-print-directory transformers-tests || echo "transformers' common tests will be skipped"
 	$(PYTEST) $(SPREAD)
 
