@@ -146,6 +146,15 @@ class Bench:
         return heard
 
 
+def hear_all(bench: Bench, orders: Sequence[Order], noises: Sequence[np.ndarray] = ()) -> dict[str, list[Command]]:
+    """Recognise the orders without noise and, if there are noises of their lengths, at each ratio; by ratio."""
+    heard = {"none": [bench.hear(order.samples) for order in orders]}
+    for ratio in RATIOS_DB if noises else ():
+        mixed = (mix(order.samples, own, ratio) for order, own in zip(orders, noises, strict=True))
+        heard[str(ratio)] = [bench.hear(samples) for samples in mixed]
+    return heard
+
+
 def file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
@@ -204,14 +213,11 @@ def main() -> None:
     bench = Bench(listener, load_recogniser(listener.model, listener.processor, grammar, acceptance))
     rate = bench.listener.sampling_rate
     orders = load_orders(args.recordings, rate)[:: args.every]
-    heard = {"none": [bench.hear(order.samples) for order in orders]}
+    noises = []
     if args.noise:
         noise, rng = open_audio({"bytes": None, "path": str(args.noise)}, rate), np.random.default_rng(args.seed)
         noises = [stretch(noise, len(order.samples), rng) for order in orders]
-        for ratio in RATIOS_DB:
-            mixed = (mix(order.samples, own, ratio) for order, own in zip(orders, noises, strict=True))
-            heard[str(ratio)] = [bench.hear(samples) for samples in mixed]
-    by_ratio = {ratio: shares(orders, some) for ratio, some in heard.items()}
+    by_ratio = {ratio: shares(orders, some) for ratio, some in hear_all(bench, orders, noises).items()}
     facts = {
         "latency in ms, median": round(1000 * median(bench.latencies_s), 1),
         "share of a core": round(sum(bench.latencies_s) / bench.audio_s, 4),

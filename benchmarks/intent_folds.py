@@ -11,7 +11,6 @@ outputs/benchmarks/intent_folds.md.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from intent import RATIOS_DB, Bench, Order, is_right, load_orders, mix, outcome, stretch
+from intent import RATIOS_DB, Bench, Order, hear_all, is_right, load_orders, outcome, stretch
 from measuring import write_table
 
 from deepspeech2.data.audio.recordings import open_audio
@@ -107,17 +106,12 @@ def score(model: str, orders: Sequence[Order], noises: Sequence[np.ndarray]) -> 
     loaded, processor = load_model(model)
     recogniser = load_recogniser(loaded, processor, *find_commands(model, None, None))
     bench = Bench(Listener(loaded.eval(), processor), recogniser)
-    found = {}
-    for ratio in ("none", *RATIOS_DB):
-        given = [
-            order.samples if ratio == "none" else mix(order.samples, noise, float(ratio))
-            for order, noise in zip(orders, noises, strict=True)
+    return {
+        ratio: [
+            (outcome(order, one) == COLUMNS[0], is_right(order, one)) for order, one in zip(orders, some, strict=True)
         ]
-        heard = [bench.hear(samples) for samples in given]
-        found[str(ratio)] = [
-            (outcome(order, one) == COLUMNS[0], is_right(order, one)) for order, one in zip(orders, heard, strict=True)
-        ]
-    return found
+        for ratio, some in hear_all(bench, orders, noises).items()
+    }
 
 
 def main() -> None:
@@ -141,17 +135,15 @@ def main() -> None:
     print(f"{len(texts)} of {len(orders)} recordings have a sentence with their meaning", file=sys.stderr)
     noise, rng = open_audio({"bytes": None, "path": str(args.noise)}, rate), np.random.default_rng(args.seed)
     noises = {order.name: stretch(noise, len(order.samples), rng) for order in orders}
-    found: dict[int, list[dict]] = {count: [] for count in (0, *args.counts)}
+    found = {0: [score(args.model, orders, list(noises.values()))]}
     for fold, (part, others) in enumerate(divide(orders, args.folds, args.seed)):
         usable = [order for order in others if order.name in texts]
-        for count in found:
-            trained = str(args.model)
-            if count:
-                folder = args.output_dir / f"fold-{fold}" / str(count)
-                write_recordings(usable[:count], texts, rate, folder / "recordings")
-                train(args.model, grammar, folder / "recordings", folder / "model", settings)
-                trained = str(folder / "model")
-            found[count].append(score(trained, part, [noises[order.name] for order in part]))
+        for count in args.counts:
+            folder = args.output_dir / f"fold-{fold}" / str(count)
+            write_recordings(usable[:count], texts, rate, folder / "recordings")
+            train(args.model, grammar, folder / "recordings", folder / "model", settings)
+            scored = score(str(folder / "model"), part, [noises[order.name] for order in part])
+            found.setdefault(count, []).append(scored)
             print(f"fold {fold + 1} of {args.folds}, {count} recordings: scored", file=sys.stderr, flush=True)
     rows = []
     for count, folds in found.items():
@@ -163,7 +155,6 @@ def main() -> None:
         for column, name in enumerate(COLUMNS):
             rows.append([count, name, *(f"{one[column]:.1f}" for one in means.values()), f"{noisy[column]:.1f}"])
     write_table(["recordings", "%", "none", *map(str, RATIOS_DB), "mean, 6 to 24"], rows, OUTPUT)
-    print(json.dumps({"settings": settings}), file=sys.stderr)
 
 
 if __name__ == "__main__":
