@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     check_before_training(start, plan.stream)
 
     results = {}
-    if recipe.model.model_name_or_path:
+    if recipe.model.model_name_or_path and training.score_start:
         results["before fine-tuning"] = score_splits(start, training.folder / "scores-before")
     with rival_beside(recipe, argv, DEFAULT_CONFIG):  # for compare_with_scratch, where a core is free
         trained = replace(start, model=train(start, plan, callbacks))

@@ -142,6 +142,8 @@ def test_a_comparison_from_end_to_end(tmp_path):
     assert results.stat().st_mtime_ns == written and (tmp_path / "out" / "index.html").is_file()
     experiment = read_experiment(config)
     outcomes = collect(experiment, plan_runs(experiment, tmp_path / "out"))
+    scored = sorted(path.parent.parent.name for path in (tmp_path / "out").glob("*/*/scores-before"))
+    assert scored == [experiment.baseline] * len(experiment.seeds)  # the others start from the same weights
     assert list(outcomes) == [START, "low", "high"]
     before = read_utterances(tmp_path / "out" / "low" / "seed-1" / "scores-before" / "new.jsonl")
     assert [one.hypothesis for one in outcomes[START].target.runs[1].utterances] == [one.hypothesis for one in before]

@@ -334,6 +334,10 @@ class RecipeTrainingArguments(TrainingArguments):
     cpu_threads: int = field(
         default=0, metadata={"help": "Number of CPU threads of a process. 0: its share of the cores."}
     )
+    score_start: bool = field(
+        default=True,
+        metadata={"help": "Score the starting model before training. False saves that time."},
+    )
     compare_with_scratch: bool = field(
         default=False,
         metadata={"help": "Train a second model from random weights with the same budget, and report both."},

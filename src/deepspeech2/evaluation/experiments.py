@@ -20,7 +20,7 @@ BUDGET = (
 OWN_BUDGET = "budget"
 START = "start"
 CONFIG, RESULTS = "config.yaml", "results.json"  # files of a run; finetune.py writes the results at its end
-FREE = {"output_dir", "credit", "cpu_threads"}  # settings that do not change the trained model
+FREE = {"output_dir", "credit", "cpu_threads", "score_start"}  # settings that do not change the trained model
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,8 @@ def plan_runs(experiment: Experiment, folder: Path) -> list[PlannedRun]:
         for name in experiment.strategies:
             run_folder = folder / name / f"seed-{seed}"
             own = {"seed": seed, "test_split": [experiment.target, experiment.source], "output_dir": str(run_folder)}
+            if name != experiment.baseline:  # one score of the start for each seed is enough
+                own["score_start"] = False
             settings = with_seed({"eval_split": experiment.target} | experiment.settings(name) | own, seed)
             runs.append(PlannedRun(name, seed, run_folder, settings))
     for run in runs:

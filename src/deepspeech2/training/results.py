@@ -62,7 +62,7 @@ def write_up(run: Run, results: Results, command: Sequence[str], more_facts: Map
         config=recipe.settings,
         facts=facts,
     )
-    after = list(results.values())[1 if recipe.model.model_name_or_path else 0]
+    after = results["after training"]
     write_model_card(
         folder,
         model_name=folder.name,

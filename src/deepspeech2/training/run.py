@@ -50,6 +50,7 @@ MAY_CHANGE = {
     "output_dir", "cpu_threads", "use_cpu", "num_processes", "logging_steps", "report_to", "disable_tqdm", "credit",
     "language", "license", "test_split", "push_to_hub", "hub_model_id", "hub_strategy", "hub_private_repo",
     "save_total_limit", "ddp_backend", "ddp_timeout", "max_dropped_share", "max_skipped_steps", "check_utterances",
+    "score_start",
 }  # fmt: skip
 # ... and of these, because other machines need it: they change the order and number of samples in a step. The trainer
 # logs what that means.
