@@ -28,11 +28,10 @@ from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.grammars.grammar import Value
 from deepspeech2.data.splits import load_other_split
 from deepspeech2.inference.long_form import Listener
-from deepspeech2.inference.onnx_model import OnnxListener, find_graph
+from deepspeech2.inference.onnx_model import find_graph, load_listener
 from deepspeech2.inference.voice_commands.recognition import Command, CommandRecogniser, find_commands, load_recogniser
 from deepspeech2.inference.voice_commands.rejection import without_value
 from deepspeech2.inference.voice_commands.utterances import hear_samples, recognise_samples
-from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "intent"
@@ -205,11 +204,7 @@ def main() -> None:
     graph = find_graph(args.model)
     folder = graph.parent if graph else Path(args.model)
     grammar, acceptance = find_commands(str(folder), args.grammar, args.acceptance)
-    if graph:
-        listener: Listener = OnnxListener(graph, threads=1)
-    else:
-        model, processor = load_model(args.model)
-        listener = Listener(model.eval(), processor)
+    listener = load_listener(args.model, graph, threads=1)
     bench = Bench(listener, load_recogniser(listener.model, listener.processor, grammar, acceptance))
     rate = bench.listener.sampling_rate
     orders = load_orders(args.recordings, rate)[:: args.every]

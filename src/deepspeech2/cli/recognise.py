@@ -98,18 +98,13 @@ def main(args: Namespace) -> int:
 
 
 def _load(args: Namespace, graph: Path | None) -> "Listener":
-    """Return an ONNX graph, or else the model of PyTorch on its device."""
-    from ..inference.long_form import Listener
-    from ..inference.onnx_model import OnnxListener, refuse_device
+    """Set up the process for a graph or for PyTorch, and load the model."""
+    from ..inference.onnx_model import load_listener, refuse_device
     from ..system.command_line import set_up_log
     from ..system.devices import count_threads, set_up_process
 
     if graph:
         refuse_device(graph, args.device)
         set_up_log()
-        return OnnxListener(graph, count_threads(args.cpu_threads))
-    from ..model.loading import load_model
-
-    device = set_up_process(args, num_workers=0)
-    model, processor = load_model(args.model)
-    return Listener(model.eval().to(device), processor)
+        return load_listener(args.model, graph, threads=count_threads(args.cpu_threads))
+    return load_listener(args.model, None, set_up_process(args, num_workers=0))

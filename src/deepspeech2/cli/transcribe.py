@@ -127,18 +127,11 @@ def main(args: Namespace) -> int:
 
 
 def _load(args: Namespace, graph: Path | None, device: "torch.device | None" = None) -> "tuple[Listener, Decoder]":
-    """Return the model and its decoder: an ONNX graph, or else the model of PyTorch on its device."""
+    """Return the model and its decoder."""
     from ..decoding.decoder import GREEDY_NAME, load_decoder
-    from ..inference.long_form import Listener
-    from ..inference.onnx_model import OnnxListener
+    from ..inference.onnx_model import load_listener
     from ..system.devices import count_threads
 
-    if graph:
-        listener: Listener = OnnxListener(graph, count_threads(args.cpu_threads), args.batch_windows)
-    else:
-        from ..model.loading import load_model
-
-        model, processor = load_model(args.model)
-        listener = Listener(model.eval().to(device), processor, args.batch_windows)
+    listener = load_listener(args.model, graph, device or "cpu", count_threads(args.cpu_threads), args.batch_windows)
     decoder = GREEDY_NAME if args.align else args.decoder  # a script says the words
     return listener, load_decoder(listener.model, listener.processor, decoder)

@@ -8,11 +8,14 @@ from functools import cached_property
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .long_form import Listener
+
+if TYPE_CHECKING:
+    import torch
 
 GRAPHS = ("model_int8.onnx", "model.onnx")  # the first one that a folder has is taken
 INSTALL = "pip install onnxruntime"
@@ -160,3 +163,28 @@ class OnnxListener(Listener):
             mean = values.mean(axis, keepdims=True)
             std = values.std(axis, ddof=min(1, count - 1), keepdims=True)
         return ((values - mean) / np.maximum(std, constants["smallest_std"])).astype(np.float32)
+
+
+def load_listener(
+    model: str, graph: Path | None, device: "torch.device | str" = "cpu", threads: int = 0, batch_windows: int = 4
+) -> Listener:
+    """
+    Load an ONNX graph, or else the model of PyTorch on its device.
+
+    Args:
+        model: a folder or a Hub id. It is not read if there is a graph.
+        graph: what `find_graph` found for it.
+        device: where PyTorch runs. onnxruntime runs on the CPU.
+        threads: CPU threads of onnxruntime. 0 leaves them to it.
+        batch_windows: number of windows, of up to 20 s each, in a batch.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: the model cannot be loaded.
+    """
+    if graph:
+        return OnnxListener(graph, threads, batch_windows)
+    from ..model.loading import load_model
+
+    loaded, processor = load_model(model)
+    return Listener(loaded.eval().to(device), processor, batch_windows)
