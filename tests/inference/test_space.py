@@ -1,13 +1,16 @@
 """A Space's folder: what is in it and what is not; tests/test_demo.py serves one."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from deepspeech2.cli.main import main
 from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
 from deepspeech2.inference.space import requirements, write_space
+from deepspeech2.inference.voice_commands.recognition import Acceptance, write_acceptance
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "recipes" / "quickstart" / "starter"
@@ -61,3 +64,15 @@ def test_a_space_carries_what_its_decoder_names(tmp_path):
     assert "decoder=HERE / 'decoder.json'" in (moved / "app.py").read_text()
     write_space(tmp_path / "greedy", str(STARTER), decoder="greedy")
     assert "starter'), decoder='greedy')" in (tmp_path / "greedy" / "app.py").read_text()
+
+
+def test_commands_in_the_folder_of_the_model_need_no_option(tmp_path, monkeypatch):
+    """recipes/finetune.py --grammar leaves grammar.yaml and commands.json beside the model."""
+    model = tmp_path / "own"
+    shutil.copytree(STARTER, model, copy_function=os.symlink)
+    shutil.copyfile(GRAMMAR, model / "grammar.yaml")
+    write_acceptance(model / "commands.json", Acceptance(), {})
+    monkeypatch.setattr("deepspeech2.inference.demo.import_gradio", lambda: None)
+    main(["demo", str(model), "--decoder", "greedy", "--write_space", str(tmp_path / "space")])
+    app = (tmp_path / "space" / "app.py").read_text()
+    assert "grammar=HERE / 'grammar.yaml', acceptance=HERE / 'commands.json'" in app
