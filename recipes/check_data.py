@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deepspeech2.config.parser import parse_recipe
 from deepspeech2.evaluation.reports import problems_table
+from deepspeech2.inference.voice_commands.from_grammar import speak_commands
 from deepspeech2.system.command_line import run
 from deepspeech2.training.data_check.check import describe, estimate_costs, judge, read_splits, write_check
 from deepspeech2.training.data_check.problems import TRAINING
@@ -29,6 +30,7 @@ def main(argv: list[str]) -> int:
     recipe = parse_recipe(argv, DEFAULT_CONFIG, __doc__)
     training = recipe.training
     set_up_training(training)
+    recipe = speak_commands(recipe)
     training.output_dir = str(training.folder / "check")  # the records of dropped utterances do not belong to a run
     start = start_run(recipe)
     stream = build_train_stream(start)

@@ -21,7 +21,7 @@ from deepspeech2.evaluation.scoring import say_what_it_brought
 from deepspeech2.inference.voice_commands.from_grammar import calibrate_commands, speak_commands
 from deepspeech2.system.command_line import run
 from deepspeech2.training.data_check.check import check_before_training
-from deepspeech2.training.hub import prepare_push, push_run
+from deepspeech2.training.hub import prepare_push, pushed
 from deepspeech2.training.plan import plan_training
 from deepspeech2.training.results import carry_decoder, write_up
 from deepspeech2.training.rival import rival_beside
@@ -54,13 +54,9 @@ def main(argv: list[str]) -> None:
 
     if training.process_index == 0:
         facts = {"trained parameters": f"{plan.adaptation.num_trained:,}", **carried}
-        try:
+        with pushed(training):
             facts |= calibrate_commands(trained.recipe, trained.model, trained.processor)
             write_up(trained, results, ["recipes/finetune.py", *argv], facts)
-        finally:  # push the weights even if the report or the model card fails
-            if training.push_to_hub:
-                account = {"token": training.hub_token, "private": training.hub_private_repo}
-                push_run(training.folder, training.hub_model_id, **account)
     PartialState().destroy_process_group()  # otherwise a process can abort after its work is done
 
 

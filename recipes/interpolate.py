@@ -20,6 +20,7 @@ from deepspeech2.decoding.decoder import copy_own_decoder
 from deepspeech2.evaluation.predictions import split_batches
 from deepspeech2.evaluation.reports import Point, best_point, interpolation_table, write_interpolation_report
 from deepspeech2.evaluation.scoring import score_model
+from deepspeech2.inference.voice_commands.recognition import copy_own_commands
 from deepspeech2.model.loading import load_models
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import set_up_process
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> int:
         model.save_pretrained(args.output_dir)
     tuned[1].save_pretrained(args.output_dir)
     copy_own_decoder(tuned[0], args.output_dir)
+    copy_own_commands(tuned[0], args.output_dir, calibrated=False)
     command = shlex.join(["python", "recipes/interpolate.py", *argv])
     report = write_interpolation_report(args.output_dir, points, chosen, command)
     print(

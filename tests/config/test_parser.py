@@ -139,6 +139,7 @@ def test_steps_between_two_events_are_above_0(config, name):
         ({"greater_is_better": True}, "would keep the worst checkpoint"),
         ({"report_to": "wandb"}, "which is not installed here; expected tensorboard"),
         ({"output_dir": ""}, "output_dir is empty"),
+        ({"output_dir": "runs/x", "model_name_or_path": "runs/x/"}, "would replace the model that the run starts from"),
         ({"neftune_noise_alpha": 5}, "neftune_noise_alpha has no effect"),
         ({"fsdp": "full_shard"}, "fsdp shards the weights over several processes"),
     ],

@@ -8,7 +8,8 @@ import torch
 import tiny
 from deepspeech2.data.splits import load_train_corpora
 from deepspeech2.evaluation import scoring
-from deepspeech2.evaluation.scoring import score_model, transcribe
+from deepspeech2.evaluation.metrics import Utterance, score
+from deepspeech2.evaluation.scoring import read_utterances, score_model, transcribe, write_utterances
 from deepspeech2.training.plan import build_eval_stream
 
 
@@ -87,3 +88,10 @@ def test_a_real_model_hears_the_same_alone_and_in_a_batch(tmp_path, processor):
         assert rtfx > 0 and scores.num_utterances == 5
         texts.append({utterance.id: utterance.hypothesis for utterance in scores.utterances})
     assert texts[0] == texts[1] and any(texts[0].values())
+
+
+def test_utterances_come_back_from_their_file(tmp_path):
+    """U+2028 in an id is a line separator for str.splitlines, and not for JSON."""
+    written = [Utterance(name, "s", 1.0, "yes", text) for name, text in (("a\u2028b", "yes"), ("c", "no"))]
+    write_utterances(score(written), tmp_path / "test.jsonl")
+    assert read_utterances(tmp_path / "test.jsonl") == written

@@ -126,7 +126,7 @@ def declare(folder: Path, **changes) -> tuple[Path, list[str]]:
 def test_a_comparison_from_end_to_end(tmp_path):
     """Two rates, two seeds, two at a time. A run that fails does not stop the others; what is done stays done."""
     strategies = {"low": {}, "high": {"learning_rate": 1e-2}, "bad": {"dataset_name": "{seed}.csv"}}
-    config, command = declare(tmp_path, strategies=strategies)
+    config, command = declare(tmp_path, strategies=strategies, common={"score_start": False})
     (tmp_path / "1.csv").write_text("audio,text\nnothing.wav,a\n")
     done = forked.run([*command, "--num_workers", "2"], cwd=tmp_path)
     assert done.returncode == 1 and "bad with seed 1; bad with seed 2" in done.stderr, done.stderr
@@ -148,6 +148,9 @@ def test_a_comparison_from_end_to_end(tmp_path):
     before = read_utterances(tmp_path / "out" / "low" / "seed-1" / "scores-before" / "new.jsonl")
     assert [one.hypothesis for one in outcomes[START].target.runs[1].utterances] == [one.hypothesis for one in before]
     assert [scores.num_utterances for scores in outcomes["high"].target.runs.values()] == [6, 6]
+    swapped = replace(experiment, baseline="high")
+    again = collect(swapped, plan_runs(swapped, tmp_path / "out"))
+    assert again[START].target.runs.keys() == {1, 2} and again[START].target.wer == outcomes[START].target.wer
     assert outcomes["low"].num_trained > 0 and len(outcomes["low"].logs) == 2
 
     done = forked.run([*command, "--set", "learning_rate=0.5"], cwd=tmp_path)

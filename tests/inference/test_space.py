@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepspeech2.cli.main import main
+from deepspeech2.decoding.decoder import GREEDY_NAME
 from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
+from deepspeech2.inference.demo import load_hearing
 from deepspeech2.inference.space import requirements, write_space
 from deepspeech2.inference.voice_commands.recognition import Acceptance, write_acceptance
 
@@ -66,13 +67,13 @@ def test_a_space_carries_what_its_decoder_names(tmp_path):
     assert "starter'), decoder='greedy')" in (tmp_path / "greedy" / "app.py").read_text()
 
 
-def test_commands_in_the_folder_of_the_model_need_no_option(tmp_path, monkeypatch):
+def test_commands_in_the_folder_of_the_model_need_no_option(tmp_path):
     """recipes/finetune.py --grammar leaves grammar.yaml and commands.json beside the model."""
-    model = tmp_path / "own"
+    model, own = tmp_path / "own", Acceptance(threshold=-1.5)
     shutil.copytree(STARTER, model, copy_function=os.symlink)
     shutil.copyfile(GRAMMAR, model / "grammar.yaml")
-    write_acceptance(model / "commands.json", Acceptance(), {})
-    monkeypatch.setattr("deepspeech2.inference.demo.import_gradio", lambda: None)
-    main(["demo", str(model), "--decoder", "greedy", "--write_space", str(tmp_path / "space")])
-    app = (tmp_path / "space" / "app.py").read_text()
-    assert "grammar=HERE / 'grammar.yaml', acceptance=HERE / 'commands.json'" in app
+    write_acceptance(model / "commands.json", own, {})
+    write_space(tmp_path / "space", str(model))
+    hearing = load_hearing(str(tmp_path / "space" / "own"), GREEDY_NAME)
+    assert hearing.recogniser and hearing.recogniser.acceptance == own
+    assert load_hearing(str(STARTER), GREEDY_NAME).recogniser is None

@@ -1,5 +1,7 @@
 """The end of a command: what helps, where the machine is too small; tests/training/test_run.py has the other errors."""
 
+import importlib
+
 import pytest
 
 from deepspeech2.system.command_line import end_run, run
@@ -57,3 +59,19 @@ def test_a_full_device_without_a_name_may_be_the_shared_memory():
         end_run("finetune.py", raised(OSError(28, "No space left on device")))
     with pytest.raises(SystemExit, match=r"No space left on device, 'out/x'; expected .* files$"):
         end_run("finetune.py", raised(OSError(28, "No space left on device", "out/x")))
+
+
+def test_a_message_of_this_package_needs_no_traceback_but_its_bugs_do(monkeypatch, tmp_path):
+    """What Python itself says on a line of the package tells a user nothing."""
+    (tmp_path / "own_code.py").write_text(
+        "def ask():\n    raise ValueError(\n        'a is 0; expected 1'\n    )\n\n\n"
+        "def pair():\n    list(zip([1], [], strict=True))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("deepspeech2.system.command_line.OURS", tmp_path)
+    own_code = importlib.import_module("own_code")
+    monkeypatch.setattr("sys.argv", ["recipes/score.py"])
+    with pytest.raises(SystemExit, match=r"score.py: a is 0; expected 1"):
+        run(lambda words: own_code.ask())
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        run(lambda words: own_code.pair())

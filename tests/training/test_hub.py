@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import tiny
 from deepspeech2.data.audio.recordings import audio_duration_s
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.system import network
+from deepspeech2.training import hub
 from deepspeech2.training import results as write_up
-from deepspeech2.training.hub import LEFT_BEHIND, open_repository, push_run
+from deepspeech2.training.hub import LEFT_BEHIND, open_repository, push_run, pushed
 from finetuning import exit_message, finetune, write_inputs
 from hub_faults import Fault
 from hub_repositories import Repository
@@ -297,3 +299,19 @@ def test_librispeech_streams_from_the_real_hub():
     row = next(iter(corpus.stream))
     assert row["text"].isupper() and audio_duration_s(row["audio"]) > 1
     assert corpus.num_examples == 2703 and len(corpus.revision) == 40
+
+
+@pytest.mark.parametrize(
+    ("error", "pushes"), [(None, 1), (OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 0)]
+)
+def test_weights_are_pushed_although_the_report_fails_but_not_after_ctrl_c(
+    tmp_path, monkeypatch, caplog, error, pushes
+):
+    pushed_ones = []
+    monkeypatch.setattr(hub, "push_run", lambda *where, **account: pushed_ones.append((*where, account)))
+    training = tiny.training_arguments(tmp_path, push_to_hub=True, hub_model_id="you/model", hub_token="hf_x")
+    with nullcontext() if error is None else pytest.raises(type(error)), pushed(training):
+        if error:
+            raise error
+    assert pushed_ones == [(tmp_path, "you/model", {"token": "hf_x", "private": None})] * pushes
+    assert ("No space left" in caplog.text) == isinstance(error, OSError)

@@ -412,6 +412,16 @@ def test_a_started_run_is_held_to_its_settings(tmp_path):
         hold(seed=2, dataset_name=["speech"], learning_rate=0.1)
 
 
+def test_a_model_of_another_origin_is_not_replaced(tmp_path):
+    model = tmp_path / "model.safetensors"
+    for path in (model, tmp_path / "drops" / "a.jsonl"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("weights")
+    with pytest.raises(ValueError, match=r"holds a model without the recipe\.json of a run.*--model_name_or_path"):
+        hold_to_recipe(Recipe(training=tiny.training_arguments(tmp_path), settings={"seed": 1}))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.jsonl", "drops", "model.safetensors"]
+
+
 def test_folders_that_are_not_shared_are_refused(tmp_path, monkeypatch):
     """Two machines, each with a folder of its own by the same name."""
     training = SimpleNamespace(folder=tmp_path, process_index=0, world_size=2)
@@ -460,6 +470,7 @@ def test_an_error_of_ours_is_a_message_and_another_a_traceback():
     worker = ValueError(
         f"Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
         f'  File "/x/torch/fetch.py", line 2, in fetch\n  File "{runs.__file__}", line 9, in run\n'
+        "    raise ValueError(\n"
         "ValueError: nothing in a.csv can be used\n"
     )
     with pytest.raises(SystemExit, match=r"^finetune\.py: nothing in a\.csv can be used$"):

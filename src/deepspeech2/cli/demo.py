@@ -51,21 +51,17 @@ def configure(parser: ArgumentParser) -> None:
 def main(args: Namespace) -> None:
     from ..inference.demo import build_page, import_gradio, load_hearing, serve
     from ..inference.space import write_space
-    from ..inference.voice_commands.recognition import GRAMMAR_NAME, find_commands
     from ..system.devices import set_up_process
 
-    grammar, acceptance = args.grammar, args.acceptance
-    if grammar or (Path(args.model) / GRAMMAR_NAME).is_file():
-        grammar, acceptance = find_commands(args.model, grammar, acceptance)
-    elif acceptance:
+    if args.acceptance and not args.grammar:
         raise ValueError("--acceptance was given without --grammar; give the grammar that it was calibrated for")
     import_gradio()  # fails before a model is loaded
     device = set_up_process(args, num_workers=0)
-    hearings = [load_hearing(args.model, args.decoder, grammar, acceptance, device)]
+    hearings = [load_hearing(args.model, args.decoder, args.grammar, args.acceptance, device)]
     if args.compare:
         hearings.append(load_hearing(args.compare, device=device))
     if args.write_space:
-        write_space(args.write_space, args.model, args.compare, args.decoder, grammar, acceptance)
+        write_space(args.write_space, args.model, args.compare, args.decoder, args.grammar, args.acceptance)
         print(f"Space: {args.write_space}. Publish it with: hf upload YOU/NAME {args.write_space} --repo-type space")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, so that no recording is left behind

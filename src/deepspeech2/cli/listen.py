@@ -58,11 +58,10 @@ def main(args: Namespace) -> int:
     if len(files) + args.microphone != 1:
         given_ones = " and ".join([*map(str, files), *["--microphone"] * args.microphone]) or "nothing"
         raise ValueError(f"there is {given_ones} to listen to; name one recording, or add --microphone, not both")
-    grammar, acceptance = find_commands(args.model, given, args.acceptance)
     device = set_up_process(args, num_workers=0)
     model, processor = load_model(args.model)
     stream = Stream(model.eval().to(device), processor)
-    recogniser = load_recogniser(model, processor, grammar, acceptance)
+    recogniser = load_recogniser(model, processor, *find_commands(model.name_or_path, given, args.acceptance))
     listener = CommandListener(stream, recogniser, args.silence_s, args.longest_s)
     source = (stream.sampling_rate, args.chunk_ms / 1000)
     pieces = microphone_pieces(*source) if args.microphone else file_pieces(files[0], *source, args.realtime)

@@ -75,9 +75,9 @@ def main(args: Namespace) -> int:
     if not files:
         raise ValueError("there is no recording; name one or more after the model and the grammar")
     graph = find_graph(args.model)
-    grammar, acceptance = find_commands(str(graph.parent) if graph else args.model, given, args.acceptance)
     listener = _load(args, graph)
-    recogniser = load_recogniser(listener.model, listener.processor, grammar, acceptance)
+    commands = find_commands(listener.model.name_or_path, given, args.acceptance)
+    recogniser = load_recogniser(listener.model, listener.processor, *commands)
     latencies_ms, failed = [], False
     for file in files:
         started = time.perf_counter()

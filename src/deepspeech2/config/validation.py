@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from transformers.integrations.integration_utils import get_available_reporting_integrations
@@ -160,6 +161,11 @@ def _training_faults(recipe: Recipe) -> list[str]:
     faults = training_ranges(training)
     if not training.output_dir:
         faults.append("output_dir is empty; expected the name of a folder")
+    elif model.model_name_or_path and training.folder.resolve() == Path(model.model_name_or_path).resolve():
+        faults.append(
+            f"output_dir and model_name_or_path are both {training.output_dir!r}; expected another output_dir, because "
+            "the result would replace the model that the run starts from"
+        )
     if (training.metric_for_best_model or "wer").removeprefix("eval_") not in METRICS:
         faults.append(
             f"metric_for_best_model is {training.metric_for_best_model!r}; expected {', '.join(METRICS[:-1])} or "

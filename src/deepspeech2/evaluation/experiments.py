@@ -219,8 +219,7 @@ def plan_runs(experiment: Experiment, folder: Path) -> list[PlannedRun]:
         for name in experiment.strategies:
             run_folder = folder / name / f"seed-{seed}"
             own = {"seed": seed, "test_split": [experiment.target, experiment.source], "output_dir": str(run_folder)}
-            if name != experiment.baseline:  # one score of the start for each seed is enough
-                own["score_start"] = False
+            own["score_start"] = name == experiment.baseline  # once for each seed is enough
             settings = with_seed({"eval_split": experiment.target} | experiment.settings(name) | own, seed)
             runs.append(PlannedRun(name, seed, run_folder, settings))
     for run in runs:

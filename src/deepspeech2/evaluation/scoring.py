@@ -170,7 +170,8 @@ def write_utterances(scores: Scores, path: Path) -> None:
 def read_utterances(path: Path) -> list[Utterance]:
     """Read a file that `write_utterances` has written."""
     names = [one.name for one in fields(Utterance)]
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # splitlines would also split at U+2028 in an id
+    rows = [json.loads(line) for line in lines]
     return [Utterance(**{name: row[name] for name in names}) for row in rows]
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .metrics.bootstrap import BOOTSTRAP_SAMPLES
 from .scoring import read_utterances, utterances_name
 
 LOG = "log.txt"
+BEFORE, AFTER = "scores-before", "scores-after"  # folders of a run
 NUM_LOG_LINES = 15
 SIGNIFICANT = 0.05
 
@@ -113,8 +115,23 @@ def collect(experiment: Experiment, runs: Iterable[PlannedRun]) -> dict[str, Out
         raise ValueError(
             f"the baseline {experiment.baseline} is not trained with every seed, so there is nothing to compare with"
         )
-    outcomes = {START: _outcome(START, experiment, done[experiment.baseline], "scores-before")}
-    return outcomes | {name: _outcome(name, experiment, own, "scores-after") for name, own in done.items()}
+    outcomes = {START: _outcome(START, experiment, _scored_starts(experiment, done), BEFORE)}
+    return outcomes | {name: _outcome(name, experiment, own, AFTER) for name, own in done.items()}
+
+
+def _scored_starts(experiment: Experiment, done: Mapping[str, Sequence[PlannedRun]]) -> list[PlannedRun]:
+    """Return for each seed a run that has scored its start: of the baseline, or of what was the baseline before."""
+    start = experiment.settings(experiment.baseline).get("model_name_or_path")
+    scored: dict[int, PlannedRun] = {}
+    for run in chain(done[experiment.baseline], *done.values()):
+        if run.settings.get("model_name_or_path") == with_seed(start, run.seed) and (run.folder / BEFORE).is_dir():
+            scored.setdefault(run.seed, run)
+    if missing := [run.folder for run in done[experiment.baseline] if run.seed not in scored]:
+        raise ValueError(
+            f"no finished run has scored the starting model of {experiment.baseline}; remove "
+            f"{', '.join(map(str, missing))}, and run the same command again"
+        )
+    return list(scored.values())
 
 
 def _outcome(name: str, experiment: Experiment, runs: Sequence[PlannedRun], stage: str) -> Outcome:

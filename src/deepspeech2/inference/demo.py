@@ -26,7 +26,7 @@ from .captions import Cue, Limits, caption_files, make_cues
 from .long_form import Listener
 from .media import read_blocks
 from .transcription import hear_phrases
-from .voice_commands.recognition import Command, CommandRecogniser, load_recogniser
+from .voice_commands.recognition import GRAMMAR_NAME, Command, CommandRecogniser, find_commands, load_recogniser
 from .voice_commands.utterances import recognise_recording
 
 if TYPE_CHECKING:
@@ -134,17 +134,22 @@ def load_hearing(
     Args:
         model: the folder of a checkpoint, or its id on the Hub.
         decoder: as for `load_decoder`.
-        grammar: a YAML grammar of voice commands. None shows no commands.
-        acceptance: the commands.json of recipes/commands/calibrate.py. None uses the default rejection threshold.
+        grammar: a YAML grammar of voice commands. None takes that beside the model, if there is one.
+        acceptance: the commands.json of recipes/commands/calibrate.py. None takes that beside the model if it is for
+            the same grammar, else the default rejection threshold.
         device: the device of the model. None uses a GPU if there is one.
     """
     loaded, processor = load_model(model)
     loaded.eval().to(device or choose_device("auto"))
+    recogniser = None
+    if grammar or (Path(loaded.name_or_path or "") / GRAMMAR_NAME).is_file():
+        commands = find_commands(loaded.name_or_path, grammar, acceptance)
+        recogniser = load_recogniser(loaded, processor, *commands)
     return Hearing(
         Path(model).resolve().as_posix() if Path(model).is_dir() else model,
         Listener(loaded, processor),
         load_decoder(loaded, processor, decoder),
-        load_recogniser(loaded, processor, grammar, acceptance) if grammar else None,
+        recogniser,
     )
 
 

@@ -56,11 +56,15 @@ def end_run(program: str, error: BaseException) -> None:
         shared = "" if where or error.errno != errno.ENOSPC else f". If disks have space: {SHARED_MEMORY}"
         sys.exit(f"{program}: {cause}{where}; expected a writable folder with free space, and readable files{shared}")
     message = str(error)
-    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    raised_in, code = last.filename, last.line or ""
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
-        raised_in = re.findall(r'^  File "(.+?)", line', message, flags=re.MULTILINE)[-1]
+        raised_in, code = re.findall(r'^  File "(.+?)", line \d+, in .+\n(?:    (.+))?', message, flags=re.MULTILINE)[
+            -1
+        ]
         message = message.rpartition(f"\n{type(error).__name__}: ")[2].strip()
-    if Path(raised_in).is_relative_to(OURS):
+    # An error of C code, such as zip or int, has the line of this package that called it: that is a bug, not a message.
+    if Path(raised_in).is_relative_to(OURS) and (code.startswith("raise") or isinstance(error, OSError)):
         sys.exit(f"{program}: {message}")
     if remedy := next((one for words, one in TOO_SMALL.items() if re.search(words, str(error))), None):
         sys.exit(f"{program}: {remedy} ({' '.join(str(error).split())[:MAX_SHOWN]})")

@@ -49,6 +49,11 @@ def hold_folder(output_dir: Path) -> None:
     _HELD.add(lock)
 
 
+def has_started(output_dir: Path) -> bool:
+    """Return whether the folder holds a checkpoint or a result of a run, from which the same command resumes."""
+    return (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a small file atomically. Text is encoded as UTF-8. If it cannot be written, nothing is left of it."""
     raw = content.encode() if isinstance(content, str) else content

@@ -4,7 +4,9 @@ import logging
 import shlex
 import shutil
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from huggingface_hub import CommitInfo, HfApi, ModelCard, ModelCardData
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from yaml import YAMLError
 
-from ..config.arguments import Recipe
+from ..config.arguments import Recipe, RecipeTrainingArguments
 from ..evaluation.reports import card_metadata
 from ..model.loading import CHECKPOINT_FILES
 from ..system.network import FAILURES, advice, ask
@@ -158,6 +160,28 @@ class PushCheckpoints(TrainerCallback):
         except FAILURES as error:
             logger.warning("a checkpoint could not be pushed to %s, and training continues: %s", self.repo_id, error)
         shutil.rmtree(copied, ignore_errors=True)
+
+
+@contextmanager
+def pushed(training: RecipeTrainingArguments) -> Iterator[None]:
+    """
+    Push the folder of a run, if `push_to_hub`, when the block ends. An error in the block, such as a report that cannot
+    be written, is raised after the push, so that the weights are not lost. After Ctrl-C nothing is pushed.
+    """
+
+    def push() -> None:
+        if training.push_to_hub:
+            token, private = training.hub_token, training.hub_private_repo
+            push_run(training.folder, training.hub_model_id, token=token, private=private)
+
+    try:
+        yield
+    except Exception as error:
+        if training.push_to_hub:
+            logger.error("%s: %s; the weights are pushed nevertheless", type(error).__name__, error)
+        push()
+        raise
+    push()
 
 
 def push_run(folder: Path, repo_id: str | None, *, token: str | None = None, private: bool | None = None) -> str:

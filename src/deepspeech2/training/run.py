@@ -28,7 +28,7 @@ from ..model.loading import load_model
 from ..model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ..system.command_line import set_up_log
 from ..system.devices import describe_device, refuse_emulated_bf16, set_up_cpu
-from ..system.files import hold_folder, write_whole
+from ..system.files import has_started, hold_folder, write_whole
 from ..system.heartbeat import naming_the_lost
 from ..system.launch import asked_processes, launcher
 from ..system.signals import StopOnSignal, die_with_launcher
@@ -101,8 +101,8 @@ def hold_to_recipe(recipe: Recipe) -> None:
     Record the settings of a new run in the main process, or refuse to resume a run with other settings.
 
     Raises:
-        ValueError: the folder holds a run with other settings (the message names each with both values) or a run that
-            is still active, or the processes do not see the same folder.
+        ValueError: the folder holds a run with other settings (the message names each with both values), a run that is
+            still active, or a model of another origin, or the processes do not see the same folder.
     """
     output_dir = recipe.training.folder
     path = output_dir / "recipe.json"
@@ -120,19 +120,19 @@ def hold_to_recipe(recipe: Recipe) -> None:
             )
 
 
-def has_started(output_dir: Path) -> bool:
-    """Return whether the folder holds a checkpoint or a result of a run, from which the same command resumes."""
-    return (output_dir / "model.safetensors").is_file() or any(output_dir.glob("checkpoint-*"))
-
-
 def _note_settings(path: Path, settings: dict[str, Any]) -> None:
     output_dir = path.parent
     if output_dir.exists() and not output_dir.is_dir():
         raise ValueError(f"output_dir {str(output_dir)!r} is a file; expected a folder, or a name for a new one")
+    if has_started(output_dir) and not path.is_file():
+        raise ValueError(
+            f"{output_dir} holds a model without the {path.name} of a run, so training would replace a model that it "
+            f"did not write. Choose another --output_dir (--model_name_or_path {output_dir} starts from that model)"
+        )
     hold_folder(output_dir)
     settings = {name: value for name, value in settings.items() if name not in MAY_CHANGE | MAY_CHANGE_ORDER}
     # This also overwrites the settings of a run that failed before its first checkpoint.
-    if not has_started(output_dir) or not path.is_file():
+    if not has_started(output_dir):
         for stale in ("drops", RIVAL):
             shutil.rmtree(output_dir / stale, ignore_errors=True)
         (output_dir / "run.json").unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """A grammar becomes the first training corpus of a recipe, and its threshold is calibrated on noisy speech."""
 
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,11 +84,13 @@ def test_the_threshold_is_calibrated_on_noisy_speech(recipe, monkeypatch, tmp_pa
     assert find_commands(str(folder), None, None) == (folder / "grammar.yaml", folder / "commands.json")
 
 
-def test_a_grammar_that_is_named_has_no_threshold_of_another(tmp_path):
+def test_a_grammar_that_is_named_has_no_threshold_of_another(tmp_path, caplog):
     named, acceptance = tmp_path / "my.yaml", Path("my.json")
     for name in ("grammar.yaml", "commands.json"):
         (tmp_path / name).touch()
+    caplog.set_level("INFO")
     assert find_commands(str(tmp_path), named, None) == (named, None)
+    assert "has no commands.json for this grammar: the rejection threshold is a rough one" in caplog.text
     named.write_bytes((tmp_path / "grammar.yaml").read_bytes())  # the folder's own, by another name
     assert find_commands(str(tmp_path), named, None) == (tmp_path / "grammar.yaml", tmp_path / "commands.json")
     assert find_commands(str(tmp_path), None, acceptance) == (tmp_path / "grammar.yaml", acceptance)
@@ -117,6 +120,8 @@ def test_a_grammar_becomes_a_folder_that_recognises_its_commands(tmp_path, monke
     made = corpus.stat().st_mtime_ns
     finetune(*words)
     assert corpus.stat().st_mtime_ns == made
+    assert runpy.run_path(str(ROOT / "recipes" / "check_data.py"))["main"](words) == 0
+    assert (tmp_path / "run" / "check" / "index.html").is_file() and corpus.stat().st_mtime_ns == made
     facts = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert "synthetic near misses, accepted" in facts
     soundfile.write(tmp_path / "a.wav", speak("turn the light on in the kitchen."), SAMPLING_RATE)

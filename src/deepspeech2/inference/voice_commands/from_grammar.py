@@ -23,7 +23,7 @@ from ...data.synthesis.grammar_corpus import speak_grammar
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
 from ...model.processing_deepspeech2 import DeepSpeech2Processor
 from ...system.devices import count_workers
-from ...system.files import write_whole
+from ...system.files import has_started, write_whole
 from ..long_form import Listener
 from .recognition import ACCEPTANCE_NAME, GRAMMAR_NAME, CommandRecogniser, load_recogniser, write_acceptance
 from .rejection import find_acceptance, judge, near_misses, summary, warning
@@ -67,8 +67,7 @@ def speak_commands(recipe: Recipe) -> Recipe:
 def _hold_grammar(given: Path, own: Path) -> None:
     """Copy the grammar into the folder of the run, or refuse to change that of a run that has begun."""
     text = given.read_text(encoding="utf-8")
-    begun = own.is_file() and ((own.parent / "model.safetensors").is_file() or any(own.parent.glob("checkpoint-*")))
-    if begun and own.read_text(encoding="utf-8") != text:
+    if own.is_file() and has_started(own.parent) and own.read_text(encoding="utf-8") != text:
         raise ValueError(
             f"{own.parent} holds a run with another grammar than {given}: {own} differs. Choose another --output_dir, "
             "or remove the folder"

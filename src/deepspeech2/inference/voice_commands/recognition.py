@@ -8,6 +8,7 @@ Recognise commands in log-probabilities: the likeliest sentence of a grammar, it
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +22,8 @@ from ...data.grammars.reading import read_grammar
 from ...decoding.decoder import Speller, frame_times
 from ...system.files import write_whole
 from .automaton import build_graph
+
+logger = logging.getLogger(__name__)
 
 WORST_WORD = 0.3  # share of the loss of the worst word in a score
 SCORE = "letters + 0.3 worst word"  # what a commands.json was calibrated with
@@ -213,30 +216,51 @@ def load_recogniser(model: Any, processor: Speller, grammar: Path, acceptance: P
     return CommandRecogniser(read_grammar(grammar), processor, *frame_times(model, processor), when)
 
 
-def find_commands(folder: str, grammar: Path | None, acceptance: Path | None) -> tuple[Path, Path | None]:
+def find_commands(folder: str | None, grammar: Path | None, acceptance: Path | None) -> tuple[Path, Path | None]:
     """
     Return the grammar and the commands.json to use with a model: those that are given, or those in its folder. The
     threshold of a folder is for its own grammar only.
 
+    Args:
+        folder: the folder of the loaded model, `model.name_or_path`.
+        grammar, acceptance: the files that the user gave, or None.
+
     Raises:
         ValueError: no grammar is given, and the folder has none.
     """
-    own, calibrated = Path(folder) / GRAMMAR_NAME, Path(folder) / ACCEPTANCE_NAME
-    if grammar is not None and not (own.is_file() and grammar.is_file() and own.read_bytes() == grammar.read_bytes()):
-        return grammar, acceptance
-    if not own.is_file():
+    own, calibrated = (Path(folder or "") / name for name in (GRAMMAR_NAME, ACCEPTANCE_NAME))
+    if grammar is None and not own.is_file():
         raise ValueError(
             f"{folder} has no {GRAMMAR_NAME}; name a grammar (.yaml) after the model, or a folder that "
             "recipes/finetune.py wrote with --grammar"
         )
-    return own, acceptance or (calibrated if calibrated.is_file() else None)
+    if grammar is None or (own.is_file() and grammar.is_file() and own.read_bytes() == grammar.read_bytes()):
+        grammar = own
+        if acceptance is None and calibrated.is_file():
+            acceptance = calibrated
+    if acceptance is None:
+        logger.info(
+            "%s has no %s for this grammar: the rejection threshold is a rough one. recipes/commands/calibrate.py "
+            "finds a better one",
+            folder,
+            ACCEPTANCE_NAME,
+        )
+    return grammar, acceptance
 
 
-def copy_own_commands(model: Any, folder: Path) -> None:
-    """Copy a model's own grammar, if it has one, with its commands.json into another folder."""
+def copy_own_commands(model: Any, folder: Path, calibrated: bool = True) -> None:
+    """
+    Copy a model's own grammar, if it has one, into another folder.
+
+    Args:
+        model: the loaded model.
+        folder: the folder of a model for the same commands.
+        calibrated: whether to copy commands.json too, whose rejection threshold is for the same weights only.
+    """
     own = Path(model.name_or_path)
+    names = (GRAMMAR_NAME, ACCEPTANCE_NAME) if calibrated else (GRAMMAR_NAME,)
     if (own / GRAMMAR_NAME).is_file():
-        for path in filter(Path.is_file, (own / GRAMMAR_NAME, own / ACCEPTANCE_NAME)):
+        for path in filter(Path.is_file, (own / name for name in names)):
             shutil.copyfile(path, folder / path.name)
 
 

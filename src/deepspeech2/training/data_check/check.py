@@ -20,7 +20,7 @@ from ...data.corpora import Corpus
 from ...data.preparation import DroppedError, Examples, is_silent
 from ...data.streams import SpeechStream, build_loader
 from ...evaluation.reports import Problem, problems_table, write_check_report
-from ..run import has_started
+from ...system.files import has_started
 from ..start import Run
 from .costs import GIB, measure_costs
 from .problems import CLIPPED_SHARE, TRAINING, UNLABELLED, Checked, Splits, count_unknown, find_problems
