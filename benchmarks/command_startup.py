@@ -123,14 +123,13 @@ def measure_onnx(folder: str, recording: Path) -> dict:
 def import_transcription() -> Callable[..., None]:
     """Import what the command uses, and return what it does with a recording and a listener."""
     from deepspeech2.decoding.decoder import load_decoder
-    from deepspeech2.inference.captions import Limits
-    from deepspeech2.inference.transcription import plan_jobs, transcribe_jobs
+    from deepspeech2.inference.transcription import CaptionOptions, plan_jobs, transcribe_jobs
 
     def transcribe(recording: Path, listener: object) -> None:
         with tempfile.TemporaryDirectory() as folder:
             jobs = plan_jobs([recording], Path(folder), ["txt"])
             decoder = load_decoder(listener.model, listener.processor)
-            failures = transcribe_jobs(jobs, listener, decoder, Limits(), {}, report=lambda _: None)
+            failures = transcribe_jobs(jobs, listener, decoder, CaptionOptions(), report=lambda _: None)
         if failures:
             raise ValueError(failures[0])
 

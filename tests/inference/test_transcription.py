@@ -17,7 +17,15 @@ from deepspeech2.cli.main import main
 from deepspeech2.decoding.forced_alignment import Infeasible
 from deepspeech2.decoding.options import DecoderOptions, write_options
 from deepspeech2.inference.captions import Limits, make_cues, parse_captions, to_srt
-from deepspeech2.inference.transcription import Job, align_words, plan_jobs, read_script, script_words, transcribe_jobs
+from deepspeech2.inference.transcription import (
+    CaptionOptions,
+    Job,
+    align_words,
+    plan_jobs,
+    read_script,
+    script_words,
+    transcribe_jobs,
+)
 from deepspeech2.model.onnx_export import export_onnx
 from tone_model import random_text, tone_decoder, tone_listener, tone_model, write_tones
 
@@ -33,9 +41,8 @@ def run(files: list[Path], folder: Path, **options) -> tuple[list[Job], list[str
     """Jobs, failures, and what was said."""
     jobs, said = plan_jobs(files, folder, options.pop("formats", ["srt", "txt", "json", "vtt"])), []
     listener = tone_listener()
-    failures = transcribe_jobs(
-        jobs, listener, tone_decoder(listener), LIMITS, {"model": "tones"}, report=said.append, **options
-    )
+    how = CaptionOptions(LIMITS, facts={"model": "tones"}, **options)
+    failures = transcribe_jobs(jobs, listener, tone_decoder(listener), how, said.append)
     return jobs, failures, said
 
 

@@ -83,7 +83,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def main(args: Namespace) -> int:
     from ..inference.onnx_model import find_graph, refuse_device
-    from ..inference.transcription import plan_jobs, read_script, transcribe_jobs
+    from ..inference.transcription import CaptionOptions, plan_jobs, read_script, transcribe_jobs
     from ..system.command_line import set_up_log
     from ..system.files import printable
 
@@ -100,12 +100,12 @@ def main(args: Namespace) -> int:
     script = read_script(args.align) if args.align else None
     jobs = plan_jobs(args.files, args.output_dir, args.formats)
     facts: dict[str, object] = {"model": printable(graph or args.model)}
-    choices = {"min_confidence": args.min_confidence, "track": args.track}
+    options = CaptionOptions(limits, script, args.min_confidence, args.track, facts)
     if graph and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         set_up_log()
         listener, decoder = _load(args, graph)
         facts["decoder"] = printable(decoder.name)
-        failures = transcribe_jobs(jobs, listener, decoder, limits, facts, script, **choices)
+        failures = transcribe_jobs(jobs, listener, decoder, options)
     else:
         from accelerate import PartialState
         from accelerate.utils import gather_object
@@ -117,7 +117,7 @@ def main(args: Namespace) -> int:
         own = jobs[state.process_index :: state.num_processes]
         listener, decoder = _load(args, graph, device)
         facts["decoder"] = printable(decoder.name)
-        failures = gather_object(transcribe_jobs(own, listener, decoder, limits, facts, script, **choices))
+        failures = gather_object(transcribe_jobs(own, listener, decoder, options))
         state.destroy_process_group()
         if not state.is_main_process:
             return 1 if failures else 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +17,17 @@ from ..decoding.decoder import GREEDY, Decoder, Speller, load_decoder
 from ..decoding.forced_alignment import Infeasible, align
 from ..decoding.words import Hypothesis, Word
 from ..system.files import printable, write_whole
-from .captions import MIN_CONFIDENCE, Limits, Unsure, caption_files, cue_entry, leave_out_unsure, make_cues, too_fast
+from .captions import (
+    MIN_CONFIDENCE,
+    Cue,
+    Limits,
+    Unsure,
+    caption_files,
+    cue_entry,
+    leave_out_unsure,
+    make_cues,
+    too_fast,
+)
 from .long_form import Listener
 from .media import read_blocks
 
@@ -157,16 +167,32 @@ def plan_jobs(files: Sequence[Path], output_dir: Path | None, formats: Sequence[
     return jobs
 
 
+@dataclass(frozen=True)
+class CaptionOptions:
+    """
+    How recordings become words and captions.
+
+    Args:
+        limits: the limits of a cue.
+        script: the known text of the recording, to be aligned. None transcribes.
+        min_confidence: see `leave_out_unsure`. A script is never left out.
+        track: the audio track of each recording, from 1. None is the first.
+        facts: additional entries for the JSON.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    script: str | None = None
+    min_confidence: float = MIN_CONFIDENCE
+    track: int | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
 def transcribe_jobs(
     jobs: Sequence[Job],
     listener: Listener,
     decoder: Decoder,
-    limits: Limits,
-    facts: dict[str, object],
-    script: str | None = None,
-    min_confidence: float = MIN_CONFIDENCE,
+    options: CaptionOptions,
     report: Callable[[str], None] = print,
-    track: int | None = None,
 ) -> list[str]:
     """
     Write the files of each recording. Recordings whose files exist and are newer are left alone.
@@ -175,12 +201,8 @@ def transcribe_jobs(
         jobs: the recordings and their output files.
         listener: the model.
         decoder: a decoder of the model. It is not used with a script.
-        limits: the limits of a cue.
-        facts: additional entries for the JSON.
-        script: the known text of the recording, to be aligned. None transcribes.
-        min_confidence: see `leave_out_unsure`. A script is never left out.
+        options: how to transcribe or align them.
         report: is called with a line about each recording.
-        track: the audio track of each recording, from 1. None is the first.
 
     Returns:
         A line with name and error for each recording that was skipped.
@@ -192,7 +214,7 @@ def transcribe_jobs(
             report(f"{where}: already done, {_named(job)}; remove one of these files to transcribe it again")
             continue
         try:
-            report(f"{where}: {_transcribe(job, listener, decoder, limits, facts, script, min_confidence, track)}")
+            report(f"{where}: {_write_captions(job, listener, decoder, options)}")
         except (AudioError, Infeasible, OSError, UnicodeError) as error:
             why = printable(str(error))  # it may hold the name
             failures.append(f"{printable(job.source)}: {why}")
@@ -204,50 +226,23 @@ def _named(job: Job) -> str:
     return ", ".join(printable(path) for path in job.outputs.values())
 
 
-def _transcribe(
-    job: Job,
-    listener: Listener,
-    decoder: Decoder,
-    limits: Limits,
-    facts: dict[str, object],
-    script: str | None,
-    min_confidence: float,
-    track: int | None,
-) -> str:
+def _write_captions(job: Job, listener: Listener, decoder: Decoder, options: CaptionOptions) -> str:
+    """Write the files of a recording, and return what the report says about it."""
     start = time.perf_counter()
     name = printable(job.source.name)
-    blocks = read_blocks(job.source, listener.sampling_rate, track)
-    blocks = _counted(blocks, name, listener.sampling_rate)
-    left_out: list[Unsure] = []
-    if script is None:
-        plain = decoder.options == GREEDY
-        greedy = decoder if plain else Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
-        words, raw_words = list[Word](), list[Word]()
-        for first, log_probs in listener.phrases(blocks):
-            decoded = _decoded(first * listener.frame_s, log_probs, decoder)
-            words += decoded
-            raw_words += decoded if plain else _decoded(first * listener.frame_s, log_probs, greedy)
-        cues, words, left_out = leave_out_unsure(make_cues(words, limits), words, raw_words, min_confidence)
+    blocks = _counted(read_blocks(job.source, listener.sampling_rate, options.track), name, listener.sampling_rate)
+    if options.script is None:
+        cues, words, left_out = _transcribe(blocks, listener, decoder, options)
     else:
-        words = align_words(script_words(script, listener.processor), listener.whole(blocks), listener)
-        cues = make_cues(words, limits)
-        poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
-        if poor > len(words) / 2:
-            logger.warning(
-                "%s: %d of the script's %d words have a confidence below %s: check that the script belongs to this "
-                "recording",
-                printable(job.source),
-                poor,
-                len(words),
-                POOR_CONFIDENCE,
-            )
+        words, left_out = _align(blocks, listener, options.script, printable(job.source)), []
+        cues = make_cues(words, options.limits)
     about = {
         "source": name,
         "duration_s": round(listener.duration_s, 3),
         "left_out_silence_s": round(listener.left_out_s, 3),
-        "min_confidence": min_confidence if script is None else 0.0,
+        "min_confidence": options.min_confidence if options.script is None else 0.0,
         "left_out_low_confidence": [cue_entry(one.cue) | {"confidence": round(one.confidence, 4)} for one in left_out],
-        **facts,
+        **options.facts,
     }
     written = caption_files(words, cues, about)
     for kind, path in job.outputs.items():
@@ -259,14 +254,44 @@ def _transcribe(
             "--min_confidence 0 keeps them: %s",
             name,
             len(left_out),
-            min_confidence,
+            options.min_confidence,
             "; ".join(f"{one.cue.start_s:.1f} s {' '.join(one.cue.text.split())!r}" for one in left_out),
         )
     duration = f"{listener.duration_s:,.0f} s" + (f" ({silent:,.0f} silent)" if (silent := listener.left_out_s) else "")
-    hurried = f", {fast} of them too fast to read" if (fast := too_fast(cues, limits)) else ""
+    hurried = f", {fast} of them too fast to read" if (fast := too_fast(cues, options.limits)) else ""
     noise = f", {len(left_out):,} cues left out (no speech)" if left_out else ""
     rtfx = listener.duration_s / (time.perf_counter() - start)
     return f"{duration}, {len(words):,} words, {len(cues):,} cues{hurried}{noise}, RTFx {rtfx:.0f} -> {_named(job)}"
+
+
+def _transcribe(
+    blocks: Iterable[np.ndarray], listener: Listener, decoder: Decoder, options: CaptionOptions
+) -> tuple[list[Cue], list[Word], list[Unsure]]:
+    """Return cues and words, and the cues that are left out because greedy decoding is unsure of them."""
+    plain = decoder.options == GREEDY
+    greedy = decoder if plain else Decoder(listener.processor, listener.frame_s, listener.first_frame_s)
+    words, raw_words = list[Word](), list[Word]()
+    for first, log_probs in listener.phrases(blocks):
+        decoded = _decoded(first * listener.frame_s, log_probs, decoder)
+        words += decoded
+        raw_words += decoded if plain else _decoded(first * listener.frame_s, log_probs, greedy)
+    return leave_out_unsure(make_cues(words, options.limits), words, raw_words, options.min_confidence)
+
+
+def _align(blocks: Iterable[np.ndarray], listener: Listener, script: str, name: str) -> list[Word]:
+    """Return the words of a script with their times, and warn if it seems to belong to another recording."""
+    words = align_words(script_words(script, listener.processor), listener.whole(blocks), listener)
+    poor = sum(word.confidence < POOR_CONFIDENCE for word in words)
+    if poor > len(words) / 2:
+        logger.warning(
+            "%s: %d of the script's %d words have a confidence below %s: check that the script belongs to this "
+            "recording",
+            name,
+            poor,
+            len(words),
+            POOR_CONFIDENCE,
+        )
+    return words
 
 
 def _counted(blocks: Iterable[np.ndarray], name: str, sampling_rate: int) -> Iterator[np.ndarray]:
