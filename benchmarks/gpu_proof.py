@@ -230,7 +230,7 @@ class Proof:
             watch = BusyWatch(self.on_gpu)
             with tempfile.TemporaryDirectory() as folder, watch:
                 options = ["--batch_seconds", str(batch_seconds), "--max_steps", "4" if self.tiny else "60"]
-                finish(self.launch(Path(folder, "run"), *options))
+                finish(*self.launch(Path(folder, "run"), *options))
                 log = log_of(Path(folder, "run"))
             rates = [line["audio_s_per_s"] for line in log if "audio_s_per_s" in line][1:]
             speed = {"batch s": batch_seconds, "audio s per s": f"{statistics.median(rates):,.0f}"}
@@ -243,21 +243,22 @@ class Proof:
         options += ["--save_steps", "4" if self.tiny else "20"]
         with tempfile.TemporaryDirectory() as folder:
             whole, stopped = Path(folder, "whole"), Path(folder, "stopped")
-            finish(self.launch(whole, *options))
-            running = self.launch(stopped, *options)
+            finish(*self.launch(whole, *options))
+            running, _ = self.launch(stopped, *options)
             while running.poll() is None and not list(stopped.glob("checkpoint-*")):
                 time.sleep(0.05)
             running.send_signal(signal.SIGTERM)
-            running.communicate()
+            running.wait()
             kept = sorted(one.name for one in stopped.glob("checkpoint-*"))
-            finish(self.launch(stopped, *options))
+            finish(*self.launch(stopped, *options))
             losses = [[line["loss"] for line in log_of(run) if "loss" in line] for run in (whole, stopped)]
         if len(losses[0]) != len(losses[1]):
             raise RuntimeError(f"{len(losses[1])} losses were logged after a resume; expected {len(losses[0])}")
         difference = max(abs(one / other - 1) for one, other in zip(*losses, strict=True))
         return [{"resumed from": ", ".join(kept), "largest difference of a logged loss": f"{difference:.1e}"}]
 
-    def launch(self, output_dir: Path, *options: str) -> subprocess.Popen:
+    def launch(self, output_dir: Path, *options: str) -> tuple[subprocess.Popen, Path]:
+        """Start a training whose output goes to a file beside the run: `resuming` polls, so a pipe would fill up."""
         given = self.given
         launcher = [str(Path(sys.executable).with_name("accelerate")), "launch"]
         launcher += ["--config_file", str(ROOT / "accelerate_configs" / "single_gpu.yaml")]
@@ -276,9 +277,9 @@ class Proof:
             *("--warmup_steps", "2", *options),
         ]
         environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        output = output_dir.with_name(f"{output_dir.name}.txt")
+        with output.open("w", encoding="utf-8") as file:
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file), output
 
     def inference(self) -> Rows:
         """The starter on this device, in three dtypes and through the pipeline, against its texts on the CPU."""
@@ -356,10 +357,10 @@ class BusyWatch:
         return {"GPU busy %": f"{statistics.median(busy or [0]):.0f}", "peak MiB": f"{peak:,.0f}"}
 
 
-def finish(process: subprocess.Popen) -> None:
-    output, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the training ended with status {process.returncode}: {output[:2000]}")
+def finish(process: subprocess.Popen, output: Path) -> None:
+    if status := process.wait():
+        text = output.read_text(encoding="utf-8", errors="replace")
+        raise RuntimeError(f"the training ended with status {status}: {text[-3000:]}")
 
 
 def log_of(run: Path) -> list[dict[str, Any]]:

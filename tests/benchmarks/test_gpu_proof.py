@@ -1,5 +1,6 @@
 """benchmarks/gpu_proof.py, on a CPU with tiny sizes: what a GPU will run must not rot meanwhile."""
 
+import argparse
 import json
 
 import gpu_proof
@@ -40,6 +41,36 @@ def test_a_part_that_fails_is_listed_and_the_others_run(tmp_path, monkeypatch):
         {"failed": "ZeroDivisionError: division by zero"}
     ]
     assert len(found["Rounding"]) == 3
+
+
+# Stands for recipes/finetune.py. It ends itself if nobody takes its output.
+TALKATIVE = """
+import json, pathlib, signal, sys
+signal.alarm(20)
+print("line\\n" * 40_000, flush=True)
+run = pathlib.Path(sys.argv[sys.argv.index("--output_dir") + 1])
+(run / "checkpoint-4").mkdir(parents=True, exist_ok=True)
+(run / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": 2.0}]}))
+sys.exit(LAST)
+"""
+
+
+def talkative(folder, monkeypatch, last: str) -> gpu_proof.Proof:
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "finetune.py").write_text(TALKATIVE.replace("LAST", last))
+    monkeypatch.setattr(gpu_proof, "ROOT", folder)
+    given = {"dataset_name": "speech", "dataset_config": "-", "train_split": "train"}
+    return gpu_proof.Proof(argparse.Namespace(device="cpu", tiny=True, **given))
+
+
+def test_a_training_that_writes_more_than_a_pipe_holds_is_stopped_and_resumed(tmp_path, monkeypatch):
+    (resumed,) = talkative(tmp_path, monkeypatch, "0").resuming()
+    assert resumed == {"resumed from": "checkpoint-4", "largest difference of a logged loss": "0.0e+00"}
+
+
+def test_a_failed_training_is_reported_with_the_end_of_its_output(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match=r"ended with status 1: (?s:.{2900,})the reason\n$"):
+        talkative(tmp_path, monkeypatch, "'the reason'").training()
 
 
 @pytest.mark.slow
