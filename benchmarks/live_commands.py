@@ -161,16 +161,15 @@ def main() -> None:
         "--acceptance", type=Path, metavar="commands.json", help="file from recipes/commands/calibrate.py"
     )
     parser.add_argument("--dataset_name", default="synthetic", help="the corpus (default: %(default)s)")
-    parser.add_argument("--config", help="the configuration of the dataset, if it has several")
+    parser.add_argument("--dataset_config", help="the configuration of the dataset, if it has several")
     parser.add_argument("--split", default="test", help="the split (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=10**6, help="number of clips of the split (default: all)")
     args = parser.parse_args()
     set_up_cpu(1)
     model, processor = load_model(args.model)
     recogniser = load_recogniser(model.eval(), processor, args.grammar, args.acceptance)
-    rows = [row for corpus in load_corpus(args.dataset_name, args.config, args.split) for row in corpus.stream][
-        : args.clips
-    ]
+    corpora = load_corpus(args.dataset_name, args.dataset_config, args.split)
+    rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
     clips = [open_audio(row["audio"], processor.feature_extractor.sampling_rate) for row in rows]
     result = measure(model, processor, recogniser, clips, [row["text"] for row in rows])
     OUTPUT.parent.mkdir(parents=True, exist_ok=True)

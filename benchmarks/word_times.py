@@ -102,7 +102,9 @@ def make_parser(description: str | None, clips: int) -> argparse.ArgumentParser:
     """Make the parser of a benchmark on the first `clips` clips of a split, which `load_speech` loads."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", help="LibriSpeech in the Hub's layout")
-    parser.add_argument("--config", default="clean", help="the configuration of the dataset (default: %(default)s)")
+    parser.add_argument(
+        "--dataset_config", default="clean", help="the configuration of the dataset (default: %(default)s)"
+    )
     parser.add_argument("--split", default="validation", help="the split (default: %(default)s)")
     parser.add_argument("--model", default=str(STARTER), help="the checkpoint (default: the starter)")
     parser.add_argument("--clips", type=int, default=clips, help="number of clips of the split (default: %(default)s)")
@@ -114,7 +116,7 @@ def load_speech(args: argparse.Namespace) -> tuple[Listener, list[np.ndarray], l
     set_up_cpu(1)
     model, processor = load_model(args.model)
     listener = Listener(model.eval(), processor)
-    corpora = load_corpus(args.folder, args.config, args.split)
+    corpora = load_corpus(args.folder, args.dataset_config, args.split)
     rows = [row for corpus in corpora for row in corpus.stream][: args.clips]
     clips = [open_audio(row["audio"], listener.sampling_rate) for row in rows]
     return listener, clips, [processor.normalize_text(row["text"]) for row in rows]
