@@ -6,7 +6,7 @@ import pytest
 
 from deepspeech2.decoding.words import Word
 from deepspeech2.inference.captions import Cue
-from deepspeech2.inference.demo import (
+from deepspeech2.inference.markup import (
     clock,
     colour,
     command_html,
