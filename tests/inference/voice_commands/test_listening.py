@@ -88,6 +88,14 @@ def test_each_command_is_heard_where_it_is(grammar: Path, tmp_path: Path) -> Non
     assert listener.real_time_factor == pytest.approx(listener.compute_s / listener.audio_s)
 
 
+def test_a_second_stream_is_heard_and_counted_from_its_start(grammar: Path) -> None:
+    recogniser = CommandRecogniser(read_grammar(grammar), tiny.new_model()[1], 0.1, 0.05)
+    listener = CommandListener(Tones(), recogniser)
+    first, second = (list(listener.listen([speech()])) for _ in range(2))
+    assert [(one.start_s, one.end_s) for one in second] == [(one.start_s, one.end_s) for one in first]
+    assert listener.audio_s == pytest.approx(len(speech()) / tiny.RATE)
+
+
 def test_what_is_said_last_is_heard_though_no_pause_follows(grammar: Path) -> None:
     recogniser = CommandRecogniser(read_grammar(grammar), tiny.new_model()[1], 0.1, 0.05)
     listener = CommandListener(Tones(), recogniser)

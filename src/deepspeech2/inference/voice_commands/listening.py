@@ -70,11 +70,12 @@ class CommandListener:
 
     def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[Heard]:
         """
-        Yield the commands, each as soon as it is known.
+        Yield the commands, each as soon as it is known. `audio_s` and `compute_s` start again at 0.
 
         Args:
             pieces: consecutive chunks of float32 samples (n,), at the model's rate.
         """
+        self.audio_s = self.compute_s = 0.0
         for samples in pieces:
             started = time.perf_counter()
             self.audio_s += len(samples) / self.stream.sampling_rate
