@@ -32,6 +32,11 @@ def test_slots_are_lists_pairs_and_numbers(tmp_path):
     assert grammar.slots["level"] == {"ninety": 90, "ninety five": 95} | hundreds
 
 
+def test_numbers_can_be_a_word_that_is_said(tmp_path):
+    grammar = grammar_of(tmp_path, "{commands: {a: 'open {app}'}, slots: {app: {numbers: sheet, mail: mail}}}")
+    assert grammar.slots["app"] == {"numbers": "sheet", "mail": "mail"}
+
+
 def test_numbers_are_spoken_in_another_language(tmp_path):
     grammar = grammar_of(tmp_path, "{language: de, commands: {a: '{n} grad'}, slots: {n: {numbers: [20, 21]}}}")
     assert grammar.slots["n"] == {"zwanzig": 20, "einundzwanzig": 21}
@@ -67,6 +72,14 @@ def test_numbers_are_spoken_in_another_language(tmp_path):
         ("{commands: {a: b}, slots: {level: [10]}}", "slot 'level' has 10; expected words"),
         ("{commands: {a: b}, slots: {room: {hall: [a]}}}", "the value of 'hall' in slot 'room' has ['a']"),
         ("{commands: {a: b}, slots: {n: {numbers: [1]}}}", "expected {numbers: [from, to]}"),
+        (
+            "{commands: {a: b}, slots: {n: {numbers: [1, 9], all: 10}}}",
+            "A list makes it a range; as a word that is said",
+        ),
+        (
+            "{commands: {a: b}, slots: {n: {numbers: {from: 1}}}}",
+            "the value of 'numbers' in slot 'n' has {'from': 1}; expected text or a whole number, or [from, to] for a",
+        ),
         ("{commands: {a: b}, slots: {n: {numbers: [5, 1]}}}", "slot 'n' has numbers [5, 1]; expected whole numbers"),
         ("{commands: {a: b}, slots: {n: {numbers: [1, 2.5]}}}", "slot 'n' has numbers [1, 2.5]"),
         ("{commands: {a: b}, slots: {n: {numbers: [0, 9, 0]}}}", "and a step of 1 or more"),

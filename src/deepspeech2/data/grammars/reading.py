@@ -42,9 +42,9 @@ def read_grammar(path: Path) -> Grammar:
     `(a|b)` is a choice. `[a]` and `(a|)` are optional. `a & b` is said in any order. `/3/ a` is drawn three times as
     often as an alternative without a weight. Words, slots and brackets need spaces between them. A part is a phrase or
     a list of phrases. A slot is a list of phrases, whose value is the words with the values of other slots in them, or
-    a mapping from phrase to value, in which `{name}` is the value of a slot in the phrase. `numbers` is a range from,
-    to and, optionally, step. num2words spells the numbers in the `language` of the file (default: `en`). The "and" in
-    a number is optional, and hyphens are spaces.
+    a mapping from phrase to value, in which `{name}` is the value of a slot in the phrase. `numbers` with a list is a
+    range from, to and, optionally, step. num2words spells the numbers in the `language` of the file (default: `en`).
+    The "and" in a number is optional, and hyphens are spaces.
 
     Raises:
         ValueError: the file is not a grammar. The message lists all faults with their places.
@@ -173,7 +173,7 @@ class _Reader:
             self._reading.append(name)
             given, where = self.given_slots[name], f"slot {name!r}"
             self.weights[name] = {}
-            if isinstance(given, dict) and "numbers" in given:
+            if isinstance(given, dict) and isinstance(given.get("numbers"), list):  # else the word "numbers"
                 self.slots[name] = _read_numbers(where, given, self.language, self.faults)
             else:
                 self.slots[name] = self._read_values(where, given, self.weights[name])
@@ -191,7 +191,8 @@ class _Reader:
             if not isinstance(phrase, str) or not phrase.strip():
                 self.faults.append(_text_fault(where, phrase))
             elif isinstance(given, dict) and (isinstance(value, bool) or not isinstance(value, (str, int))):
-                self.faults.append(_text_fault(f"the value of {phrase!r} in {where}", value, "text or a whole number"))
+                expected = "text or a whole number" + ", or [from, to] for a range" * (phrase == "numbers")
+                self.faults.append(_text_fault(f"the value of {phrase!r} in {where}", value, expected))
             else:
                 self._add_values(where, phrase, value, values, weights)
         return values
@@ -236,9 +237,12 @@ class _Reader:
 
 
 def _read_numbers(where: str, given: dict, language: Any, faults: list[str]) -> dict[str, Value]:
-    bounds = given.get("numbers")
-    if set(given) != {"numbers"} or not isinstance(bounds, list) or len(bounds) not in (2, 3):
-        faults.append(f"{where} is {given!r}; expected {{numbers: [from, to]}} or {{numbers: [from, to, step]}}")
+    bounds = given["numbers"]
+    if set(given) != {"numbers"} or len(bounds) not in (2, 3):
+        faults.append(
+            f"{where} is {given!r}; expected {{numbers: [from, to]}} or {{numbers: [from, to, step]}}, without other "
+            "phrases. A list makes it a range; as a word that is said, numbers has text or a whole number as its value"
+        )
         return {}
     if not all(type(bound) is int for bound in bounds) or bounds[0] > bounds[1] or (len(bounds) == 3 and bounds[2] < 1):
         faults.append(f"{where} has numbers {bounds}; expected whole numbers: from, to, and a step of 1 or more")
