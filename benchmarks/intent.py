@@ -8,9 +8,9 @@ Recognise spoken orders in noise, as Picovoice's speech-to-intent benchmark does
 RECORDINGS is a folder with labels.json (file name -> {"command", "slots"}) and the files below it. Without --grammar,
 the grammar and the rejection threshold are those of the folder of the model, which may be an export to ONNX. Each order
 is recognised without noise and at 6, 9, ..., 24 dB. The noise begins at a place that is drawn from --seed, the same for
-every ratio. An order is right if its command and all slots are, and it is accepted. Near misses are the orders again,
-without noise, each time with one of their slot values removed from the grammar. The latency is the CPU time from the
-end of the recording, on one thread. The results are in outputs/benchmarks/intent.md, .json and .png.
+every ratio. An order is right if its command and all slots are, and it is accepted. Near misses are the orders whose
+meaning is in the grammar, without noise, each time with one of their slot values removed from it. The latency is the
+CPU time from the end of the recording, on one thread. The results are in outputs/benchmarks/intent.md, .json and .png.
 """
 
 import argparse
@@ -25,12 +25,12 @@ import numpy as np
 from measuring import write_table
 
 from deepspeech2.data.audio.recordings import open_audio
-from deepspeech2.data.grammars.grammar import Value
+from deepspeech2.data.grammars.grammar import AnyOrder, Choice, Grammar, Part, Row, Slot, Value, leaves
 from deepspeech2.data.splits import load_other_split
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.onnx_model import find_graph, load_listener
 from deepspeech2.inference.voice_commands.recognition import Command, CommandRecogniser, find_commands, load_recogniser
-from deepspeech2.inference.voice_commands.rejection import without_value
+from deepspeech2.inference.voice_commands.rejection import near_misses
 from deepspeech2.inference.voice_commands.utterances import hear_samples, recognise_samples
 from deepspeech2.system.devices import set_up_cpu
 
@@ -116,6 +116,48 @@ def load_orders(folder: Path, rate: int) -> list[Order]:
     ]
 
 
+def with_meaning(grammar: Grammar, command: str, slots: Mapping[str, Value]) -> Grammar | None:
+    """Return the part of a grammar whose sentences mean this, or None. No slot may be in a sentence twice."""
+    if command not in grammar.commands or not slots.keys() <= grammar.slots.keys():
+        return None
+    part = _only(grammar.commands[command], set(slots))
+    said = {name: {words: one for words, one in grammar.slots[name].items() if one == slots[name]} for name in slots}
+    if part is None or _slots(part) != set(slots) or not all(said.values()):
+        return None
+    return Grammar({command: part}, said)
+
+
+def _slots(part: Part) -> set[str]:
+    return {leaf.name for leaf in leaves(part) if isinstance(leaf, Slot)}
+
+
+def _only(part: Part, wanted: set[str]) -> Part | None:
+    """Return the sentences of a part without other slots than the wanted ones, and with as many of those as it can."""
+    if isinstance(part, Row | AnyOrder):
+        parts = [_only(one, wanted) for one in part.parts]
+        return None if None in parts else type(part)(tuple(one for one in parts if one is not None))
+    if isinstance(part, Choice):
+        weighted = [(_only(one, wanted), weight) for one, weight in zip(part.options, part.weights, strict=True)]
+        possible = [(one, weight) for one, weight in weighted if one is not None]
+        most = max((len(_slots(one)) for one, _ in possible), default=0)
+        fullest = [(one, weight) for one, weight in possible if len(_slots(one)) == most]
+        return Choice(*zip(*fullest, strict=True)) if fullest else None
+    return None if isinstance(part, Slot) and part.name not in wanted else part
+
+
+def likeliest_text(order: Order, listener: Listener, recogniser: CommandRecogniser) -> tuple[str | None, np.ndarray]:
+    """
+    Return the likeliest sentence with the meaning of an order, and its log-probabilities (T', V). An order is labelled
+    with its meaning, not with its words. If the grammar lacks that meaning, the sentence is None.
+    """
+    log_probs, _ = hear_samples(listener, recogniser, order.samples)
+    if part := with_meaning(recogniser.grammar, order.command, order.slots):
+        heard = recogniser.with_grammar(part).recognise(log_probs)
+        if dict(heard.slots) == dict(order.slots):
+            return heard.text, log_probs
+    return None, log_probs
+
+
 class Bench:
     """A recogniser on one thread, which notes how long it takes."""
 
@@ -132,17 +174,10 @@ class Bench:
         return command
 
     def near_misses(self, orders: Iterable[Order]) -> list[Command]:
-        """Recognise each order with grammars that lack one of its values."""
-        smaller: dict[tuple[str, Value], CommandRecogniser | None] = {}
-        heard = []
-        for order in orders:
-            log_probs, _ = hear_samples(self.listener, self.recogniser, order.samples)
-            for slot, value in order.slots.items():
-                if (slot, value) not in smaller:
-                    smaller[slot, value] = without_value(self.recogniser, slot, value)
-                if without := smaller[slot, value]:
-                    heard.append(without.recognise(log_probs))
-        return heard
+        """Recognise each order whose meaning is in the grammar with grammars that lack one of its values."""
+        texts = ((order.name, *likeliest_text(order, self.listener, self.recogniser)) for order in orders)
+        spoken = ((name, text, log_probs) for name, text, log_probs in texts if text is not None)
+        return [one.command for one in near_misses(self.recogniser, spoken)]
 
 
 def hear_all(bench: Bench, orders: Sequence[Order], noises: Sequence[np.ndarray] = ()) -> dict[str, list[Command]]:

@@ -18,14 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from intent import RATIOS_DB, Bench, Order, hear_all, is_right, load_orders, outcome, stretch
+from intent import RATIOS_DB, Bench, Order, hear_all, is_right, likeliest_text, load_orders, outcome, stretch
 from measuring import write_table
 
 from deepspeech2.data.audio.recordings import open_audio
-from deepspeech2.data.grammars.grammar import AnyOrder, Choice, Grammar, Part, Row, Slot, Value, leaves
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, find_commands, load_recogniser
-from deepspeech2.inference.voice_commands.utterances import hear_samples
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
 
@@ -34,43 +32,10 @@ OUTPUT = ROOT / "outputs" / "benchmarks" / "intent_folds.md"
 COLUMNS = ("right and accepted", "likeliest is right")
 
 
-def with_meaning(grammar: Grammar, command: str, slots: Mapping[str, Value]) -> Grammar | None:
-    """Return the part of a grammar whose sentences mean this, or None. No slot may be in a sentence twice."""
-    part = _only(grammar.commands[command], set(slots))
-    said = {name: {words: one for words, one in grammar.slots[name].items() if one == slots[name]} for name in slots}
-    if part is None or _slots(part) != set(slots) or not all(said.values()):
-        return None
-    return Grammar({command: part}, said)
-
-
-def _slots(part: Part) -> set[str]:
-    return {leaf.name for leaf in leaves(part) if isinstance(leaf, Slot)}
-
-
-def _only(part: Part, wanted: set[str]) -> Part | None:
-    """Return the sentences of a part without other slots than the wanted ones, and with as many of those as it can."""
-    if isinstance(part, Row | AnyOrder):
-        parts = [_only(one, wanted) for one in part.parts]
-        return None if None in parts else type(part)(tuple(one for one in parts if one is not None))
-    if isinstance(part, Choice):
-        weighted = [(_only(one, wanted), weight) for one, weight in zip(part.options, part.weights, strict=True)]
-        possible = [(one, weight) for one, weight in weighted if one is not None]
-        most = max((len(_slots(one)) for one, _ in possible), default=0)
-        fullest = [(one, weight) for one, weight in possible if len(_slots(one)) == most]
-        return Choice(*zip(*fullest, strict=True)) if fullest else None
-    return None if isinstance(part, Slot) and part.name not in wanted else part
-
-
 def transcribe(orders: Sequence[Order], listener: Listener, recogniser: CommandRecogniser) -> dict[str, str]:
     """Return the likeliest sentence with the meaning of each order, by name. Orders outside the grammar have none."""
-    texts = {}
-    for order in orders:
-        if part := with_meaning(recogniser.grammar, order.command, order.slots):
-            log_probs, _ = hear_samples(listener, recogniser, order.samples)
-            heard = recogniser.with_grammar(part).recognise(log_probs)
-            if dict(heard.slots) == dict(order.slots):
-                texts[order.name] = heard.text
-    return texts
+    found = {order.name: likeliest_text(order, listener, recogniser)[0] for order in orders}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def divide(orders: Sequence[Order], folds: int, seed: int) -> Iterator[tuple[list[Order], list[Order]]]:

@@ -1,12 +1,22 @@
 """benchmarks/intent.py: noise is mixed as in the benchmark, and what becomes of an order is counted."""
 
 import json
+from itertools import islice
+from pathlib import Path
 from types import SimpleNamespace
 
 import intent
 import numpy as np
 import pytest
 import soundfile
+
+import tiny
+from deepspeech2.data.grammars.reading import read_grammar
+from deepspeech2.data.grammars.sampling import sample_sentences
+from deepspeech2.inference.voice_commands.recognition import CommandRecogniser
+from tone_model import tone_listener
+
+COFFEE = Path(__file__).parents[2] / "recipes" / "commands" / "coffee.yaml"
 
 
 def test_the_ratio_is_that_of_the_loudest_frames() -> None:
@@ -64,3 +74,44 @@ def test_recordings_are_read_with_their_labels(tmp_path) -> None:
     orders = intent.load_orders(tmp_path, 16000)
     assert [order.slots["size"] for order in orders] == ["large", "small"]
     assert all(len(order.samples) == 1600 for order in orders)
+
+
+def sentences(command: str, **slots: str) -> set[str]:
+    part = intent.with_meaning(read_grammar(COFFEE), command, slots)
+    assert part is not None
+    return {one.text for one in islice(sample_sentences(part, np.random.default_rng(0)), 70)}
+
+
+def test_only_sentences_with_the_meaning_are_left() -> None:
+    """Slots that are not meant go, and those that are meant cannot be left out."""
+    found = sentences("orderDrink", coffeeDrink="latte", size="small", roast="dark roast", milkAmount="some soy milk")
+    assert {one for one in found if one.startswith("brew a ")} == {
+        "brew a small dark roast latte with some soy milk",
+        "brew a dark roast small latte with some soy milk",
+    }
+    assert all("small" in one and one.endswith("latte with some soy milk") for one in found)
+
+
+@pytest.mark.parametrize("slots", [{"coffeeDrink": "tea"}, {"size": "small", "coffeeDrink": "latte", "syrup": "some"}])
+def test_a_meaning_outside_the_grammar_has_no_sentence(slots) -> None:
+    grammar = read_grammar(COFFEE)
+    if "syrup" in slots:
+        grammar.slots["syrup"] = {"some syrup": "some"}  # a slot that no sentence of the command has
+    assert intent.with_meaning(grammar, "orderDrink", slots) is None
+
+
+def test_a_near_miss_is_no_sentence_of_the_smaller_grammar(tmp_path) -> None:
+    """
+    Without bc, "ab bc" is a near miss, and "ab ca" is left. Without ca, "ab ca" is still said as the other command. An
+    order whose meaning the grammar lacks has no words, so it is none.
+    """
+    path = tmp_path / "grammar.yaml"
+    path.write_text("{commands: {x: 'ab {s}', other: ab ca}, slots: {s: [ca, bc]}}", encoding="utf-8")
+    listener = tone_listener()
+    recogniser = CommandRecogniser(read_grammar(path), listener.processor, listener.frame_s)
+    orders = [
+        intent.Order(s, tiny.tones(f"ab {s}", np.random.default_rng(0)).astype(np.float32), "x", {name: s})
+        for name, s in [("s", "bc"), ("s", "ca"), ("s", "cb"), ("size", "ca")]
+    ]
+    (miss,) = intent.Bench(listener, recogniser).near_misses(orders)
+    assert miss.text == "ab ca"
