@@ -40,6 +40,13 @@ def test_what_is_drawn_is_a_speaker_or_a_clip_of_a_single_one():
     assert 0.2 < low < 0.35 and 0.65 < high < 0.8  # 0.5 -+ 1.96 * sqrt(0.25 / 20) = 0.28 to 0.72
 
 
+def test_clips_are_drawn_if_a_speaker_is_unknown():
+    of_two = [*heard(1, 2, "ann"), *(one for one in heard(0, 4, "bob")[2:])]
+    assert over_seeds({1: of_two, 2: of_two}).num_units == 2
+    unknown = replace(of_two[0], speaker_id="")
+    assert over_seeds({1: [unknown, *of_two[1:]], 2: [unknown, *of_two[1:]]}).num_units == 4
+
+
 def test_seeds_are_drawn_too():
     """Each seed is the same for all speakers: without seeds nothing varies, with two the mean is 0, 0.5 or 1."""
     scores = over_seeds({1: heard(0), 2: heard(10)})

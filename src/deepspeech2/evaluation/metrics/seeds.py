@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bootstrap import BOOTSTRAP_SAMPLES, Interval, percentile_interval, rates, two_sided_p
+from .bootstrap import BOOTSTRAP_SAMPLES, Interval, clusters_of, percentile_interval, rates, two_sided_p
 from .scores import Scores, Utterance, score
 
 
@@ -102,16 +102,14 @@ def compare_over_seeds(
 
 def _tables(one: SeededScores) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return word errors and reference words, each (seeds, speakers or clips), in an order that depends only on ids."""
-    utterances = [utterance for scores in one.runs.values() for utterance in scores.utterances]
-    speakers = {utterance.speaker_id for utterance in utterances}
-    alone = len(speakers) == 1 or "" in speakers
-    units = sorted({utterance.id for utterance in utterances} if alone else speakers)
-    place = {unit: index for index, unit in enumerate(units)}
-    tables = np.zeros((2, len(one.runs), len(units)), np.int64)
+    speakers = {utterance.id: utterance.speaker_id for scores in one.runs.values() for utterance in scores.utterances}
+    ids = sorted(speakers)
+    _, clusters = clusters_of([speakers[name] for name in ids])
+    place = dict(zip(ids, clusters.tolist(), strict=True))
+    tables = np.zeros((2, len(one.runs), int(clusters.max()) + 1), np.int64)
     for row, seed in enumerate(sorted(one.runs)):
         for utterance in one.runs[seed].utterances:
-            column = place[utterance.id if alone else utterance.speaker_id]
-            tables[:, row, column] += utterance.error_sums()[:2]
+            tables[:, row, place[utterance.id]] += utterance.error_sums()[:2]
     return tables[0], tables[1]
 
 
