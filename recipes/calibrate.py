@@ -51,8 +51,8 @@ def main(argv: list[str]) -> int:
     device = set_up_process(args)
     if args.decoder in (None, GREEDY_NAME) and not Path(args.model).is_dir():
         parser.error(
-            f"{args.model} is not a local folder, so {DECODER_NAME} cannot be written into it; give --decoder, a "
-            "file that may hold {}"
+            f"{args.model} is not a local folder, so {DECODER_NAME} cannot be written into it. Create a file with the "
+            f"content {{}} and name it with --decoder: it becomes the {DECODER_NAME}"
         )
     path = Path(args.model, DECODER_NAME) if args.decoder in (None, GREEDY_NAME) else Path(args.decoder)
     given = read_options(path) if path.is_file() or args.decoder not in (None, GREEDY_NAME) else DecoderOptions()

@@ -152,3 +152,11 @@ def test_confidences_are_fitted_beside_the_model(repository, tmp_path, capsys, r
     assert vars(read_options(tmp_path / "model" / "decoder.json").calibration) == found["calibration"]
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5000
     assert f"calibrated: ECE {100 * splits['test calibrated']['ece']:.1f} %" in capsys.readouterr().out
+
+
+def test_a_model_of_the_hub_is_calibrated_into_a_file_that_is_named(repository, capsys):
+    main = runpy.run_path(str(repository / "recipes" / "calibrate.py"))["main"]
+    with pytest.raises(SystemExit):
+        main(["USER/MODEL", "--dataset_name", "speech"])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Create a file with the content {} and name it with --decoder: it becomes the decoder.json" in told
