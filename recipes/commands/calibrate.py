@@ -6,9 +6,9 @@ Calibrate the rejection threshold between the commands of a grammar and out-of-g
     python recipes/commands/calibrate.py MODEL recipes/commands/home.yaml --dataset_name synthetic --split test \\
         --outside FOLDER::clean/validation --acceptance outputs/commands/commands.json
 
-Commands are the utterances whose transcripts are in the grammar. The other utterances of the split, and all of
---outside, are out-of-grammar speech. Near misses are the commands again, with one of their slot values removed from the
-grammar. The recipe writes commands.json (for `deepspeech2 recognise` and `deepspeech2 listen`), rejection.png and
+Commands are the utterances whose transcripts are in the grammar. The other utterances, of the split and of --outside,
+are out-of-grammar speech. Near misses are the commands of the split again, with one of their slot values removed from
+the grammar. The recipe writes commands.json (for `deepspeech2 recognise` and `deepspeech2 listen`), rejection.png and
 utterances.jsonl into --output_dir. With --acceptance, it calibrates nothing and evaluates a commands.json.
 """
 
@@ -95,6 +95,8 @@ def main(argv: list[str]) -> int:
         *(f"{name}: {share}" for name, share in found.items()),
         sep="\n",
     )
+    if within := sum(one.meant is not None for name in args.outside for one in judged[name]):
+        print(f"utterances of --outside whose transcripts are in the grammar, which count as commands: {within:,}")
     if doubt := warning(everything, args.false_accepts):
         print(doubt)
     inside = [one for one in everything if one.meant is not None]

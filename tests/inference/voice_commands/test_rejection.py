@@ -190,7 +190,16 @@ def test_the_recipes_make_and_use_a_threshold(tmp_path, capsys, rendered):
         calibrate([*given, *options])
     (tmp_path / "commands.json").write_text(json.dumps({"score": SCORE, "threshold": -1e6, "slope": 1, "offset": 0}))
     assert calibrate([*given, *options, "--acceptance", str(tmp_path / "commands.json")]) == 0
-    assert "out-of-grammar speech, accepted: 6 of 6" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "out-of-grammar speech, accepted: 6 of 6" in printed and "of --outside" not in printed
+    lines = inside.read_text(encoding="utf-8").splitlines()
+    lines[1] = ",".join(["u0.wav", "a ab", *lines[1].split(",")[2:]])
+    (tmp_path / "inside" / "with_one.csv").write_text("\n".join(lines), encoding="utf-8")
+    options += ["--outside", f"{tmp_path / 'inside' / 'with_one.csv'}::train"]
+    assert calibrate([*given, *options, "--acceptance", str(tmp_path / "commands.json")]) == 0
+    printed = capsys.readouterr().out
+    assert "of --outside whose transcripts are in the grammar, which count as commands: 1\n" in printed
+    assert "out-of-grammar speech, accepted: 11 of 11" in printed
     assert (tmp_path / "out" / "utterances.jsonl").is_file()
     recording = next((tmp_path / "inside").glob("**/*.wav"))
     (tmp_path / "none.wav").write_text("")
