@@ -5,11 +5,13 @@ scores, and their model card.
     python recipes/starter/publish.py
 
 The recipe scores splits of librispeech_mini, and the test speakers of the synthetic corpus `reading`, greedily and with
-the decoder, on one thread.
+the decoder, on one thread. Until it ends, its files are in `OUTPUT_DIR.unverified`, which the next run replaces. Then
+they replace those of --output_dir.
 """
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import yaml
@@ -70,11 +72,14 @@ def main(argv: list[str]) -> int:
     mini, reading = settings["dataset_name"][0], settings["dataset_name"][-1]
     data = DataArguments(dataset_name=[mini], dataset_config=["clean"], train_split=["train.100"])
     model, processor = load_model(str(args.run))
-    model.half().save_pretrained(args.output_dir)
-    processor.save_pretrained(args.output_dir)
-    save_options(read_options(args.decoder_file), args.output_dir)
-    (args.output_dir / "model.safetensors").chmod(0o644)
-    model, processor = load_model(str(args.output_dir))
+    unverified = args.output_dir.with_name(f"{args.output_dir.name}.unverified")
+    if unverified.exists():
+        shutil.rmtree(unverified)
+    model.half().save_pretrained(unverified)
+    processor.save_pretrained(unverified)
+    save_options(read_options(args.decoder_file), unverified)
+    (unverified / "model.safetensors").chmod(0o644)
+    model, processor = load_model(str(unverified))
     decoder = load_decoder(model, processor)
     results, speeds, with_decoder = [], [], []
     for corpora, split in (
@@ -94,7 +99,7 @@ def main(argv: list[str]) -> int:
         with_decoder.append(f"{100 * scores.wer:.1f} on {split.label}")
     run = json.loads((args.run / "run.json").read_text(encoding="utf-8"))
     write_model_card(
-        args.output_dir,
+        unverified,
         model_name="starter",
         base_model=None,
         language="en",
@@ -113,6 +118,10 @@ def main(argv: list[str]) -> int:
         },
         limits=LIMITS,
     )
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    for path in unverified.iterdir():
+        path.replace(args.output_dir / path.name)
+    unverified.rmdir()
     return 0
 
 
