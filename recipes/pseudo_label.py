@@ -21,7 +21,7 @@ from accelerate import PartialState
 from deepspeech2.config import options
 from deepspeech2.config.arguments import DataArguments
 from deepspeech2.data.splits import load_unlabelled
-from deepspeech2.data.streams import build_loader
+from deepspeech2.data.streams import build_eval_loader
 from deepspeech2.inference.pseudo_labels import ClipStream, Journal, label, load_teacher
 from deepspeech2.system.command_line import run
 from deepspeech2.system.devices import count_readers, set_up_process
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> int:
         rank=state.process_index,
         world_size=state.num_processes,
     )
-    labels = label(teacher, build_loader(stream, count_readers(device)), journal)
+    labels = label(teacher, build_eval_loader(stream, count_readers(device)), journal)
     state.destroy_process_group()
     if state.is_main_process:
         sure = teacher.min_confidence if args.min_confidence is None else args.min_confidence

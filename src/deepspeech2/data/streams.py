@@ -35,7 +35,13 @@ logger = logging.getLogger(__name__)
 INPUTS = ("input_features", "attention_mask")
 
 
-class _Stream(IterableDataset):
+class CorpusStream(IterableDataset):
+    """A stream of batches from corpora."""
+
+    corpora: list[Corpus]
+
+
+class _Stream(CorpusStream):
     """The common base of training and evaluation: the share of one process and worker, and the drop record."""
 
     def __init__(self, corpora: Sequence[Corpus], batching: Batching, drops_dir: str | Path | None) -> None:
@@ -295,9 +301,9 @@ class EvaluationStream(_Stream):
         self._kept = kept
 
 
-def build_eval_loader(stream: EvaluationStream, num_workers: int, keep: bool = False) -> StatefulDataLoader:
+def build_eval_loader(stream: CorpusStream, num_workers: int, keep: bool = False) -> StatefulDataLoader:
     """
-    Return a loader of an evaluation, for one pass, or with `keep` for several.
+    Return a loader of an evaluation or of pseudo-labelling, for one pass, or with `keep` for several.
 
     It has `num_workers` workers. Each reads all rows, so speech that comes from a server has at most one. Such speech
     arrives hardly faster than one process decodes it.

@@ -4,7 +4,9 @@ import csv
 import io
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -66,6 +68,22 @@ def label(folder, *options: str) -> list[dict]:
 def read(path: Path) -> list[dict]:
     with path.open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(("remote", "workers"), [(False, 2), (True, 1)])
+def test_speech_from_a_server_has_one_reader(folder, monkeypatch, remote, workers):
+    """Each worker would ask for all of it. The loader is the recipe's, on a machine with a GPU and 2 free cores."""
+    corpora = [replace(corpus, remote=remote) for corpus in load_corpus(str(folder / "recordings"), text_column=None)]
+    monkeypatch.setattr("deepspeech2.data.splits.load_unlabelled", lambda data: corpora)
+    monkeypatch.setattr("deepspeech2.system.devices.count_readers", lambda device: 2)
+    loaders = []
+    monkeypatch.setattr(
+        "deepspeech2.inference.pseudo_labels.label",
+        lambda teacher, loader, journal: loaders.append(loader) or SimpleNamespace(write=lambda *given: ""),
+    )
+    label_options = ["--dataset_name", "speech", "--output_file", str(folder / f"remote_{remote}.csv")]
+    runpy.run_path(str(RECIPE))["main"]([str(folder / "model"), *label_options])
+    assert [loader.num_workers for loader in loaders] == [workers]
 
 
 def test_the_recipe_keeps_what_the_model_is_sure_of(folder, capsys):

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 from ...data.audio.recordings import AudioError, fetch_audio, is_remote, open_audio, read_header
 from ...data.batching import Position, Row, RowSource, Shards, cut_batches
 from ...data.corpora import Corpus
 from ...data.lists.cells import Span, short, with_span
+from ...data.streams import CorpusStream
 from ..long_form import Cutter
 from ..media import read_blocks
 
@@ -65,7 +66,7 @@ class ClipBatch:
     cuts: list[Cut] = field(default_factory=list)
 
 
-class ClipStream(IterableDataset):
+class ClipStream(CorpusStream):
     """
     One pass over corpora, as batches of clips. Processes and data workers share the recordings.
 
