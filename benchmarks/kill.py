@@ -32,6 +32,7 @@ OUTPUT = ROOT / "outputs" / "benchmarks" / "kill"
 SAVING = "while a checkpoint was written"
 EARLY = "before the first checkpoint after the restart"
 LATER = "between two checkpoints"
+OWN = {"whole", "killed", "log.txt", "kill.md"}  # what is written into the folder, log.txt first
 INTO_SAVING_S = 0.3
 LATEST = 1.5  # times the time from the start to the first checkpoint
 
@@ -44,8 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="seed of the kill times (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=OUTPUT, help="folder for runs and table (default: %(default)s)")
     args, options = parser.parse_known_args()
-    shutil.rmtree(args.folder, ignore_errors=True)
-    args.folder.mkdir(parents=True)
+    clear(args.folder)
     whole, killed, log = (args.folder / name for name in ("whole", "killed", "log.txt"))
     command = [args.config, *options, "--save_strategy", "steps"]
 
@@ -84,6 +84,25 @@ def main() -> None:
     write_table(["event", "count"], rows, args.folder / "kill.md")
     if rows[-1][1] != 0 or rows[-2][1] != 0:
         sys.exit(1)
+
+
+def clear(folder: Path) -> None:
+    """
+    Make a folder, and remove what an earlier run of this benchmark wrote into it.
+
+    Raises:
+        SystemExit: something else is in it.
+    """
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if found and ("log.txt" not in found or not found <= OWN):
+        sys.exit(
+            f"--folder {folder} has files that this benchmark did not write ({', '.join(sorted(found)[:5])}); expected "
+            "a new or empty folder, or that of an earlier run of it: name another --folder"
+        )
+    for name in found:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def launch(
