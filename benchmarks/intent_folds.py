@@ -6,11 +6,13 @@ Measure what recordings of commands add to a model that was trained from the gra
 The recordings are divided into --folds parts. For each part, and each of --counts, the model is trained on with so many
 of the other recordings, by `recipes/finetune.py recipes/commands/from_grammar.yaml --dataset_name`, and recognises the
 part, as in intent.py. The recordings are labelled with what they mean, not with words. So their transcripts are the
-likeliest sentences with that meaning. Parts that are done are not trained again. The table is in
-outputs/benchmarks/intent_folds.md.
+likeliest sentences with that meaning. Parts that are done are not trained again. fold.json beside each model says what
+it was made with, and other values are refused. The table is in outputs/benchmarks/intent_folds.md.
 """
 
 import argparse
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, find_commands, load_recogniser
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
+from deepspeech2.system.files import write_whole
 
 ROOT = Path(__file__).parents[1]
 OUTPUT = ROOT / "outputs" / "benchmarks" / "intent_folds.md"
@@ -47,14 +50,35 @@ def divide(orders: Sequence[Order], folds: int, seed: int) -> Iterator[tuple[lis
 
 
 def write_recordings(orders: Sequence[Order], texts: Mapping[str, str], rate: int, folder: Path) -> None:
-    """Write recordings with their transcripts, as `--dataset_name` reads them."""
+    """Write recordings with their transcripts, as `--dataset_name` reads them, and remove earlier ones."""
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("*.wav"):
+        earlier.unlink()
     lines = ["file_name,text"]
     for order in orders:
         name = f"{Path(order.name).stem}.wav"
         soundfile.write(folder / name, order.samples, rate)
         lines.append(f"{name},{texts[order.name]}")
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def claim(folder: Path, facts: Mapping[str, object]) -> None:
+    """
+    Note what the model of a fold is made with, in its fold.json.
+
+    Raises:
+        ValueError: the folder has a model that was made with something else.
+    """
+    path, made = folder / "fold.json", json.loads(json.dumps(facts))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    changed = [name for name, value in made.items() if before.get(name) != value]
+    if changed and (folder / "model").exists():
+        raise ValueError(
+            f"{folder} has a model that was made with other values of {', '.join(changed)} (see {path.name}); expected "
+            "those of this command. Give the earlier ones, remove the folder, or name another --output_dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(made, indent=1, ensure_ascii=False))
 
 
 def train(model: str, grammar: Path, recordings: Path, output: Path, settings: Sequence[str]) -> None:
@@ -100,11 +124,17 @@ def main() -> None:
     print(f"{len(texts)} of {len(orders)} recordings have a sentence with their meaning", file=sys.stderr)
     noise, rng = open_audio({"bytes": None, "path": str(args.noise)}, rate), np.random.default_rng(args.seed)
     noises = {order.name: stretch(noise, len(order.samples), rng) for order in orders}
+    with Path(args.model, "model.safetensors").open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    given = {name: getattr(args, name) for name in ("model", "folds", "seed")}
+    given |= {"weights": weights, "recordings": str(args.recordings), "settings": settings}
     found = {0: [score(args.model, orders, list(noises.values()))]}
     for fold, (part, others) in enumerate(divide(orders, args.folds, args.seed)):
         usable = [order for order in others if order.name in texts]
         for count in args.counts:
             folder = args.output_dir / f"fold-{fold}" / str(count)
+            trained_on = {order.name: texts[order.name] for order in usable[:count]}
+            claim(folder, given | {"trained on": trained_on, "tested on": [order.name for order in part]})
             write_recordings(usable[:count], texts, rate, folder / "recordings")
             train(args.model, grammar, folder / "recordings", folder / "model", settings)
             scored = score(str(folder / "model"), part, [noises[order.name] for order in part])
