@@ -6,7 +6,7 @@ Make a training corpus from captioned recordings: forced alignment finds each cu
 
 The captions of talk.mp4 are talk.srt, talk.vtt or a single talk.LANGUAGE.srt in the same folder. The corpus has FLAC
 files and metadata.csv. dropped.csv lists the cues that were left out, with the reasons. --output_dir appears when the
-corpus is complete.
+corpus is complete. Until then it is in OUTPUT_DIR.part, and the same command goes on with a stopped run.
 """
 
 import argparse

@@ -2,7 +2,9 @@
 
 import csv
 import os
+import resource
 import runpy
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -222,6 +224,75 @@ def test_captions_of_another_recording_make_no_corpus(tmp_path: Path) -> None:
     assert not (tmp_path / "corpus").exists() and (tmp_path / "corpus.part" / "dropped.csv").is_file()
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def stop_in(recording: str, monkeypatch) -> list[str]:
+    """Stop writing at the third clip of a recording, and return a list that names the recording of each clip."""
+    write, written = soundfile.write, []
+
+    def stop(path: Path, *given: object) -> None:
+        if (path.parent.name, path.name) == (recording, "00002.flac"):
+            raise KeyboardInterrupt
+        written.append(path.parent.name)
+        write(path, *given)
+
+    monkeypatch.setattr("soundfile.write", stop)
+    return written
+
+
+def test_a_stopped_run_goes_on_with_the_recordings_that_are_left(tmp_path: Path, monkeypatch) -> None:
+    """It stops in the last of three, and then is as one of two that was not stopped. Other rules take nothing of it."""
+    media = [captioned(tmp_path / "media", name, seed) for seed, name in enumerate(["one", "two", "six"], 1)]
+    listener, rules, others = tone_listener(), Rules(max_duration_s=6), Rules()
+    for name, some in (("rules", rules), ("others", others)):
+        write_corpus(tmp_path / name, media[:2], listener, some)
+    for name, some, left in (("rules", rules, {"two"}), ("others", others, {"one", "two"})):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            stop_in("two", patched)
+            write_corpus(tmp_path / "out" / name, [media[2], *media[:2]], listener, rules)
+        with (tmp_path / "out" / f"{name}.part" / "journal.jsonl").open("a", encoding="utf-8") as journal:
+            journal.write('{"stem": "si')  # killed while it wrote
+        with monkeypatch.context() as patched:
+            written = stop_in("none", patched)
+            writer, _ = write_corpus(tmp_path / "out" / name, media[:2], listener, some)
+        assert set(written) == left and files_of(tmp_path / "out" / name) == files_of(tmp_path / name)
+        assert writer.reasons.total() == 4 and writer.duration_s > 20
+
+
+def test_clips_of_other_rules_do_not_stand_for_those_they_replaced(tmp_path: Path, monkeypatch) -> None:
+    media = [captioned(tmp_path / "media", name, seed) for seed, name in enumerate(["one", "two"], 1)]
+    listener, rules = tone_listener(), Rules(max_duration_s=6)
+    write_corpus(tmp_path / "whole", media, listener, rules)
+    for recording, some in (("two", rules), ("one", Rules())):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            stop_in(recording, patched)
+            write_corpus(tmp_path / "out", media, listener, some)
+    write_corpus(tmp_path / "out", media, listener, rules)
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "whole")
+
+
+def test_a_full_disk_is_named_and_skips_no_recording(tmp_path: Path) -> None:
+    """A file may have 30,000 bytes here, fewer than a clip."""
+    media = captioned(tmp_path / "media", "one", 1)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
+    try:
+        with pytest.raises(RuntimeError, match=r"0000\d.flac could not be written: .* MB are free there; expected a"):
+            write_corpus(tmp_path / "corpus", [media], tone_listener(), Rules())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_folder_of_something_else_is_left(tmp_path: Path) -> None:
+    (tmp_path / "corpus.part").mkdir()
+    with pytest.raises(ValueError, match=r"exists without a journal.jsonl; remove it, or name another folder"):
+        write_corpus(tmp_path / "corpus", [tmp_path / "a.wav"], tone_listener(), Rules())
+
+
 @pytest.mark.parametrize("given", [{"margin_s": -1.0}, {"min_score": 1.0}, {"min_duration_s": 20.0}])
 def test_rules_that_nothing_keeps_are_refused(given: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(given))} is .*; expected"):
@@ -251,6 +322,8 @@ def test_captions_are_sought_beside_the_recording(tmp_path: Path) -> None:
 def test_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="several recordings are called a"):
         write_corpus(tmp_path / "out", [Path("x/a.wav"), Path("y/a.mp3")], tone_listener(), Rules())
+    with pytest.raises(ValueError, match="several recordings are called a_b"):
+        write_corpus(tmp_path / "out", [Path("a_b.wav"), Path("a\\b.mp3")], tone_listener(), Rules())
 
 
 def test_a_name_that_is_not_utf8_and_captions_with_faults(tmp_path: Path) -> None:

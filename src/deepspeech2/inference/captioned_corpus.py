@@ -1,26 +1,30 @@
 """Make a training corpus of captioned recordings: forced alignment finds each cue, and doubtful ones are left out."""
 
 import csv
+import json
 import logging
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from ..data.audio.recordings import AudioError
 from ..decoding.forced_alignment import Infeasible, align
-from ..system.files import printable
+from ..system.files import printable, write_whole
 from .captions import Cue, find_captions, read_captions
 from .long_form import Listener
 from .media import read_blocks
 
 logger = logging.getLogger(__name__)
 
+JOURNAL = "journal.jsonl"
 MAX_GAP_S = 0.5  # cues closer than this may be joined to one utterance
 PAD_S = 0.2  # silence kept around the words
 # Parts of captions that nobody says: [music], (laughs), songs.
@@ -204,10 +208,11 @@ def cut_clips(
 class CorpusWriter:
     """
     Writes a folder for recipes/finetune.py: FLAC files, metadata.csv with their texts, and dropped.csv with the cues
-    that were left out and the reasons. The folder is FOLDER.part until `finish` renames it.
+    that were left out and the reasons. The folder is FOLDER.part until `finish` renames it. In it a journal has a line
+    for each recording that is done, so that the same command goes on with a killed run.
 
     Raises:
-        ValueError: the folder exists.
+        ValueError: the folder exists, or FOLDER.part is not of such a run.
     """
 
     def __init__(self, folder: Path, listener: Listener, rules: Rules) -> None:
@@ -215,22 +220,59 @@ class CorpusWriter:
             raise ValueError(f"{str(folder)!r} already exists; name a new folder, or remove it")
         self.folder, self._listener, self._rules = folder, listener, rules
         self._aside = folder.with_name(f"{folder.name}.part")
-        if self._aside.exists():
-            shutil.rmtree(self._aside)
-        self._aside.mkdir(parents=True)
+        self._journal = self._aside / JOURNAL
+        if self._aside.exists() and not self._journal.is_file():
+            raise ValueError(f"{str(self._aside)!r} exists without a {JOURNAL}; remove it, or name another folder")
+        self._aside.mkdir(parents=True, exist_ok=True)
+        self._journal.touch()
+        lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]  # a killed run may not have ended its last
+        write_whole(self._journal, "".join(f"{line}\n" for line in lines))
+        self._entries = {entry["stem"]: entry for entry in map(json.loads, lines)}
         self._rows: list[list[str]] = []
         self._dropped: list[list[str]] = []
-        self.reasons: Counter[str] = Counter()
         self.duration_s = 0.0
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """The number of cues that were left out, by reason."""
+        return Counter(row[3] for row in self._dropped)
 
     def add(self, media: Path, captions: Path, track: int | None = None) -> int:
         """
-        Add the utterances of an audio track of a recording and return their number.
+        Add the utterances of an audio track of a recording and return their number. Those of an earlier run that was
+        made with the same files, model and rules are taken as they are.
 
         Raises:
             AudioError: see `read_blocks`.
             ValueError: the captions cannot be read.
+            RuntimeError: a file of the corpus cannot be written.
         """
+        name, stem = printable(media.name), _stem(media)
+        model = self._listener.model.name_or_path
+        files = [media, captions, *sorted(Path(model).glob("*.safetensors"))]
+        made_with = {"model": model, "track": track} | asdict(self._rules)
+        made_with |= {"files": [[printable(path.absolute()), path.stat().st_mtime_ns] for path in files]}
+        entry = self._entries.get(stem)
+        if entry is None or entry["made_with"] != made_with:
+            self._note({"stem": stem, "made_with": None})  # from here on its clips are no longer the earlier ones
+            with _writing(self._aside / stem):
+                shutil.rmtree(self._aside / stem, ignore_errors=True)
+                (self._aside / stem).mkdir()
+            entry = {"stem": stem, "made_with": made_with, **self._segment(media, captions, track, name, stem)}
+            self._note(entry)
+        self._rows += entry["rows"]
+        self._dropped += entry["dropped"]
+        self.duration_s += entry["duration_s"]
+        return len(entry["rows"])
+
+    def _note(self, entry: dict[str, Any]) -> None:
+        """Add a line to the journal. The last one of a recording counts."""
+        self._entries[entry["stem"]] = entry
+        with _writing(self._journal), self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+    def _segment(self, media: Path, captions: Path, track: int | None, name: str, stem: str) -> dict[str, Any]:
+        """Write the clips of a recording, and return the rows of the lists."""
         rate = self._listener.sampling_rate
         read = read_captions(captions)
         for note in read.notes:
@@ -238,26 +280,20 @@ class CorpusWriter:
         log_probs = self._listener.whole(read_blocks(media, rate, track))
         utterances, dropped = find_utterances(read.cues, log_probs, self._listener, self._rules)
         clips = cut_clips(read_blocks(media, rate, track), utterances, rate)
-        # The lists are in UTF-8, a name may be in another code. A backslash would be a folder on Windows.
-        name, stem = printable(media.name), printable(media.stem).replace("\\", "_")
-        (self._aside / stem).mkdir()
+        rows, duration_s = [], 0.0
         for number, (one, samples) in enumerate(zip(utterances, clips, strict=True)):
             clip = f"{stem}/{number:05}.flac"
-            soundfile.write(self._aside / clip, samples, rate)
+            with _writing(self._aside / clip):
+                soundfile.write(self._aside / clip, samples, rate)
             times = [f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.score:.3f}"]
-            self._rows.append([clip, one.text, f"{stem}-{number:05}", stem, *times])
-            self.duration_s += len(samples) / rate
-        for part in read.left_out:
-            self._leave_out(name, part.reason, part.text, part.start_s, part.end_s)
-        for drop in dropped:
-            self._leave_out(name, drop.reason, drop.cue.text, drop.cue.start_s, drop.cue.end_s, drop.score)
-        return len(utterances)
-
-    def _leave_out(self, name: str, reason: str, text: str, *numbers: float | None) -> None:
-        """Record a part of the captions; `numbers` are start and end in seconds, and the score."""
-        self.reasons[reason] += 1
-        written = ["" if one is None else f"{one:.3f}" for one in (*numbers, None)[:3]]
-        self._dropped.append([name, *written[:2], reason, written[2], " ".join(text.split())])
+            rows.append([clip, one.text, f"{stem}-{number:05}", stem, *times])
+            duration_s += len(samples) / rate
+        left_out = [_left_out(name, part.reason, part.text, part.start_s, part.end_s) for part in read.left_out]
+        left_out += [
+            _left_out(name, drop.reason, drop.cue.text, drop.cue.start_s, drop.cue.end_s, drop.score)
+            for drop in dropped
+        ]
+        return {"rows": rows, "dropped": left_out, "duration_s": duration_s}
 
     def summary(self) -> str:
         """Describe the utterances in the folder and the cues that were left out."""
@@ -284,7 +320,36 @@ class CorpusWriter:
             )
         header = ["file_name", "text", "id", "speaker_id", "start_s", "end_s", "score"]
         _write(self._aside / "metadata.csv", header, self._rows)
+        for stem in self._entries.keys() - {row[3] for row in self._rows}:
+            shutil.rmtree(
+                self._aside / stem, ignore_errors=True
+            )  # of recordings that failed, or that this run was not given
         self._aside.rename(self.folder)
+        (self.folder / JOURNAL).unlink()
+
+
+def _stem(media: Path) -> str:
+    """Return the name of a recording in ids. Lists are in UTF-8, and a backslash would be a folder on Windows."""
+    return printable(media.stem).replace("\\", "_")
+
+
+def _left_out(name: str, reason: str, text: str, *numbers: float | None) -> list[str]:
+    """Return the row of a part of the captions; `numbers` are start and end in seconds, and the score."""
+    written = ["" if one is None else f"{one:.3f}" for one in (*numbers, None)[:3]]
+    return [name, *written[:2], reason, written[2], " ".join(text.split())]
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and how much space is free: libsndfile only says "System error"."""
+    try:
+        yield
+    except (OSError, soundfile.LibsndfileError) as error:
+        free_mb, why = shutil.disk_usage(path.parent).free / 1e6, str(error).rstrip(".")
+        raise RuntimeError(
+            f"{path} could not be written: {why}. {free_mb:,.1f} MB are free there; expected a writable folder with "
+            "free space. Free some: the same command then goes on after the last recording that was done"
+        ) from error
 
 
 def _write(path: Path, header: list[str], rows: list[list[str]]) -> None:
@@ -310,8 +375,9 @@ def write_corpus(
 
     Raises:
         ValueError: the folder exists, two recordings have the same name, or no cue could be used.
+        RuntimeError: a file of the corpus cannot be written.
     """
-    twice = [stem for stem, count in Counter(path.stem for path in media).items() if count > 1]
+    twice = [stem for stem, count in Counter(map(_stem, media)).items() if count > 1]
     if twice:
         raise ValueError(f"several recordings are called {', '.join(twice)}; rename them, because ids use the names")
     writer, failures = CorpusWriter(folder, listener, rules), []
