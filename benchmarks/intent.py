@@ -31,7 +31,7 @@ from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.onnx_model import find_graph, load_listener
 from deepspeech2.inference.voice_commands.recognition import Command, CommandRecogniser, find_commands, load_recogniser
 from deepspeech2.inference.voice_commands.rejection import near_misses
-from deepspeech2.inference.voice_commands.utterances import hear_samples, recognise_samples
+from deepspeech2.inference.voice_commands.utterances import command_log_probs, recognise_samples
 from deepspeech2.system.devices import set_up_cpu
 
 OUTPUT = Path(__file__).parents[1] / "outputs" / "benchmarks" / "intent"
@@ -82,25 +82,25 @@ def stretch(noise: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarra
     return noise[start : start + size]
 
 
-def outcome(order: Order, heard: Command) -> str:
+def outcome(order: Order, command: Command) -> str:
     """Return what became of an order."""
-    if not heard.accepted:
+    if not command.accepted:
         return "rejected"
-    if heard.name != order.command:
+    if command.name != order.command:
         return "accepted, wrong command"
-    return "right and accepted" if is_right(order, heard) else "accepted, wrong slots"
+    return "right and accepted" if is_right(order, command) else "accepted, wrong slots"
 
 
-def is_right(order: Order, heard: Command) -> bool:
+def is_right(order: Order, command: Command) -> bool:
     """Whether the likeliest sentence has the command and all slots of the order."""
-    return (heard.best, dict(heard.slots)) == (order.command, dict(order.slots))
+    return (command.best, dict(command.slots)) == (order.command, dict(order.slots))
 
 
-def shares(orders: Sequence[Order], heard: Sequence[Command]) -> dict[str, float]:
+def shares(orders: Sequence[Order], commands: Sequence[Command]) -> dict[str, float]:
     """Return the share of each outcome in %, and of orders whose likeliest sentence is right."""
-    found = [outcome(order, one) for order, one in zip(orders, heard, strict=True)]
+    found = [outcome(order, one) for order, one in zip(orders, commands, strict=True)]
     counts = {name: found.count(name) for name in OUTCOMES}
-    counts["likeliest is right"] = sum(map(is_right, orders, heard))
+    counts["likeliest is right"] = sum(map(is_right, orders, commands))
     return {name: 100 * count / len(orders) for name, count in counts.items()}
 
 
@@ -150,11 +150,11 @@ def likeliest_text(order: Order, listener: Listener, recogniser: CommandRecognis
     Return the likeliest sentence with the meaning of an order, and its log-probabilities (T', V). An order is labelled
     with its meaning, not with its words. If the grammar lacks that meaning, the sentence is None.
     """
-    log_probs, _ = hear_samples(listener, recogniser, order.samples)
+    log_probs, _ = command_log_probs(listener, recogniser, order.samples)
     if part := with_meaning(recogniser.grammar, order.command, order.slots):
-        heard = recogniser.with_grammar(part).recognise(log_probs)
-        if dict(heard.slots) == dict(order.slots):
-            return heard.text, log_probs
+        command = recogniser.with_grammar(part).recognise(log_probs)
+        if dict(command.slots) == dict(order.slots):
+            return command.text, log_probs
     return None, log_probs
 
 
@@ -166,7 +166,7 @@ class Bench:
         self.latencies_s: list[float] = []
         self.audio_s = 0.0
 
-    def hear(self, samples: np.ndarray) -> Command:
+    def recognise(self, samples: np.ndarray) -> Command:
         started = time.process_time()
         command = recognise_samples(self.listener, self.recogniser, samples)
         self.latencies_s.append(time.process_time() - started)
@@ -180,22 +180,22 @@ class Bench:
         return [one.command for one in near_misses(self.recogniser, spoken)]
 
 
-def hear_all(bench: Bench, orders: Sequence[Order], noises: Sequence[np.ndarray] = ()) -> dict[str, list[Command]]:
+def recognise_all(bench: Bench, orders: Sequence[Order], noises: Sequence[np.ndarray] = ()) -> dict[str, list[Command]]:
     """Recognise the orders without noise and, if there are noises of their lengths, at each ratio; by ratio."""
-    heard = {"none": [bench.hear(order.samples) for order in orders]}
+    commands = {"none": [bench.recognise(order.samples) for order in orders]}
     for ratio in RATIOS_DB if noises else ():
         mixed = (mix(order.samples, own, ratio) for order, own in zip(orders, noises, strict=True))
-        heard[str(ratio)] = [bench.hear(samples) for samples in mixed]
-    return heard
+        commands[str(ratio)] = [bench.recognise(samples) for samples in mixed]
+    return commands
 
 
 def file_size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def accepted(heard: Sequence[Command]) -> str:
-    count = sum(one.accepted for one in heard)
-    return f"{count} of {len(heard)}: {100 * count / max(len(heard), 1):.1f} %"
+def accepted(commands: Sequence[Command]) -> str:
+    count = sum(one.accepted for one in commands)
+    return f"{count} of {len(commands)}: {100 * count / max(len(commands), 1):.1f} %"
 
 
 def curve(by_ratio: dict[str, dict[str, float]], path: Path) -> None:
@@ -247,7 +247,7 @@ def main() -> None:
     if args.noise:
         noise, rng = open_audio({"bytes": None, "path": str(args.noise)}, rate), np.random.default_rng(args.seed)
         noises = [stretch(noise, len(order.samples), rng) for order in orders]
-    by_ratio = {ratio: shares(orders, some) for ratio, some in hear_all(bench, orders, noises).items()}
+    by_ratio = {ratio: shares(orders, some) for ratio, some in recognise_all(bench, orders, noises).items()}
     facts = {
         "latency in ms, median": round(1000 * median(bench.latencies_s), 1),
         "share of a core": round(sum(bench.latencies_s) / bench.audio_s, 4),
@@ -258,7 +258,7 @@ def main() -> None:
     }
     for name in args.other:
         other = [open_audio(row["audio"], rate) for corpus in load_other_split(name) for row in corpus.stream]
-        facts[f"other speech, accepted ({Path(name).name})"] = accepted([bench.hear(samples) for samples in other])
+        facts[f"other speech, accepted ({Path(name).name})"] = accepted([bench.recognise(samples) for samples in other])
     rows = [[ratio, *(f"{found[name]:.1f}" for name in OUTCOMES)] for ratio, found in by_ratio.items()]
     if args.noise:
         means = {name: float(np.mean([by_ratio[str(ratio)][name] for ratio in RATIOS_DB])) for name in OUTCOMES}

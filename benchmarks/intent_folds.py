@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from intent import RATIOS_DB, Bench, Order, hear_all, is_right, likeliest_text, load_orders, outcome, stretch
+from intent import RATIOS_DB, Bench, Order, is_right, likeliest_text, load_orders, outcome, recognise_all, stretch
 from measuring import write_table
 
 from deepspeech2.data.audio.recordings import open_audio
@@ -99,7 +99,7 @@ def score(model: str, orders: Sequence[Order], noises: Sequence[np.ndarray]) -> 
         ratio: [
             (outcome(order, one) == COLUMNS[0], is_right(order, one)) for order, one in zip(orders, some, strict=True)
         ]
-        for ratio, some in hear_all(bench, orders, noises).items()
+        for ratio, some in recognise_all(bench, orders, noises).items()
     }
 
 

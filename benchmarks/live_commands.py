@@ -23,7 +23,7 @@ import torch
 from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.inference.streaming import Endpointer, Stream
-from deepspeech2.inference.voice_commands.listening import CommandListener, Heard
+from deepspeech2.inference.voice_commands.listening import CommandListener, TimedCommand
 from deepspeech2.inference.voice_commands.recognition import CommandRecogniser, load_recogniser
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
@@ -59,22 +59,25 @@ def join(clips: Sequence[np.ndarray], rate: int) -> tuple[np.ndarray, list[tuple
     return samples + NOISE * rng.standard_normal(len(samples)).astype(np.float32), spans
 
 
-def hear(stream: Stream, recogniser: CommandRecogniser, samples: np.ndarray, chunk_ms: float, silence_s: float):
+def listen_to(stream: Stream, recogniser: CommandRecogniser, samples: np.ndarray, chunk_ms: float, silence_s: float):
     """Return the recognised utterances, and CPU seconds per second of audio."""
     size = round(chunk_ms / 1000 * stream.sampling_rate)
     listener = CommandListener(stream, recogniser, silence_s)
     started = time.process_time()
-    heard = list(listener.listen(samples[start : start + size] for start in range(0, len(samples), size)))
-    return heard, (time.process_time() - started) / listener.audio_s
+    commands = list(listener.listen(samples[start : start + size] for start in range(0, len(samples), size)))
+    return commands, (time.process_time() - started) / listener.audio_s
 
 
 def compare(
-    heard: list[Heard], spans: list[tuple[float, float]], texts: Sequence[str], recogniser: CommandRecogniser
+    recognised: list[TimedCommand],
+    spans: list[tuple[float, float]],
+    texts: Sequence[str],
+    recogniser: CommandRecogniser,
 ) -> dict[str, object]:
     """Compare each utterance with what was recognised while it was spoken."""
-    found = [[one for one in heard if one.start_s < end_s and one.end_s > start_s] for start_s, end_s in spans]
+    found = [[one for one in recognised if one.start_s < end_s and one.end_s > start_s] for start_s, end_s in spans]
     alone = [bool(some) and len(some) == 1 for some in found]
-    merged = sum(sum(one.start_s < end_s and one.end_s > start_s for start_s, end_s in spans) > 1 for one in heard)
+    merged = sum(sum(one.start_s < end_s and one.end_s > start_s for start_s, end_s in spans) > 1 for one in recognised)
     known = [some[-1].end_s + some[-1].latency_s - span[1] for some, span in zip(found, spans, strict=True) if some]
     meant = [recogniser.parse(text) for text in texts]
     commands = [some[0].command for some, meaning in zip(found, meant, strict=True) if meaning and len(some) == 1]
@@ -88,7 +91,7 @@ def compare(
         "cut": sum(len(some) > 1 for some in found),
         "missed": sum(not some for some in found),
         "joined with another": merged,
-        "heard where nobody spoke": len(heard) - len({id(one) for some in found for one in some}),
+        "recognised where nobody spoke": len(recognised) - len({id(one) for some in found for one in some}),
         "commands": sum(meaning is not None for meaning in meant),
         "of them likeliest is right": sum(likeliest),
         "understood": accepted,
@@ -136,11 +139,11 @@ def measure(model, processor, recogniser: CommandRecogniser, clips: list[np.ndar
     samples, spans = join(clips, stream.sampling_rate)
     by_chunk, by_silence = {}, {}
     for chunk_ms in CHUNKS_MS:
-        heard, cost = hear(stream, recogniser, samples, chunk_ms, 0.5)
-        by_chunk[chunk_ms] = {"CPU s of a second": round(cost, 4), **compare(heard, spans, texts, recogniser)}
+        commands, cost = listen_to(stream, recogniser, samples, chunk_ms, 0.5)
+        by_chunk[chunk_ms] = {"CPU s of a second": round(cost, 4), **compare(commands, spans, texts, recogniser)}
     for silence_s in SILENCES_S:
-        heard, _ = hear(stream, recogniser, samples, 100, silence_s)
-        by_silence[silence_s] = compare(heard, spans, texts, recogniser)
+        commands, _ = listen_to(stream, recogniser, samples, 100, silence_s)
+        by_silence[silence_s] = compare(commands, spans, texts, recogniser)
     return {
         "minutes": round(len(samples) / stream.sampling_rate / 60, 2),
         "delay of a frame, ms": round(1000 * stream.delay_s),

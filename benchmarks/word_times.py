@@ -27,7 +27,7 @@ from deepspeech2.data.corpora import load_corpus
 from deepspeech2.decoding.decoder import load_decoder
 from deepspeech2.decoding.words import Word
 from deepspeech2.inference.long_form import Listener
-from deepspeech2.inference.transcription import align_words, hear_words, script_words
+from deepspeech2.inference.transcription import align_words, script_words, transcribe_words
 from deepspeech2.model.loading import load_model
 from deepspeech2.system.devices import set_up_cpu
 
@@ -36,11 +36,13 @@ STARTER = Path(__file__).parents[1] / "recipes" / "quickstart" / "starter"
 BLOCK = 160_000
 
 
-def time_errors_s(heard: list[Word], aligned: list[Word], kind: str = "equal") -> np.ndarray:
+def time_errors_s(words_found: list[Word], aligned: list[Word], kind: str = "equal") -> np.ndarray:
     """Return errors (words, 2) of start and end in seconds, for the words of one kind: "equal" or "substitute"."""
-    pieces = jiwer.process_words(*(" ".join(word.text for word in words) for words in (aligned, heard))).alignments[0]
+    pieces = jiwer.process_words(
+        *(" ".join(word.text for word in words) for words in (aligned, words_found))
+    ).alignments[0]
     pairs = [
-        (heard[piece.hyp_start_idx + place], aligned[piece.ref_start_idx + place])
+        (words_found[piece.hyp_start_idx + place], aligned[piece.ref_start_idx + place])
         for piece in pieces
         if piece.type == kind
         for place in range(piece.ref_end_idx - piece.ref_start_idx)
@@ -71,9 +73,11 @@ def measure(
     """Return all figures for clips (samples,) and their normalised texts, decoded with a decoder.json if given."""
     decoder, joined = load_decoder(listener.model, listener.processor, options or "greedy"), np.concatenate(clips)
     started = time.perf_counter()
-    heard = hear_words(listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK)))
-    heard_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
-    alone = [" ".join(word.text for word in hear_words(listener, decoder, [clip])) for clip in clips]
+    words_found = transcribe_words(
+        listener, decoder, (joined[start : start + BLOCK] for start in range(0, len(joined), BLOCK))
+    )
+    elapsed_s, duration_s, left_out_s = time.perf_counter() - started, listener.duration_s, listener.left_out_s
+    alone = [" ".join(word.text for word in transcribe_words(listener, decoder, [clip])) for clip in clips]
     log_probs = listener.whole([joined])
     script = script_words(" ".join(texts), listener.processor)
     started = time.perf_counter()
@@ -89,11 +93,11 @@ def measure(
         "duration_s": round(duration_s, 1),
         "left_out_s": round(left_out_s, 1),
         "clip by clip": counts(texts, alone),
-        "joined": counts([" ".join(texts)], [" ".join(word.text for word in heard)]),
-        "times of words recognised, ms": spread_ms(time_errors_s(heard, reference)),
-        "times of words mistaken, ms": spread_ms(time_errors_s(heard, reference, "substitute")),
+        "joined": counts([" ".join(texts)], [" ".join(word.text for word in words_found)]),
+        "times of words recognised, ms": spread_ms(time_errors_s(words_found, reference)),
+        "times of words mistaken, ms": spread_ms(time_errors_s(words_found, reference, "substitute")),
         "times of the script along the whole, ms": spread_ms(time_errors_s(aligned, reference)),
-        "rtfx": round(duration_s / heard_s),
+        "rtfx": round(duration_s / elapsed_s),
         "aligned_s": round(aligned_s, 1),
     }
 

@@ -18,4 +18,4 @@ def test_right_cues_are_kept_and_wrong_ones_are_not(tmp_path: Path) -> None:
     assert figures["utterances"] == figures["with just the words"] > 5
     assert figures["words substitutions"] == figures["words deletions"] == figures["words insertions"] == 0
     assert 135 <= figures["words"] < 180  # of 180, without those of every tenth cue
-    assert "poorly_heard" in figures["kept"]
+    assert "low_score" in figures["kept"]

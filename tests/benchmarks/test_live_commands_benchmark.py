@@ -6,7 +6,7 @@ import live_commands
 import numpy as np
 import pytest
 
-from deepspeech2.inference.voice_commands.listening import Heard
+from deepspeech2.inference.voice_commands.listening import TimedCommand
 from deepspeech2.inference.voice_commands.recognition import Command
 
 RATE = 8000
@@ -23,8 +23,10 @@ def test_clips_are_joined_with_pauses() -> None:
 
 
 def test_what_was_heard_is_held_against_what_was_said() -> None:
-    def heard(start_s: float, end_s: float, name: str | None, latency_s: float = 1.0) -> Heard:
-        return Heard(Command(name, "light", "on", {"room": "hall"}, -1.0, 0.9, 0.0, 0.0), start_s, end_s, latency_s)
+    def heard(start_s: float, end_s: float, name: str | None, latency_s: float = 1.0) -> TimedCommand:
+        return TimedCommand(
+            Command(name, "light", "on", {"room": "hall"}, -1.0, 0.9, 0.0, 0.0), start_s, end_s, latency_s
+        )
 
     recogniser = SimpleNamespace(parse=lambda text: ("light", {"room": text}) if text != "weather" else None)
     spans = [(1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.0, 10.0)]
@@ -47,7 +49,7 @@ def test_what_was_heard_is_held_against_what_was_said() -> None:
         "cut": 1,
         "missed": 1,
         "joined with another": 1,
-        "heard where nobody spoke": 1,
+        "recognised where nobody spoke": 1,
     }
     assert (found["commands"], found["of them likeliest is right"], found["understood"]) == (4, 1, 1)
     assert found["others accepted"] == 0

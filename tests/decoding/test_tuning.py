@@ -63,7 +63,7 @@ def test_what_is_stored_is_what_the_model_makes(folder, tmp_path):
 
 
 def test_words_are_judged_by_the_alignment(tmp_path):
-    """Heard "ab c" for "ab b": the first word right at 0.9, the second wrong at 0.6."""
+    """TimedCommand "ab c" for "ab b": the first word right at 0.9, the second wrong at 0.6."""
     _, processor = tiny.new_model()
     rows = np.full((4, 5), 0.025, np.float32)
     for frame, (symbol, probability) in enumerate([(2, 0.9), (3, 0.9), (1, 0.9), (4, 0.6)]):

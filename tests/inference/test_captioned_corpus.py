@@ -88,7 +88,7 @@ def test_a_cue_is_found_where_it_is_said_though_it_is_shifted(shift_s: float) ->
         (Cue(3.0, 5.0, "ab 42"), "unknown_characters"),
         (Cue(3.0, 5.0, "abc " * 60), "too_much_text"),
         (Cue(900.0, 905.0, "abc"), "too_much_text"),
-        (Cue(3.0, 4.5, random_text(5, seed=77)), "poorly_heard"),
+        (Cue(3.0, 4.5, random_text(5, seed=77)), "low_score"),
     ],
 )
 def test_a_cue_that_is_not_said_there_is_named(cue: Cue, reason: str) -> None:
@@ -112,7 +112,7 @@ def test_neighbours_are_joined_up_to_the_longest() -> None:
     cues = cues_of(text)
     cues[4] = cues[4]._replace(text=cues[0].text)
     utterances, dropped = find_utterances(cues, log_probs, listener, Rules(max_duration_s=8.0))
-    assert [one.reason for one in dropped] == ["poorly_heard"] and dropped[0].cue == cues[4]
+    assert [one.reason for one in dropped] == ["low_score"] and dropped[0].cue == cues[4]
     assert " ".join(one.text for one in utterances) == " ".join(cue.text for cue in [*cues[:4], *cues[5:]])
     assert all(one.end_s - one.start_s <= 8.0 for one in utterances) and len(utterances) < 7
     parts = text.split()
@@ -196,12 +196,12 @@ def test_the_corpus_is_one_that_training_reads(tmp_path: Path, monkeypatch, caps
     words = ["tones", *map(str, media), str(bare), "--max_duration_s", "6", "--output_dir", str(out)]
     assert main(words) == 1
     printed = capsys.readouterr()
-    assert "4 cues left out (2 poorly_heard, 2 nothing_said)" in printed.out
+    assert "4 cues left out (2 low_score, 2 nothing_said)" in printed.out
     assert "1 of 3 recordings were skipped" in printed.err and "bare.wav" in printed.err
     with (out / "dropped.csv").open(encoding="utf-8") as file:
         dropped = [(row["media"], row["reason"]) for row in csv.DictReader(file)]
     assert sorted(dropped) == [
-        (f"{name}.flac", why) for name in ("one", "two") for why in ("nothing_said", "poorly_heard")
+        (f"{name}.flac", why) for name in ("one", "two") for why in ("low_score", "nothing_said")
     ]
     (corpus,) = load_train_corpora(tiny.data_arguments(out))[0]
     rows = list(corpus.stream)

@@ -24,7 +24,7 @@ from deepspeech2.data.corpora import load_corpus
 from deepspeech2.data.synthesis.command_corpus import synthesize_commands
 from deepspeech2.decoding.words import Word
 from deepspeech2.inference import demo as pages
-from deepspeech2.inference.demo import NOT_CALIBRATED, build_page, load_hearing, recognise, serve, short_names
+from deepspeech2.inference.demo import NOT_CALIBRATED, build_page, load_demo_model, recognise, serve, short_names
 from deepspeech2.inference.space import write_space
 from deepspeech2.inference.voice_commands.recognition import load_recogniser
 from deepspeech2.model.loading import load_model
@@ -161,16 +161,16 @@ def test_a_recording_is_uploaded_heard_captioned_and_understood(browser, page, r
 
     tab.get_by_role("tab", name="Commands").click()
     tab.click("#recognise")
-    tab.wait_for_selector("#command .heard", timeout=60_000)
-    hearing = load_hearing(str(MODEL), grammar=GRAMMAR)
-    command = recognise(hearing, str(recording))
+    tab.wait_for_selector("#command .result", timeout=60_000)
+    model = load_demo_model(str(MODEL), grammar=GRAMMAR)
+    command = recognise(model, str(recording))
     assert command.text in tab.inner_text("#command")
     assert ("rejected" in tab.inner_text("#command")) == (not command.accepted)
     picture(tab, "commands")
 
     tab.get_by_role("tab", name="Compare").click()
     tab.click("#compare")
-    tab.wait_for_selector("#compared-1 .heard", timeout=60_000)
+    tab.wait_for_selector("#compared-1 .result", timeout=60_000)
     tab.wait_for_selector("#compared-1 :is(del, ins)", timeout=60_000)
     assert " ".join(tab.inner_text("#compared-0").split()) == text
     picture(tab, "compare")
@@ -239,7 +239,7 @@ def test_nobody_is_transcribed_for_who_has_gone(browser, recording, monkeypatch)
     """A recording without end: its words are shown as they come, and no more are made once the page is closed."""
     state = {"phrases": 0, "over": False}
 
-    def hear_phrases(listener, decoder, blocks):
+    def transcribe_phrases(listener, decoder, blocks):
         try:
             while True:
                 state["phrases"] += 1
@@ -248,8 +248,8 @@ def test_nobody_is_transcribed_for_who_has_gone(browser, recording, monkeypatch)
         finally:
             state["over"] = True
 
-    monkeypatch.setattr(pages, "hear_phrases", hear_phrases)
-    built = build_page([load_hearing(str(STARTER))])
+    monkeypatch.setattr(pages, "transcribe_phrases", transcribe_phrases)
+    built = build_page([load_demo_model(str(STARTER))])
     built.launch(server_name="127.0.0.1", server_port=(port := free_port()), prevent_thread_lock=True, quiet=True)
     try:
         tab = browser.new_page()
@@ -294,7 +294,7 @@ def test_a_space_serves_the_page(tmp_path, recording):
 def test_the_page_says_whether_its_confidences_are_calibrated():
     """The starter's decoder.json has the two numbers for it."""
     texts = {
-        decoder: str(build_page([load_hearing(str(STARTER), decoder)]).get_config_file())
+        decoder: str(build_page([load_demo_model(str(STARTER), decoder)]).get_config_file())
         for decoder in ("greedy", None)
     }
     assert NOT_CALIBRATED in texts["greedy"] and NOT_CALIBRATED not in texts[None]
@@ -318,7 +318,7 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     model, processor = tiny.new_model()
     for part in (model, processor):
         part.save_pretrained(tmp_path / "model")
-    page = build_page([load_hearing(str(tmp_path / "model"))])
+    page = build_page([load_demo_model(str(tmp_path / "model"))])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -333,7 +333,7 @@ def test_a_proxy_of_the_environment_is_not_between_the_page_and_its_own_machine(
     model, processor = tiny.new_model()
     for part in (model, processor):
         part.save_pretrained(tmp_path / "model")
-    page = build_page([load_hearing(str(tmp_path / "model"))])
+    page = build_page([load_demo_model(str(tmp_path / "model"))])
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "example.org")
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):

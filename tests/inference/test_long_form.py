@@ -14,7 +14,7 @@ from deepspeech2.decoding.calibration import Calibration
 from deepspeech2.decoding.options import DecoderOptions
 from deepspeech2.inference.long_form import Cutter, Listener
 from deepspeech2.inference.media import read_blocks
-from deepspeech2.inference.transcription import hear_words
+from deepspeech2.inference.transcription import transcribe_words
 from tone_model import random_text, tone_decoder, tone_listener, tone_model
 
 
@@ -38,7 +38,7 @@ def test_a_long_recording_gives_the_words_that_are_said(text: str) -> None:
     """
     samples, listener = spoken(text), tone_listener()
     assert len(list(Cutter(tiny.RATE, 160)(in_blocks(samples)))) >= 5
-    words = hear_words(listener, tone_decoder(listener), in_blocks(samples))
+    words = transcribe_words(listener, tone_decoder(listener), in_blocks(samples))
     assert " ".join(word.text for word in words) == text
     place = 0
     for word in words:
@@ -75,8 +75,8 @@ def test_a_decoder_reads_what_is_heard() -> None:
     """Calibration sigmoid(2 log(p / (1 - p)) - 1) of raw confidences, and no other words or times."""
     text, listener = random_text(100), tone_listener()
     options = DecoderOptions(calibration=Calibration(slope=2.0, offset=-1.0))
-    raw = hear_words(listener, tone_decoder(listener), in_blocks(spoken(text)))
-    calibrated = hear_words(listener, tone_decoder(listener, options), in_blocks(spoken(text)))
+    raw = transcribe_words(listener, tone_decoder(listener), in_blocks(spoken(text)))
+    calibrated = transcribe_words(listener, tone_decoder(listener, options), in_blocks(spoken(text)))
     assert [word[:3] for word in raw] == [word[:3] for word in calibrated]
     for before, after in zip(raw, calibrated, strict=True):
         odds = (before.confidence / (1 - before.confidence)) ** 2 / np.e
@@ -87,7 +87,7 @@ def test_words_keep_their_times_behind_a_long_silence() -> None:
     """30 words, 6 s of nothing but faint noise, the same words: each 6 s and the first part's length later."""
     text, listener = random_text(30), tone_listener()
     silence = (0.01 * np.random.default_rng(0).standard_normal(6 * tiny.RATE)).astype(np.float32)
-    words = hear_words(listener, tone_decoder(listener), [np.concatenate([spoken(text), silence, spoken(text)])])
+    words = transcribe_words(listener, tone_decoder(listener), [np.concatenate([spoken(text), silence, spoken(text)])])
     assert [word.text for word in words] == 2 * text.split()
     shift_s = 6 + len(text) * tiny.LETTER_S
     for early, late in zip(words[:30], words[30:], strict=True):
@@ -116,7 +116,7 @@ def test_the_whole_has_a_row_for_each_frame_and_blanks_in_silence() -> None:
 @pytest.mark.parametrize("samples", [np.zeros(0, np.float32), np.zeros(40_000, np.float32)], ids=["nothing", "silence"])
 def test_where_nothing_is_said_nothing_is_heard(samples: np.ndarray) -> None:
     listener = tone_listener()
-    assert hear_words(listener, tone_decoder(listener), [samples]) == []
+    assert transcribe_words(listener, tone_decoder(listener), [samples]) == []
     assert len(listener.whole([samples])) == len(samples) // 160
 
 
@@ -146,7 +146,7 @@ def test_a_file_of_an_hour_is_heard_in_little_memory(tmp_path: Path) -> None:
         for _ in range(repeats):
             file.write(block)
     listener = tone_listener()
-    hear_words(listener, tone_decoder(listener), [block] * 4)  # what the first use loads does not count
+    transcribe_words(listener, tone_decoder(listener), [block] * 4)  # what the first use loads does not count
     process = psutil.Process()
     before, peak = process.memory_info().rss, 0
 
@@ -156,7 +156,7 @@ def test_a_file_of_an_hour_is_heard_in_little_memory(tmp_path: Path) -> None:
             peak = max(peak, process.memory_info().rss)
             yield samples
 
-    words = hear_words(listener, tone_decoder(listener), watched())
+    words = transcribe_words(listener, tone_decoder(listener), watched())
     assert [word.text for word in words] == text.split() * repeats
     assert listener.duration_s > 3580
     assert peak - before < 60e6

@@ -11,7 +11,7 @@ from deepspeech2.data.audio.recordings import open_audio
 from deepspeech2.data.corpora import load_corpus
 from deepspeech2.decoding.decoder import load_decoder
 from deepspeech2.inference.long_form import Listener
-from deepspeech2.inference.transcription import align_words, hear_words, script_words
+from deepspeech2.inference.transcription import align_words, script_words, transcribe_words
 from deepspeech2.model.loading import load_model
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def test_a_recording_of_a_speaker_is_as_good_as_its_clips(speech, librispeech_ro
     assert len(recordings) == 12
 
     def transcribe(samples: np.ndarray) -> str:
-        return " ".join(word.text for word in hear_words(listener, decoder, [samples]))
+        return " ".join(word.text for word in transcribe_words(listener, decoder, [samples]))
 
     texts = [text for clips in recordings for _, text in clips]
     alone = jiwer.wer(texts, [transcribe(samples) for clips in recordings for samples, _ in clips])

@@ -41,8 +41,8 @@ def test_clock(seconds, text):
 
 def test_differences_are_marked():
     html = differences_html(["a", "b", "c", "d"], ["a", "x", "c", "d", "e"])
-    assert html == '<p class="heard">a <del>b</del> <ins>x</ins> c d <ins>e</ins></p>'
-    assert differences_html(["a"], []) == '<p class="heard"><del>a</del></p>'
+    assert html == '<p class="result">a <del>b</del> <ins>x</ins> c d <ins>e</ins></p>'
+    assert differences_html(["a"], []) == '<p class="result"><del>a</del></p>'
     assert "No words" in differences_html([], [])
 
 

@@ -16,7 +16,7 @@ from deepspeech2.cli.main import main
 from deepspeech2.decoding.decoder import load_decoder
 from deepspeech2.inference.long_form import Listener
 from deepspeech2.inference.onnx_model import OnnxListener, find_graph
-from deepspeech2.inference.transcription import hear_words
+from deepspeech2.inference.transcription import transcribe_words
 from deepspeech2.inference.voice_commands.recognition import copy_own_commands
 from deepspeech2.inference.voice_commands.utterances import recognise
 from deepspeech2.model.feature_extraction_deepspeech2 import DeepSpeech2FeatureExtractor
@@ -75,8 +75,8 @@ def test_a_recording_gives_the_words_of_pytorch(trained, exported: Path, tones: 
     expected, found = torch_listener.whole([samples]), listener.whole([samples])
     assert found.dtype == np.float32 and found.shape == expected.shape
     np.testing.assert_allclose(found, expected, atol=5e-3)
-    words = hear_words(listener, load_decoder(listener.model, listener.processor, "greedy"), [samples])
-    like = hear_words(torch_listener, load_decoder(*trained, "greedy"), [samples])
+    words = transcribe_words(listener, load_decoder(listener.model, listener.processor, "greedy"), [samples])
+    like = transcribe_words(torch_listener, load_decoder(*trained, "greedy"), [samples])
     assert [word.text for word in words] == [word.text for word in like] and len(words) > 3
     np.testing.assert_allclose([word[1:4] for word in words], [word[1:4] for word in like], atol=1e-3)
     rounded = OnnxListener(exported / "model_int8.onnx").whole([samples])

@@ -9,7 +9,7 @@ import yaml
 
 from deepspeech2.decoding.decoder import GREEDY_NAME
 from deepspeech2.decoding.options import DecoderOptions, read_options, write_options
-from deepspeech2.inference.demo import load_hearing
+from deepspeech2.inference.demo import load_demo_model
 from deepspeech2.inference.space import requirements, write_space
 from deepspeech2.inference.voice_commands.recognition import Acceptance, write_acceptance
 
@@ -26,7 +26,8 @@ def test_a_space_carries_what_it_needs(tmp_path):
     app = (folder / "app.py").read_text()
     compile(app, "app.py", "exec")
     assert (
-        "load_hearing(str(HERE / 'starter'), grammar=HERE / 'home.yaml')" in app and "load_hearing('you/model')" in app
+        "load_demo_model(str(HERE / 'starter'), grammar=HERE / 'home.yaml')" in app
+        and "load_demo_model('you/model')" in app
     )
     assert (folder / "deepspeech2" / "inference" / "demo.py").is_file() and (
         folder / "starter" / "model.safetensors"
@@ -74,6 +75,6 @@ def test_commands_in_the_folder_of_the_model_need_no_option(tmp_path):
     shutil.copyfile(GRAMMAR, model / "grammar.yaml")
     write_acceptance(model / "commands.json", own, {})
     write_space(tmp_path / "space", str(model))
-    hearing = load_hearing(str(tmp_path / "space" / "own"), GREEDY_NAME)
-    assert hearing.recogniser and hearing.recogniser.acceptance == own
-    assert load_hearing(str(STARTER), GREEDY_NAME).recogniser is None
+    model_of_space = load_demo_model(str(tmp_path / "space" / "own"), GREEDY_NAME)
+    assert model_of_space.recogniser and model_of_space.recogniser.acceptance == own
+    assert load_demo_model(str(STARTER), GREEDY_NAME).recogniser is None

@@ -250,10 +250,10 @@ def test_a_broken_graph_is_refused(checkpoint, tmp_path, monkeypatch):
     model, manifest = checkpoint
     broken = np.tile(np.array([2, 1], np.int64), 20)  # "a a a a ..."
 
-    def hear_words(self, input_features, attention_mask, **kwargs):
+    def transcribe_words(self, input_features, attention_mask, **kwargs):
         return type("Outputs", (), {"logits": torch.eye(5)[broken].expand(len(input_features), -1, -1), "loss": None})
 
-    monkeypatch.setattr(OnnxModel, "forward", hear_words)
+    monkeypatch.setattr(OnnxModel, "forward", transcribe_words)
     words = ["export", str(model), "--output_dir", str(tmp_path / "out")]
     words += ["--dataset_name", str(manifest), "--num_utterances", "3"]
     with pytest.raises(

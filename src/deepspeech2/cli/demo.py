@@ -49,7 +49,7 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def main(args: Namespace) -> None:
-    from ..inference.demo import build_page, import_gradio, load_hearing, serve
+    from ..inference.demo import build_page, import_gradio, load_demo_model, serve
     from ..inference.space import write_space
     from ..system.devices import set_up_process
 
@@ -57,12 +57,12 @@ def main(args: Namespace) -> None:
         raise ValueError("--acceptance was given without --grammar; give the grammar that it was calibrated for")
     import_gradio()  # fails before a model is loaded
     device = set_up_process(args, num_workers=0)
-    hearings = [load_hearing(args.model, args.decoder, args.grammar, args.acceptance, device)]
+    models = [load_demo_model(args.model, args.decoder, args.grammar, args.acceptance, device)]
     if args.compare:
-        hearings.append(load_hearing(args.compare, device=device))
+        models.append(load_demo_model(args.compare, device=device))
     if args.write_space:
         write_space(args.write_space, args.model, args.compare, args.decoder, args.grammar, args.acceptance)
         print(f"Space: {args.write_space}. Publish it with: hf upload YOU/NAME {args.write_space} --repo-type space")
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, so that no recording is left behind
-    serve(build_page(hearings), args.host, args.port, args.share)
+    serve(build_page(models), args.host, args.port, args.share)

@@ -67,9 +67,9 @@ def main(args: Namespace) -> int:
     pieces = microphone_pieces(*source) if args.microphone else file_pieces(files[0], *source, args.realtime)
     latencies_ms = []
     try:
-        for heard in listener.listen(pieces):
-            latencies_ms.append(1000 * heard.latency_s)
-            print(json.dumps(heard.to_dict()) if args.json else heard, flush=True)
+        for command in listener.listen(pieces):
+            latencies_ms.append(1000 * command.latency_s)
+            print(json.dumps(command.to_dict()) if args.json else command, flush=True)
     except KeyboardInterrupt:
         print(file=sys.stderr)
     if not args.json:

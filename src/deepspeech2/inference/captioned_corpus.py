@@ -117,7 +117,7 @@ def find_cue(cue: Cue, log_probs: np.ndarray, listener: Listener, rules: Rules) 
     score = (alignment.score - float(window.max(axis=1).astype(np.float64).sum())) / len(labels)
     start, end = int(alignment.starts[0]), int(alignment.ends[-1])
     if score < rules.min_score:
-        return Dropped(cue, "poorly_heard", score)
+        return Dropped(cue, "low_score", score)
     if (start == 0 and first > 0) or (end == len(window) and first + end < len(log_probs)):
         return Dropped(cue, "cut_off", score)  # it continues outside the window
     start_s, end_s = listener.span_s(first + start, first + end)

@@ -1,6 +1,6 @@
 """A demo page: record or upload speech, see the words, download captions, give commands, compare two models.
 
->>> build_page([load_hearing("outputs/quickstart")]).launch()
+>>> build_page([load_demo_model("outputs/quickstart")]).launch()
 """
 
 import functools
@@ -24,7 +24,7 @@ from .captions import Cue, Limits, caption_files, make_cues
 from .long_form import Listener
 from .markup import command_html, cues_html, differences_html, problem_html, words_html
 from .media import read_blocks
-from .transcription import hear_phrases
+from .transcription import transcribe_phrases
 from .voice_commands.recognition import GRAMMAR_NAME, Command, CommandRecogniser, find_commands, load_recogniser
 from .voice_commands.utterances import recognise_recording
 
@@ -37,7 +37,7 @@ NOT_CALIBRATED = "These confidences are not calibrated on real speech, so they a
 
 
 @dataclass(frozen=True)
-class Hearing:
+class DemoModel:
     """A model for the page: its path or Hub id, and what turns its output into words and commands."""
 
     name: str
@@ -46,13 +46,13 @@ class Hearing:
     recogniser: CommandRecogniser | None = None
 
 
-def load_hearing(
+def load_demo_model(
     model: str,
     decoder: str | Path | None = None,
     grammar: Path | None = None,
     acceptance: Path | None = None,
     device: torch.device | None = None,
-) -> Hearing:
+) -> DemoModel:
     """
     Load a model for the page.
 
@@ -70,7 +70,7 @@ def load_hearing(
     if grammar or (Path(loaded.name_or_path or "") / GRAMMAR_NAME).is_file():
         commands = find_commands(loaded.name_or_path, grammar, acceptance)
         recogniser = load_recogniser(loaded, processor, *commands)
-    return Hearing(
+    return DemoModel(
         Path(model).resolve().as_posix() if Path(model).is_dir() else model,
         Listener(loaded, processor),
         load_decoder(loaded, processor, decoder),
@@ -92,7 +92,7 @@ def import_gradio() -> Any:
     return gradio
 
 
-def hear(hearing: Hearing, recording: str | None, progress: Progress | None = None) -> Iterator[list[Word]]:
+def phrases_of(model: DemoModel, recording: str | None, progress: Progress | None = None) -> Iterator[list[Word]]:
     """
     Yield the words of a recording, phrase by phrase.
 
@@ -101,17 +101,17 @@ def hear(hearing: Hearing, recording: str | None, progress: Progress | None = No
     """
     if not recording:
         raise AudioError(NOTHING, "missing_file")
-    blocks = _counted(read_blocks(Path(recording), hearing.listener.sampling_rate), hearing, progress)
-    return hear_phrases(hearing.listener, hearing.decoder, blocks)
+    blocks = _counted(read_blocks(Path(recording), model.listener.sampling_rate), model, progress)
+    return transcribe_phrases(model.listener, model.decoder, blocks)
 
 
-def _counted(blocks: Iterable[np.ndarray], hearing: Hearing, progress: Progress | None) -> Iterator[np.ndarray]:
+def _counted(blocks: Iterable[np.ndarray], model: DemoModel, progress: Progress | None) -> Iterator[np.ndarray]:
     samples = 0
     for block in blocks:
         yield block
         samples += len(block)
         if progress is not None:
-            progress((round(samples / hearing.listener.sampling_rate), None), unit="s transcribed")
+            progress((round(samples / model.listener.sampling_rate), None), unit="s transcribed")
 
 
 def write_captions(
@@ -129,15 +129,15 @@ LATEST = 200  # words on the page during the transcription
 MAX_HEIGHT = 400  # pixels of the results, which scroll, so that the files below them stay in view
 
 
-def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
+def build_page(models: Sequence[DemoModel]) -> "gradio.Blocks":
     """
     Build the page.
 
     Args:
-        hearings: one model, or two to compare. Words, captions and commands come from the first one.
+        models: one model, or two to compare. Words, captions and commands come from the first one.
     """
     gradio = import_gradio()
-    first, names = hearings[0], short_names([one.name for one in hearings])
+    first, names = models[0], short_names([one.name for one in models])
     shown = gradio.Progress()  # Gradio looks for it in the default arguments of a function
     captions = tempfile.TemporaryDirectory(prefix="captions-")  # deleted with the page
     guarded = _problems_on_the_page
@@ -147,7 +147,7 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
     def transcribe(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
         recording = recorded or uploaded
         words: list[Word] = []
-        for phrase in hear(first, recording, progress):
+        for phrase in phrases_of(first, recording, progress):
             words += phrase
             yield words_html(words[-LATEST:]), "", None
         about: dict[str, object] = {"model": names[0], "source": Path(str(recording)).name}
@@ -159,9 +159,9 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
 
     @guarded(empty=("",))
     def compare(recorded: str | None, uploaded: str | None, progress: Any = shown) -> Iterator[tuple]:
-        texts: list[list[str]] = [[] for _ in hearings]
-        for text, one in zip(texts, hearings, strict=True):
-            for phrase in hear(one, recorded or uploaded, progress):
+        texts: list[list[str]] = [[] for _ in models]
+        for text, one in zip(texts, models, strict=True):
+            for phrase in phrases_of(one, recorded or uploaded, progress):
                 text += [word.text for word in phrase]
                 yield tuple(differences_html(some[-LATEST:], some[-LATEST:]) for some in texts)
         yield differences_html(texts[0], texts[0]), differences_html(*texts)
@@ -200,11 +200,11 @@ def build_page(hearings: Sequence[Hearing]) -> "gradio.Blocks":
         if first.recogniser is not None:
             with gradio.Tab("Commands"):
                 button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
-                heard = gradio.HTML(label="Command", elem_id="command")
+                result = gradio.HTML(label="Command", elem_id="command")
                 commands = ", ".join(map(_plain, first.recogniser.grammar.commands))
                 gradio.Markdown(f"Commands of the grammar: {commands}.")
-                button.click(command, [recorded, uploaded], heard, concurrency_id="model")
-        if len(hearings) > 1:
+                button.click(command, [recorded, uploaded], result, concurrency_id="model")
+        if len(models) > 1:
             with gradio.Tab("Compare"):
                 button = gradio.Button("Compare", variant="primary", elem_id="compare")
                 columns: list[Any] = []
@@ -230,11 +230,11 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 STYLE = """
 #words, #cues { min-height: 5em; }
-.heard { line-height: 2; font-size: 1.05em; }
-.heard .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
-.heard del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
-.heard ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
-.heard.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
+.result { line-height: 2; font-size: 1.05em; }
+.result .word { border-radius: 0.3em; padding: 0.1em 0.25em; color: #20242c; }
+.result del { background: #f3c9c4; color: #20242c; text-decoration: line-through; padding: 0 0.2em; }
+.result ins { background: #cfe6cd; color: #20242c; text-decoration: none; padding: 0 0.2em; }
+.result.problem { border-left: 0.3em solid #c0392b; padding-left: 0.6em; overflow-wrap: anywhere; }
 .cues, .cues tr { border-collapse: collapse; border: none !important; }
 .cues td { padding: 0.2em 0.8em 0.2em 0; vertical-align: top; white-space: pre-line; border: none !important; }
 .cues .time { font-variant-numeric: tabular-nums; opacity: 0.7; white-space: nowrap; }
@@ -281,7 +281,7 @@ def serve_space(page: "gradio.Blocks") -> None:
     page.launch(max_file_size=MAX_FILE, **_look(import_gradio()))
 
 
-def recognise(hearing: Hearing, recording: str | None) -> Command:
+def recognise(model: DemoModel, recording: str | None) -> Command:
     """
     Recognise the command in a recording of up to a minute.
 
@@ -290,8 +290,8 @@ def recognise(hearing: Hearing, recording: str | None) -> Command:
     """
     if not recording:
         raise AudioError(NOTHING, "missing_file")
-    assert hearing.recogniser is not None
-    return recognise_recording(hearing.listener, hearing.recogniser, Path(recording))
+    assert model.recogniser is not None
+    return recognise_recording(model.listener, model.recogniser, Path(recording))
 
 
 def _problems_on_the_page(empty: tuple = ()) -> Callable[[Callable], Callable]:
@@ -324,5 +324,5 @@ def _plain(text: str) -> str:
     return "".join(f"\\{character}" if character in "\\`*_{}[]()<>#+-.!|~&$" else character for character in text)
 
 
-def _size(hearing: Hearing) -> str:
-    return f"{hearing.listener.model.num_parameters() / 1e6:.1f} M parameters"
+def _size(model: DemoModel) -> str:
+    return f"{model.listener.model.num_parameters() / 1e6:.1f} M parameters"

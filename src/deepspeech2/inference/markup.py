@@ -25,19 +25,19 @@ def colour(confidence: float) -> str:
 def words_html(words: Sequence[Word]) -> str:
     """Show each word on the colour of its confidence, with its times as a tooltip."""
     if not words:
-        return f'<p class="heard">{NO_WORDS}</p>'
+        return f'<p class="result">{NO_WORDS}</p>'
     spans = [
         Markup(
             '<span class="word" style="background: {}" title="{:.2f} to {:.2f} s, confidence {:.2f}">{}</span>'
         ).format(colour(word.confidence), word.start_s, word.end_s, word.confidence, word.text)
         for word in words
     ]
-    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(spans))
+    return Markup('<p class="result">{}</p>').format(Markup(" ").join(spans))
 
 
 def problem_html(text: str) -> str:
     """Show why a recording cannot be transcribed. Screen readers announce it at once."""
-    return Markup('<p class="heard problem" role="alert">{}</p>').format(text)
+    return Markup('<p class="result problem" role="alert">{}</p>').format(text)
 
 
 def cues_html(cues: Sequence[Cue]) -> str:
@@ -69,18 +69,18 @@ def differences_html(first: Sequence[str], second: Sequence[str]) -> str:
         for tag, words in (("del", first[i:j]), ("ins", second[k:m])):
             if words:
                 pieces.append(Markup(f"<{tag}>{{}}</{tag}>").format(" ".join(words)))
-    return Markup('<p class="heard">{}</p>').format(Markup(" ").join(pieces) or NO_WORDS)
+    return Markup('<p class="result">{}</p>').format(Markup(" ").join(pieces) or NO_WORDS)
 
 
 def command_html(command: Command) -> str:
     """Show the command with its values, or the rejection with the most likely command."""
     if not command.accepted:
         nearest = Markup(", most likely <i>{}</i>").format(command.text) if command.best else ""
-        return Markup('<p class="heard"><b>rejected</b>{}, confidence {:.2f}</p>').format(nearest, command.confidence)
+        return Markup('<p class="result"><b>rejected</b>{}, confidence {:.2f}</p>').format(nearest, command.confidence)
     rows = Markup("").join(
         Markup("<tr><td>{}</td><td><b>{}</b></td></tr>").format(*pair) for pair in command.slots.items()
     )
     return Markup(
-        '<p class="heard"><b>{}</b>, <i>{}</i>, <span class="word" style="background: {}">confidence {:.2f}</span></p>'
+        '<p class="result"><b>{}</b>, <i>{}</i>, <span class="word" style="background: {}">confidence {:.2f}</span></p>'
         '<table class="cues">{}</table>'
     ).format(command.name, command.text, colour(command.confidence), command.confidence, rows)

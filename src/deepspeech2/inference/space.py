@@ -18,12 +18,12 @@ APP = '''"""The page of `deepspeech2 demo`, as a Space."""
 from pathlib import Path
 
 from deepspeech2.system.devices import set_up_cpu
-from deepspeech2.inference.demo import build_page, load_hearing, serve_space
+from deepspeech2.inference.demo import build_page, load_demo_model, serve_space
 
 set_up_cpu()
 HERE = Path(__file__).parent
-hearings = [load_hearing({first})]
-{second}serve_space(build_page(hearings))
+models = [load_demo_model({first})]
+{second}serve_space(build_page(models))
 '''
 
 
@@ -58,7 +58,7 @@ def write_space(
         own.append(f"grammar={_copied_file(grammar, folder)}")
     if acceptance:
         own.append(f"acceptance={_copied_file(acceptance, folder)}")
-    second = f"hearings.append(load_hearing({_copied(compare, folder)}))\n" if compare else ""
+    second = f"models.append(load_demo_model({_copied(compare, folder)}))\n" if compare else ""
     (folder / "app.py").write_text(APP.format(first=", ".join(own), second=second), encoding="utf-8")
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
     name = Path(model).resolve().name

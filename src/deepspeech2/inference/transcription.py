@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 POOR_CONFIDENCE = 0.2  # if half of a script's words are below it, the script may belong to another recording
 
 
-def hear_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
+def transcribe_phrases(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> Iterator[list[Word]]:
     """Yield the words of a recording, phrase by phrase, while the model processes it."""
     for first, log_probs in listener.phrases(blocks):
         yield _decoded(first * listener.frame_s, log_probs, decoder)
@@ -52,9 +52,9 @@ def _decoded(start_s: float, log_probs: np.ndarray, decoder: Decoder) -> list[Wo
     return [Word(word.text, start_s + word.start_s, start_s + word.end_s, word.confidence) for word in words]
 
 
-def hear_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
+def transcribe_words(listener: Listener, decoder: Decoder, blocks: Iterable[np.ndarray]) -> list[Word]:
     """Return all words of a recording."""
-    return [word for phrase in hear_phrases(listener, decoder, blocks) for word in phrase]
+    return [word for phrase in transcribe_phrases(listener, decoder, blocks) for word in phrase]
 
 
 class ScriptWord(NamedTuple):
@@ -327,5 +327,5 @@ def transcribe(
     """
     listener = Listener(model.eval(), processor)
     blocks = read_blocks(Path(recording), listener.sampling_rate, track)
-    words = hear_words(listener, decoder or load_decoder(model, processor), blocks)
+    words = transcribe_words(listener, decoder or load_decoder(model, processor), blocks)
     return Hypothesis(" ".join(word.text for word in words), tuple(words))

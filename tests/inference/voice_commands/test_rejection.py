@@ -163,7 +163,7 @@ def test_utterances_are_judged_by_their_transcripts(recogniser, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["accepted"] for line in lines] == [True, True, False, False]
     assert lines[1] | {"score": 0} == {
-        "split": "test", "id": "2", "said": "a c ab", "meant": ["x", {"s": "c", "t": "ab"}], "heard": "a b ab",
+        "split": "test", "id": "2", "said": "a c ab", "meant": ["x", {"s": "c", "t": "ab"}], "recognised": "a b ab",
         "score": 0, "accepted": True, "right": False,
     }  # fmt: skip
 

@@ -261,7 +261,7 @@ def test_unlabelled_speech_is_looked_at_and_may_not_be_what_is_scored(validation
     assert sorted(one.id for one in splits[UNLABELLED]) == ["u0", "u1", "u2", "u3", "u4"]
     found = {(one.split, one.name): one for one in judge(run, splits, sampled=False)}
     assert [id_ for id_, _ in found[UNLABELLED, "undecodable"].entries] == ["u4"]
-    heard = found["validation", "heard_unlabelled"]
+    heard = found["validation", "also_unlabelled"]
     assert heard.severity == "warning" and heard.entries == [("v2", "the samples of u3")]
     assert (UNLABELLED, "empty_text") not in found
 

@@ -27,7 +27,7 @@ from ...system.files import has_started, write_whole
 from ..long_form import Listener
 from .recognition import ACCEPTANCE_NAME, GRAMMAR_NAME, CommandRecogniser, load_recogniser, write_acceptance
 from .rejection import find_acceptance, judge, near_misses, summary, warning
-from .utterances import hear_samples
+from .utterances import command_log_probs
 
 logger = logging.getLogger(__name__)
 
@@ -135,5 +135,5 @@ def _log_probs(
             rng = np.random.default_rng([recipe.training.stream_seed, SEED, place])
             samples = open_audio(row["audio"], rate)
             samples = surround(samples, draw_silences_s(recipe.augmentation.silence_s, rng), rate, rng)
-            log_probs, _ = hear_samples(listener, recogniser, augmentation.waveform(samples, rng))
+            log_probs, _ = command_log_probs(listener, recogniser, augmentation.waveform(samples, rng))
             yield row["id"], row["text"], log_probs

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Heard:
+class TimedCommand:
     """
     A command in a stream.
 
@@ -68,7 +68,7 @@ class CommandListener:
         """Seconds of computing per second of audio so far."""
         return self.compute_s / max(self.audio_s, 1e-9)
 
-    def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[Heard]:
+    def listen(self, pieces: Iterable[np.ndarray]) -> Iterator[TimedCommand]:
         """
         Yield the commands, each as soon as it is known. `audio_s` and `compute_s` start again at 0.
 
@@ -85,7 +85,7 @@ class CommandListener:
 
     def _recognised(
         self, log_probs: np.ndarray, samples: np.ndarray, started: float, ended: bool = False
-    ) -> list[Heard]:
+    ) -> list[TimedCommand]:
         utterances = list(self.endpointer.push(log_probs, self._levels_db(samples, len(log_probs))))
         if ended:
             utterances += self.endpointer.finish()
@@ -96,7 +96,7 @@ class CommandListener:
         took_s = time.perf_counter() - started
         self.compute_s += took_s
         return [
-            Heard(command, start_s, end_s, self.audio_s + took_s - end_s)
+            TimedCommand(command, start_s, end_s, self.audio_s + took_s - end_s)
             for command, (start_s, end_s) in zip(commands, spoken_s, strict=True)
         ]
 

@@ -223,7 +223,7 @@ def write_judged(path: Path, judged: Mapping[str, Sequence[Judged]], acceptance:
                 "id": one.id,
                 "said": one.text,
                 "meant": one.meant,
-                "heard": one.command.text,
+                "recognised": one.command.text,
                 "score": round(one.command.score, 3) if np.isfinite(one.command.score) else None,
                 "accepted": bool(one.command.score >= acceptance.threshold),
                 "right": one.right,

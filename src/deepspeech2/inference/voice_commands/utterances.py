@@ -31,12 +31,14 @@ def recognise_recording(listener: Listener, recogniser: CommandRecogniser, path:
 
 def recognise_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> Command:
     """Recognise the command in float32 samples (N,) at the model's rate."""
-    log_probs, cut_s = hear_samples(listener, recogniser, samples)
+    log_probs, cut_s = command_log_probs(listener, recogniser, samples)
     command = recogniser.recognise(log_probs)
     return replace(command, start_s=command.start_s + cut_s, end_s=command.end_s + cut_s) if command.best else command
 
 
-def hear_samples(listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray) -> tuple[np.ndarray, float]:
+def command_log_probs(
+    listener: Listener, recogniser: CommandRecogniser, samples: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Return the log-probabilities (T, V) of samples (N,), and the seconds of silence that were cut off before them."""
     cut_s = 0.0
     if recogniser.trims:

@@ -20,7 +20,7 @@ ADVICE = {
     "raise the limit",
     "trained_on": "the training data also contains these utterances, so scores on them measure memory: remove them "
     "from one of the two splits",
-    "heard_unlabelled": "these are also in the unlabelled training data, so error rates on them are lower than on new "
+    "also_unlabelled": "these are also in the unlabelled training data, so error rates on them are lower than on new "
     "speech",
     "outside_corpus": "a dataset or an audio folder may only name files inside itself: use a manifest for other files",
     "missing_file": "the recording does not exist: fix the path. Relative paths start at the folder of the list, or at "
@@ -122,7 +122,7 @@ def find_problems(
         elif split != UNLABELLED:
             found |= _shared(utterances, splits.get(TRAINING, ()))
             taken = {one.digest: one for one in splits.get(UNLABELLED, ()) if one.digest}
-            found["heard_unlabelled"] = [
+            found["also_unlabelled"] = [
                 (one.id, f"the samples of {taken[one.digest].id}") for one in utterances if one.digest in taken
             ]
         notes = (*HARMLESS, *(["speakers_in_training"] if held_out_by_id and split == "held-out" else []))
