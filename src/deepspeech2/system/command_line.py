@@ -59,9 +59,8 @@ def end_run(program: str, error: BaseException) -> None:
     last = traceback.extract_tb(error.__traceback__)[-1]
     raised_in, code = last.filename, last.line or ""
     if message.startswith("Caught ") and "Original Traceback" in message:  # torch, of an error in a data worker
-        raised_in, code = re.findall(r'^  File "(.+?)", line \d+, in .+\n(?:    (.+))?', message, flags=re.MULTILINE)[
-            -1
-        ]
+        frames = re.findall(r'^  File "(.+?)", line \d+, in .+\n(?:    (.+))?', message, flags=re.MULTILINE)
+        raised_in, code = frames[-1]
         message = message.rpartition(f"\n{type(error).__name__}: ")[2].strip()
     # An error of C code, such as zip or int, has the line of this package that called it: that is a bug, not a message.
     if Path(raised_in).is_relative_to(OURS) and (code.startswith("raise") or isinstance(error, OSError)):
