@@ -15,7 +15,7 @@ OTHER = RNG.normal(0, 0.1, RATE).astype(np.float32)
 
 @pytest.mark.parametrize(
     ("right", "taken"),
-    [(-LEFT, LEFT), (-0.9 * LEFT, LEFT), (-LEFT + 0.1 * OTHER, LEFT), (-2.0 * LEFT, -2.0 * LEFT)],
+    [(-LEFT, LEFT), (-0.9 * LEFT, LEFT), (-LEFT + 0.1 * OTHER, LEFT), (-1.8 * LEFT, -1.8 * LEFT)],
     ids=["exactly", "quieter", "nearly", "louder"],
 )
 def test_of_channels_that_cancel_one_is_taken(right: np.ndarray, taken: np.ndarray) -> None:
