@@ -40,7 +40,7 @@ PROGRESS := | grep --line-buffered -E '^(Collecting|Installing)' | cut -c 1-100
 	@touch $@
 
 # OMP_NUM_THREADS is set only to avoid a warning of accelerate.
-quickstart: .venv/.quickstart ## fine-tune the starter on voice commands, offline on a CPU, in 3 to 8 minutes on two cores
+quickstart: .venv/.quickstart ## fine-tune the starter on voice commands, offline on a CPU, in 2 to 8 minutes on two cores
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=$${OMP_NUM_THREADS:-$(cores)} .venv/bin/accelerate launch --quiet \
 	--config_file accelerate_configs/cpu.yaml recipes/finetune.py
 
