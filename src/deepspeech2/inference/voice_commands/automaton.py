@@ -20,7 +20,7 @@ NEVER = np.float32(-np.inf)
 # Fillers: speech that is not in the grammar, before, between and after the words of a sentence, such as hesitations,
 # false starts and noise. A filler counts as the garbage path does, less a cost in nats: to begin, and for each frame
 # whose likeliest symbol is not the blank.
-FILLER_COST, FILLER_LETTER_COST = 8.0, 1.0
+FILLER_COST, FILLER_LETTER_COST = 8.0, 2.0
 
 
 @dataclass
