@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pytest
 import soundfile
 
@@ -15,8 +16,9 @@ from deepspeech2.config.arguments import AugmentationArguments, CommandArguments
 from deepspeech2.config.arguments import RecipeTrainingArguments as Training
 from deepspeech2.data.synthesis.voices import SAMPLING_RATE, speak
 from deepspeech2.inference.voice_commands import from_grammar
-from deepspeech2.inference.voice_commands.from_grammar import calibrate_commands, speak_commands
-from deepspeech2.inference.voice_commands.recognition import find_commands, read_acceptance
+from deepspeech2.inference.voice_commands.from_grammar import calibrate_commands, divide_mixed_up, speak_commands
+from deepspeech2.inference.voice_commands.recognition import find_commands, load_recogniser, read_acceptance
+from deepspeech2.inference.voice_commands.rejection import Judged
 from deepspeech2.model.loading import load_model
 from finetuning import finetune
 
@@ -82,6 +84,15 @@ def test_the_threshold_is_calibrated_on_noisy_speech(recipe, monkeypatch, tmp_pa
     assert read_acceptance(folder / "commands.json").threshold == written["threshold"] < 0
     assert facts["synthetic commands, most likely sentence is right"] in written.values()
     assert find_commands(str(folder), None, None) == (folder / "grammar.yaml", folder / "commands.json")
+
+
+def test_mixed_up_words_of_the_grammar_are_near_misses(recipe):
+    recogniser = load_recogniser(*load_model(str(ROOT / "recipes/quickstart/starter")), Path(recipe.commands.grammar))
+    texts = ["turn the light on in the garage", "Kitchen please, the on!", "turn the radio on", "please"]
+    judged = [Judged(text, text, recogniser.parse(text), recogniser.recognise(np.zeros((0, 3)))) for text in texts]
+    commands_and_other, mixed_up = divide_mixed_up(recogniser, judged)
+    assert [one.id for one in commands_and_other] == [texts[0], texts[2]]
+    assert [one.id for one in mixed_up] == [texts[1], texts[3]]
 
 
 def test_a_grammar_that_is_named_has_no_threshold_of_another(tmp_path, caplog):

@@ -6,7 +6,7 @@ From a grammar to a recogniser of its commands: the speech to train on, and the 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ...config.arguments import DataArguments, Recipe
 from ...data.audio.recordings import open_audio
 from ...data.augmentation import Augmentation, draw_silences_s, surround
 from ...data.corpora import load_corpus
+from ...data.grammars.grammar import Slot, leaves
 from ...data.grammars.reading import read_grammar
 from ...data.synthesis.grammar_corpus import speak_grammar
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -26,7 +27,7 @@ from ...system.devices import count_workers
 from ...system.files import has_started, write_whole
 from ..long_form import Listener
 from .recognition import ACCEPTANCE_NAME, GRAMMAR_NAME, CommandRecogniser, load_recogniser, write_acceptance
-from .rejection import find_acceptance, judge, near_misses, summary, warning
+from .rejection import Judged, find_acceptance, judge, near_misses, summary, warning
 from .utterances import command_log_probs
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,8 @@ def calibrate_commands(recipe: Recipe, model: DeepSpeech2ForCTC, processor: Deep
     listener = Listener(model.eval(), processor)
     quiet = recipe.training.disable_tqdm
     spoken = list(tqdm(_log_probs(recipe, listener, recogniser), desc="calibration", unit="clip", disable=quiet))
-    judged = list(judge(recogniser, spoken))
-    hard = list(near_misses(recogniser, tqdm(spoken, desc="near misses", unit="clip", disable=quiet)))
+    judged, mixed_up = divide_mixed_up(recogniser, judge(recogniser, spoken))
+    hard = [*near_misses(recogniser, tqdm(spoken, desc="near misses", unit="clip", disable=quiet)), *mixed_up]
     try:
         acceptance = find_acceptance(judged, hard, recipe.commands.false_accepts, recipe.commands.hard_accepts)
     except ValueError as error:
@@ -122,6 +123,22 @@ def calibrate_commands(recipe: Recipe, model: DeepSpeech2ForCTC, processor: Deep
     if doubt := warning(judged, recipe.commands.false_accepts):
         logger.warning(doubt)
     return {f"synthetic {name}": share for name, share in facts.items()}
+
+
+def divide_mixed_up(recogniser: CommandRecogniser, judged: Iterable[Judged]) -> tuple[list[Judged], list[Judged]]:
+    """
+    Divide utterances into commands and other speech, and mixed-up words of the grammar. These are near misses: they are
+    far harder to reject than what people say to each other, and hardly anybody says them.
+    """
+    grammar = recogniser.grammar
+    found = {leaf for command in grammar.commands.values() for leaf in leaves(command)}
+    texts = [text for leaf in found for text in (grammar.slots[leaf.name] if isinstance(leaf, Slot) else [leaf.text])]
+    words = {word for text in texts for word in recogniser.processor.normalize_text(text).split()}
+    divided: tuple[list[Judged], list[Judged]] = ([], [])
+    for one in judged:
+        said = set(recogniser.processor.normalize_text(one.text).split())
+        divided[one.meant is None and said <= words].append(one)
+    return divided
 
 
 def _log_probs(
