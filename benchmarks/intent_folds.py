@@ -87,7 +87,8 @@ def train(model: str, grammar: Path, recordings: Path, output: Path, settings: S
         return
     command = [sys.executable, str(ROOT / "recipes" / "finetune.py"), str(ROOT / "recipes/commands/from_grammar.yaml")]
     options = ["--grammar", str(grammar), "--model_name_or_path", model, "--dataset_name", str(recordings)]
-    subprocess.run([*command, *options, "--output_dir", str(output), "--eval_strategy", "no", *settings], check=True)
+    options += ["--output_dir", str(output), "--eval_strategy", "no", "--load_best_model_at_end", "false"]
+    subprocess.run([*command, *options, *settings], check=True)
 
 
 def score(model: str, orders: Sequence[Order], noises: Sequence[np.ndarray]) -> dict[str, list[tuple[bool, bool]]]:
