@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..strategies import Outcome
 
 HEAD = ("strategy", "trained", "target WER %", "by seed", "against the baseline", "p", "source WER %", "by seed", "min")
-LEGEND_COLUMNS = 3
+LEGEND_WIDTH = 84  # characters
 ENOUGH = 8.0  # effective speakers above which the bootstrap is about right
 _PLOTS = {
     "parameters": "Target WER by trained parameters",
@@ -102,7 +102,7 @@ def write_strategy_report(
     draws = {"parameters": _against_parameters(outcomes), "retention": _retention(outcomes)}
     if curves := _learning_curves(outcomes):
         draws["curves"] = curves
-    below = 2.8 + 0.17 * math.ceil(len(outcomes) / LEGEND_COLUMNS)
+    below = 2.8 + 0.17 * math.ceil(len(outcomes) / _columns(outcomes))
     heights = {"parameters": 0.8 + 0.2 * len(outcomes), "retention": below, "curves": below}
     figures = {name: draw_figure(draw, heights[name]) for name, draw in draws.items()}
     for name, figure in figures.items():
@@ -161,7 +161,7 @@ def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
             axes.plot(x, y, "o", color=SERIES[1 if number else 0], markersize=5, label=label)
             if number:
                 axes.annotate(str(number), (x, y), (4, 2), textcoords="offset points", color=INK, size=8)
-        _legend(axes, handlelength=0)
+        _legend(axes, outcomes, handlelength=0)
         axes.set_title(_PLOTS["retention"])
         axes.set_xlabel("source WER, %")
         axes.set_ylabel("target WER, %")
@@ -170,19 +170,24 @@ def _retention(outcomes: Mapping[str, Outcome]) -> Draw:
     return draw
 
 
-def _legend(axes: Axes, handlelength: float) -> None:
+def _legend(axes: Axes, names: Iterable[str], handlelength: float) -> None:
     """Draw the legend below the axes, where it covers no line."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.legend(
         loc="outside lower left",
-        ncols=LEGEND_COLUMNS,
+        ncols=_columns(names),
         frameon=False,
         labelcolor=INK,
         fontsize=7.5,
         handlelength=handlelength,
         columnspacing=1.2,
     )
+
+
+def _columns(names: Iterable[str]) -> int:
+    """Return how many columns of the legend fit side by side."""
+    return max(1, min(3, LEGEND_WIDTH // (max(map(len, names)) + 8)))
 
 
 def _learning_curves(outcomes: Mapping[str, Outcome]) -> Draw | None:
@@ -208,7 +213,7 @@ def _curves(lines: Mapping[str, tuple[np.ndarray, np.ndarray]], label: str) -> D
             style = ("-", "--", ":", "-.")[index // len(SERIES) % 4]
             axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.15, linewidth=0)
             axes.plot(steps, values.mean(axis=0), style, color=colour, label=name)
-        _legend(axes, handlelength=2.2)
+        _legend(axes, lines, handlelength=2.2)
         axes.set_title(_PLOTS["curves"])
         axes.set_xlabel("step")
         axes.set_ylabel(label)
