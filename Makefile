@@ -59,14 +59,14 @@ starter: $(STARTER)/librispeech_mini $(STARTER)/lm.arpa.gz $(STARTER)/kokoro $(S
 STARTER_MODEL := recipes/quickstart/starter
 VALIDATION := --dataset_name $(STARTER)/librispeech_mini --dataset_config clean --split validation
 
-starter-decoder: $(STARTER)/librispeech_mini $(STARTER)/lm.arpa.gz ## train the starter's language model on books and tune its decoder, in minutes: make starter-decoder BOOKS=FOLDER
+starter-decoder: $(STARTER)/librispeech_mini $(STARTER)/lm.arpa.gz ## train the starter's language model on books and tune its decoder, in minutes: make starter-decoder LIBRISPEECH_MINI=FOLDER BOOKS=FOLDER
 	.venv/bin/python recipes/tune_decoder.py $(STARTER_MODEL) $(STARTER)/lm.arpa.gz $(VALIDATION) \
 	--alphas 0.4 0.5 0.6 0.7 --betas 0.5 1 1.5 2 --output_dir $(STARTER)/decoder
 	.venv/bin/python recipes/calibrate.py $(STARTER_MODEL) --decoder $(STARTER)/decoder/decoder.json $(VALIDATION) \
 	--check other/test --output_dir $(STARTER)/calibration
 
 $(STARTER)/librispeech_mini:
-	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "Run: make starter LIBRISPEECH_MINI=FOLDER, with a folder that has clean/train.100/*.parquet"; exit 1; }
+	@test -d "$(LIBRISPEECH_MINI)/clean" || { echo "Run: make $(MAKECMDGOALS) LIBRISPEECH_MINI=FOLDER, with a folder that has clean/train.100/*.parquet"; exit 1; }
 	mkdir -p $(STARTER) && ln -s "$$(realpath "$(LIBRISPEECH_MINI)")" $@
 
 $(STARTER)/reading: $(STARTER)/bible.txt $(STARTER)/fortunes.txt | .venv/.quickstart

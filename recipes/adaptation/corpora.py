@@ -54,9 +54,16 @@ def take(clips: Iterable[Clip], minutes: float) -> list[Clip]:
 
 
 def link(target: Path, name: Path) -> None:
-    """Make a symbolic link to a folder that exists. A link that is there is kept."""
+    """
+    Make a symbolic link to a folder. A link that is there is kept.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    if not target.is_dir():
+        raise ValueError(f"there is no folder {str(target)!r}; recipes/adaptation/README.md says what it is")
     if not name.exists():
-        name.symlink_to(target.resolve(strict=True))
+        name.symlink_to(target.resolve())
 
 
 def write_person(clips: list[Clip], folder: Path, minutes: float, pool_minutes: float, seed: int) -> None:

@@ -78,7 +78,7 @@ def test_books_are_read_by_sentences_and_lists_by_lines(processor, tmp_path):
         (b"... \n", "no words"),
         (b"a\xff\xfe b", "UTF-8"),
         (b"a\0b", "zero bytes"),
-        (None, "cannot read"),
+        (None, "there is no file"),
     ],
 )
 def test_a_text_without_words_is_refused(content, message, processor, tmp_path):

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -278,11 +279,11 @@ def scores(*errors: int):
 
 def test_the_tolerance_is_in_points_and_one_sided():
     """100 of 1,000 words, then 103 and 104: 0.3 and 0.4 points more; fewer errors are no fault."""
-    refuse_worse({PYTORCH: scores(100), FP32: scores(90), INT8: scores(103)}, 0.30001)
+    refuse_worse({PYTORCH: scores(100), FP32: scores(90), INT8: scores(103)}, 0.30001, Path("x"))
     with pytest.raises(ValueError, match=r"the WER of ONNX int8 10\.40 % is more than 0\.3 points above the 10\.00 %"):
-        refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(104)}, 0.3)
+        refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(104)}, 0.3, Path("x"))
     with pytest.raises(ValueError, match=r"the WER of ONNX fp32 10\.00 % and ONNX int8 10\.00 %"):
-        refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(100)}, -0.1)
+        refuse_worse({PYTORCH: scores(100), FP32: scores(100), INT8: scores(100)}, -0.1, Path("x"))
 
 
 def test_the_table(tmp_path):

@@ -199,7 +199,8 @@ def test_turkish_gets_its_letters(from_checkpoint: bool, tmp_path, caplog) -> No
     corpora = turkish(tmp_path / "data")
     processor = start(tmp_path, corpora, text_case="lower_turkish", **options)
     assert "takes I for the capital of i" not in caplog.text
-    assert "".join(sorted(processor.tokenizer.get_vocab().keys() - {"<pad>"})) == " abiklmnrstuzışş".replace("şş", "ş")
+    kept = "c" if from_checkpoint else ""  # a letter of the checkpoint that no transcript has
+    assert set(processor.tokenizer.get_vocab()) - {"<pad>"} == set(" abiklmnrstuzış" + kept)
     processor.save_pretrained(tmp_path / "saved")
     loaded = AutoProcessor.from_pretrained(tmp_path / "saved")
     assert loaded.text_case == "lower_turkish" and loaded.normalize_text("ILIK İz") == "ılık iz"

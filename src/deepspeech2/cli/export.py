@@ -83,7 +83,7 @@ def main(args: Namespace) -> None:
         "cpu_threads": threads,
     }
     print(f"\n{write_comparison(unverified, scored, facts)}")
-    refuse_worse(scored, args.max_wer_difference)
+    refuse_worse(scored, args.max_wer_difference, unverified)
     copy_own_decoder(model, unverified)
     copy_own_commands(model, unverified)
     unverified.rename(args.output_dir)

@@ -61,8 +61,8 @@ class AdaptationArguments:
     new_characters: str = field(
         default="",
         metadata={
-            "help": "New alphabet for a checkpoint, or 'transcripts' for the characters of the training corpora. "
-            "Output rows of known characters are reused."
+            "help": "New alphabet for a checkpoint, or 'transcripts' for its own characters and those of the training "
+            "corpora. Output rows of known characters are reused."
         },
     )
 

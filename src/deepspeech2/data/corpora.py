@@ -208,8 +208,8 @@ def _folder(root: Path, config: str | None, split: str, wanted: _Wanted) -> _Sou
         return found
     raise ValueError(
         f"the folder {str(root)!r} is not a corpus: looked for {split}/metadata.csv and metadata.csv (columns "
-        f"file_name and text), {split}.csv or .tsv, a README.md with `configs:`, {nested.relative_to(root)}/*.parquet, "
-        f"LibriSpeech's *.trans.txt, and Kaldi's wav.scp{what_is_there(root)}"
+        f"file_name and transcription), {split}.csv or .tsv, a README.md with `configs:`, "
+        f"{nested.relative_to(root)}/*.parquet, LibriSpeech's *.trans.txt, and Kaldi's wav.scp{what_is_there(root)}"
     )
 
 

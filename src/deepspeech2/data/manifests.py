@@ -291,7 +291,7 @@ def read_metadata(
     """
     known = AUDIO_COLUMNS
     if audio_column == known[0]:
-        audio_column, known = "file_name", ("file_name", *known)
+        audio_column, known = "file_name", tuple(dict.fromkeys(("file_name", *known)))
     rows = read_manifest(metadata, text_column, audio_column, kept_columns, audio_root=audio_root, audio_columns=known)
     if metadata.parent != root:
         return rows

@@ -134,7 +134,7 @@ class Decoder:
 
 def _log_probs(logits: torch.Tensor, output_lengths: torch.Tensor) -> list[np.ndarray]:
     """Return the float32 log-probabilities (T', V) of each clip, without its padding."""
-    rows = logits.float().log_softmax(-1).cpu().numpy()
+    rows = logits.detach().float().log_softmax(-1).cpu().numpy()
     return [row[:length] for row, length in zip(rows, output_lengths.tolist(), strict=True)]
 
 

@@ -48,6 +48,8 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {str(path)!r}; expected plain text in UTF-8") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {str(path)!r} as plain text in UTF-8: {error}") from error
     if "\0" in text:

@@ -98,7 +98,7 @@ def store_logits(model: nn.Module, batches: Iterable[dict], path: Path) -> Store
     vocab_size = 0
     with path.open("wb") as file:
         for batch, outputs in predict(model, batches):
-            log_probs = outputs.logits.float().log_softmax(-1).cpu().numpy()
+            log_probs = outputs.logits.detach().float().log_softmax(-1).cpu().numpy()
             vocab_size = log_probs.shape[-1]
             rows = zip(batch["ids"], batch["speaker_ids"], batch["durations_s"], batch["texts"], strict=True)
             for row, of_clip, length in zip(rows, log_probs, outputs.output_lengths.tolist(), strict=True):

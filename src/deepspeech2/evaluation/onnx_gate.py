@@ -46,13 +46,14 @@ def write_comparison(folder: Path, scored: Mapping[str, tuple[Scores, float]], f
     return table
 
 
-def refuse_worse(scored: Mapping[str, tuple[Scores, float]], max_wer_difference: float) -> None:
+def refuse_worse(scored: Mapping[str, tuple[Scores, float]], max_wer_difference: float, folder: Path) -> None:
     """
     Refuse an export whose WER is too high.
 
     Args:
         scored: as for `write_comparison`.
         max_wer_difference: how much worse than PyTorch a variant may be, in percentage points of WER.
+        folder: where the export is, for the message.
 
     Raises:
         ValueError: at least one variant is worse. The message names all of them.
@@ -66,5 +67,6 @@ def refuse_worse(scored: Mapping[str, tuple[Scores, float]], max_wer_difference:
     if worse:
         raise ValueError(
             f"export refused: the WER of {' and '.join(worse)} is more than {max_wer_difference} points above the "
-            f"{wer:.2f} % of {PYTORCH}. Score a larger split to be more certain, or raise --max_wer_difference"
+            f"{wer:.2f} % of {PYTORCH}. The export stays in {folder}. Score a larger split to be more "
+            "certain, or raise --max_wer_difference"
         )

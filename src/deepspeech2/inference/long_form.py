@@ -270,5 +270,5 @@ class Listener:
         inputs = self.processor(clips, sampling_rate=self.sampling_rate, return_tensors="pt").to(self.model.device)
         with torch.inference_mode():
             outputs = self.model(inputs["input_features"], inputs["attention_mask"])
-            log_probs = outputs.logits.float().log_softmax(-1).cpu().numpy()
+            log_probs = outputs.logits.detach().float().log_softmax(-1).cpu().numpy()
         return [one[:length] for one, length in zip(log_probs, outputs.output_lengths.tolist(), strict=True)]

@@ -77,8 +77,9 @@ def load_or_build(recipe: Recipe, corpora: Sequence[Corpus]) -> tuple[DeepSpeech
     model, processor = load_model(arguments.model_name_or_path, arguments.model_revision, **options)
     if new_characters:
         processor = _with_text_rules(arguments, processor)
-        found = collect_characters(corpora, processor) if new_characters == "transcripts" else new_characters
-        processor = change_alphabet(model, processor, found)
+        if new_characters == "transcripts":
+            new_characters = "".join(extended_alphabet(corpora, processor))
+        processor = change_alphabet(model, processor, new_characters)
         _warn_of_dotless_i(processor, arguments.language)
     return model, processor
 
@@ -169,6 +170,12 @@ def _refuse_impossible(arguments: ModelArguments, processor: DeepSpeech2Processo
             f"{arguments.text_case!r}), so no transcript could have them. Leave them out, or set text_case and "
             "removed_characters"
         )
+
+
+def extended_alphabet(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:
+    """Return the characters of a processor and those of the transcripts: a small corpus does not have all letters."""
+    own = [one for one in processor.tokenizer.get_vocab() if one not in processor.tokenizer.all_special_tokens]
+    return list(dict.fromkeys([*own, *collect_characters(corpora, processor)]))
 
 
 def collect_characters(corpora: Sequence[Corpus], processor: DeepSpeech2Processor) -> list[str]:

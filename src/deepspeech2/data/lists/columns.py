@@ -20,6 +20,7 @@ STARTS_AND_ENDS = (
 STARTS_WITH_DURATION = ("offset", *(start for start, _ in STARTS_AND_ENDS))
 DURATIONS = ("duration", "duration_s", "dur")
 KNOWN = (*AUDIO_COLUMNS, *TEXT_COLUMNS, *TEXT_PATH_COLUMNS, *ID_COLUMNS, *SPEAKER_COLUMNS)
+MAX_NAMED = 4  # expected columns in a message
 MAX_SHOWN = 20  # columns in a message, and characters of a name there times two
 
 
@@ -58,7 +59,7 @@ def find_column(present: Sequence[str], wanted: str, known: Sequence[str], where
     found = first_column(present, candidates)
     if found is None:
         raise ValueError(
-            f"{where} has no column {' or '.join(repr(column) for column in candidates)}; its columns are "
+            f"{where} has no column {' or '.join(repr(column) for column in candidates[:MAX_NAMED])}; its columns are "
             f"{shown_columns(present)}. Name the right one with {option}"
         )
     return found

@@ -7,6 +7,8 @@ from typing import Any
 
 import datasets
 
+from ..audio.recordings import AUDIO_SUFFIXES
+
 STATE, SPLITS = "state.json", "dataset_dict.json"
 MAX_SHARDS = 64
 
@@ -71,4 +73,14 @@ def what_is_there(root: Path) -> str:
     lists = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".jsonl"))]
     hints = [f"save_to_disk wrote {str(root / saved[0])!r}: name that folder"] if saved else []
     hints += [f"it holds the lists {', '.join(lists[:5])}: name one of them"] if lists else []
+    shards = [*root.glob("*/*.parquet"), *root.glob("*/*/*.parquet")]
+    splits = sorted({one.parent.relative_to(root).as_posix() for one in shards})
+    hints += [f"it has Parquet files of the splits {', '.join(splits[:10])}"] if splits else []
+    audio = [name for name in names if name.lower().endswith(AUDIO_SUFFIXES)]
+    if audio:
+        hints.append(
+            f"it has {len(audio):,} recordings without transcripts, such as {audio[0]!r}: write metadata.csv, or label "
+            "them with recipes/pseudo_label.py"
+        )
+    hints += [] if names else ["it is empty"]
     return "".join(f". {hint[0].upper()}{hint[1:]}" for hint in hints)

@@ -128,6 +128,8 @@ def read_sentences(files: Sequence[Path], rng: np.random.Generator) -> list[str]
     for file in files:
         try:
             text = file.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise ValueError(f"there is no file {str(file)!r}; expected plain text in UTF-8") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"cannot read {str(file)!r} as plain text in UTF-8: {error}") from error
         passages: dict[str, str] = {}
