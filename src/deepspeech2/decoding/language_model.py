@@ -13,6 +13,7 @@ import numpy as np
 from ..data.splits import load_other_split
 from ..model.processing_deepspeech2 import DeepSpeech2Processor
 from ..system.characters import describe_counts
+from ..system.files import read_plain_text
 from ..system.network import reading
 from .ngrams import MARKERS, UNKNOWN, count_ngrams, kneser_ney, write_arpa
 
@@ -46,12 +47,7 @@ def read_sentences(path: Path, processor: DeepSpeech2Processor) -> Iterator[str]
     Raises:
         ValueError: the file is missing, is not UTF-8 text, or has no words.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {str(path)!r}; expected plain text in UTF-8") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read {str(path)!r} as plain text in UTF-8: {error}") from error
+    text = read_plain_text(path)
     if "\0" in text:
         raise ValueError(f"{str(path)!r} has zero bytes; expected plain text in UTF-8")
     paragraphs = _PARAGRAPH.split(text.strip())

@@ -67,6 +67,21 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise
 
 
+def read_plain_text(path: Path) -> str:
+    """
+    Read a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        ValueError: the file is missing, cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"there is no file {str(path)!r}; expected plain text in UTF-8") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read {str(path)!r} as plain text in UTF-8: {error}") from error
+
+
 def printable(name: str | Path) -> str:
     r"""
     Return a name that a message and a file can hold. Bytes that are not UTF-8, which Python has as surrogates, become

@@ -71,6 +71,12 @@ def leaves(part: Part) -> Iterator[Token | Slot]:
             yield from leaves(one)
 
 
+def spoken_texts(grammar: Grammar) -> list[str]:
+    """Return the words and the phrases of slots that the commands of a grammar use, each leaf once."""
+    found = dict.fromkeys(leaf for command in grammar.commands.values() for leaf in leaves(command))
+    return [text for leaf in found for text in (grammar.slots[leaf.name] if isinstance(leaf, Slot) else [leaf.text])]
+
+
 def may_be_nothing(part: Part) -> bool:
     """Return whether a part may be left out."""
     if isinstance(part, Row | AnyOrder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...system.files import read_plain_text
 from .corpus_writer import Clip, Description, Speaking, check_amounts, estimate_duration_s, name_speakers, write_corpus
 from .voices import CREDIT, spread_voices
 
@@ -126,12 +127,7 @@ def read_sentences(files: Sequence[Path], rng: np.random.Generator) -> list[str]
     seen: set[str] = set()
     by_file: list[list[str]] = []
     for file in files:
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise ValueError(f"there is no file {str(file)!r}; expected plain text in UTF-8") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read {str(file)!r} as plain text in UTF-8: {error}") from error
+        text = read_plain_text(file)
         passages: dict[str, str] = {}
         for paragraph in re.split(r"\n\s*(?:%\s*)?\n|\n%\n", text):
             for passage in _passages(" ".join(paragraph.split()), rng):

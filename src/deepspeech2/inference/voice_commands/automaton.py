@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...data.grammars.grammar import Grammar, Slot, Token, leaves
+from ...data.grammars.grammar import Grammar, Slot, Token, spoken_texts
 from ...data.grammars.positions import Fragment, PositionBuilder
 from ...decoding.decoder import Speller
 from ...system.characters import describe_character
@@ -251,17 +251,15 @@ def build_graph(grammar: Grammar, processor: Speller) -> Graph:
 
 def unwritable_words(grammar: Grammar, processor: Speller) -> list[str]:
     """Return the words with characters outside the vocabulary, or empty after normalisation, each with its reason."""
-    found = dict.fromkeys(leaf for command in grammar.commands.values() for leaf in leaves(command))
     faults: dict[str, str] = {}
-    for leaf in found:
-        for text in grammar.slots[leaf.name] if isinstance(leaf, Slot) else [leaf.text]:
-            normalized = processor.normalize_text(text)
-            if not normalized:
-                faults[text] = "empty after normalisation"
-            elif processor.unknown_characters(normalized):
-                for word in text.split():
-                    if unknown := processor.unknown_characters(processor.normalize_text(word)):
-                        faults[word] = ", ".join(map(describe_character, unknown))
+    for text in spoken_texts(grammar):
+        normalized = processor.normalize_text(text)
+        if not normalized:
+            faults[text] = "empty after normalisation"
+        elif processor.unknown_characters(normalized):
+            for word in text.split():
+                if unknown := processor.unknown_characters(processor.normalize_text(word)):
+                    faults[word] = ", ".join(map(describe_character, unknown))
     return [f"{text!r} ({reason})" for text, reason in faults.items()]
 
 

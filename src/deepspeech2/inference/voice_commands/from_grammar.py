@@ -18,7 +18,7 @@ from ...config.arguments import DataArguments, Recipe
 from ...data.audio.recordings import open_audio
 from ...data.augmentation import Augmentation, draw_silences_s, surround
 from ...data.corpora import load_corpus
-from ...data.grammars.grammar import Slot, leaves
+from ...data.grammars.grammar import spoken_texts
 from ...data.grammars.reading import read_grammar
 from ...data.synthesis.grammar_corpus import speak_grammar
 from ...model.modeling_deepspeech2 import DeepSpeech2ForCTC
@@ -130,13 +130,11 @@ def divide_mixed_up(recogniser: CommandRecogniser, judged: Iterable[Judged]) -> 
     Divide utterances into commands and other speech, and mixed-up words of the grammar. These are near misses: they are
     far harder to reject than what people say to each other, and hardly anybody says them.
     """
-    grammar = recogniser.grammar
-    found = {leaf for command in grammar.commands.values() for leaf in leaves(command)}
-    texts = [text for leaf in found for text in (grammar.slots[leaf.name] if isinstance(leaf, Slot) else [leaf.text])]
-    words = {word for text in texts for word in recogniser.processor.normalize_text(text).split()}
+    normalize = recogniser.processor.normalize_text
+    words = {word for text in spoken_texts(recogniser.grammar) for word in normalize(text).split()}
     divided: tuple[list[Judged], list[Judged]] = ([], [])
     for one in judged:
-        said = set(recogniser.processor.normalize_text(one.text).split())
+        said = set(normalize(one.text).split())
         divided[one.meant is None and said <= words].append(one)
     return divided
 
